@@ -1,0 +1,212 @@
+//! Which tensors of the three checkpoints belong together, and how much of each takes part.
+
+use std::sync::Arc;
+
+use crate::checkpoint::{Checkpoint, Dtype, OpenError, TensorInfo, takes_part};
+use crate::hub;
+use crate::layout::{self, Part, Place};
+
+/// The three models: v = post − pre is added to target.
+#[derive(Clone, Debug)]
+pub struct Triple {
+    /// Before fine-tuning.
+    pub pre: Arc<Checkpoint>,
+    /// After fine-tuning.
+    pub post: Arc<Checkpoint>,
+    /// What the vector is added to.
+    pub target: Arc<Checkpoint>,
+}
+
+/// One of the three models, by its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Before fine-tuning.
+    Pre,
+    /// After fine-tuning.
+    Post,
+    /// What the vector is added to.
+    Target,
+}
+
+impl Role {
+    /// The three in the order in which they are asked for.
+    pub const ALL: [Self; 3] = [Self::Pre, Self::Post, Self::Target];
+
+    /// `pre`, `post` or `target`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Pre => "pre",
+            Self::Post => "post",
+            Self::Target => "target",
+        }
+    }
+}
+
+/// One of the three models cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{} cannot be opened", role.label())]
+pub struct OpenTripleError {
+    /// Which of the three.
+    pub role: Role,
+    /// Why.
+    pub source: OpenError,
+}
+
+impl Triple {
+    /// Opens three models, each given as a path or as `org/name` in the local Hub cache.
+    pub fn open(pre: &str, post: &str, target: &str) -> Result<Self, OpenTripleError> {
+        let open = |role, spec| {
+            let opened = Checkpoint::open(&hub::resolve(spec));
+            opened.map(Arc::new).map_err(|source| OpenTripleError { role, source })
+        };
+        Ok(Self { pre: open(Role::Pre, pre)?, post: open(Role::Post, post)?, target: open(Role::Target, target)? })
+    }
+
+    /// The checkpoint in that role.
+    pub fn get(&self, role: Role) -> &Arc<Checkpoint> {
+        match role {
+            Role::Pre => &self.pre,
+            Role::Post => &self.post,
+            Role::Target => &self.target,
+        }
+    }
+}
+
+/// Whether a tensor of the target is moved by v.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Participation {
+    /// v is added to its first `shared_elements`.
+    Moves {
+        /// Position in the tensors of pre.
+        pre: usize,
+        /// Position in the tensors of post.
+        post: usize,
+        /// Leading elements that all three have; fewer than all only where vocabulary rows differ.
+        shared_elements: u64,
+    },
+    /// Integers, booleans and packed types: copied from the target.
+    Carried,
+    /// Neither pre nor post has it: copied from the target.
+    TargetOnly,
+    /// It cannot be aligned. Preflight says so, and no merge is made.
+    Misfit(Misfit),
+}
+
+/// Why a tensor of the target has no counterpart to take v from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// Pre or post lacks it while the other has it.
+    MissingIn(Role),
+    /// Pre or post has it with another shape.
+    ShapeIn(Role),
+    /// Pre or post has it as integers where the target has floats.
+    DtypeIn(Role),
+}
+
+/// One tensor of the target and its counterparts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aligned {
+    /// Position in the tensors of the target, which is also the order of the output.
+    pub target: usize,
+    /// Its layer and part.
+    pub place: Place,
+    /// What happens to it.
+    pub participation: Participation,
+}
+
+/// All tensors of the target in the order of the output, each with its counterparts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alignment {
+    /// One entry for each tensor of the target.
+    pub tensors: Vec<Aligned>,
+}
+
+impl Alignment {
+    /// Aligns the tensors of three checkpoints by name.
+    ///
+    /// Where one model ties its output head to the embeddings and stores no `lm_head.weight`, its embeddings stand in.
+    /// Embeddings and heads may differ in rows (vocabulary padding): the rows that all three have take part.
+    pub fn new(triple: &Triple) -> Self {
+        let tensors = triple
+            .target
+            .tensors()
+            .iter()
+            .enumerate()
+            .map(|(position, tensor)| {
+                let place = layout::place(&tensor.name);
+                Aligned { target: position, place, participation: participation(triple, tensor, place) }
+            })
+            .collect();
+        Self { tensors }
+    }
+
+    /// Elements that v moves, over all tensors.
+    pub fn moving_elements(&self) -> u64 {
+        self.tensors
+            .iter()
+            .map(|aligned| match aligned.participation {
+                Participation::Moves { shared_elements, .. } => shared_elements,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// One more than the highest layer.
+    pub fn layers(&self) -> u32 {
+        self.tensors.iter().filter_map(|aligned| aligned.place.layer).max().map_or(0, |last| last + 1)
+    }
+}
+
+fn participation(triple: &Triple, tensor: &TensorInfo, place: Place) -> Participation {
+    if !takes_part(tensor.dtype) {
+        return Participation::Carried;
+    }
+    let (pre, post) = match (find(&triple.pre, tensor, place), find(&triple.post, tensor, place)) {
+        (Some(pre), Some(post)) => (pre, post),
+        (None, None) => return Participation::TargetOnly,
+        (None, Some(_)) => return Participation::Misfit(Misfit::MissingIn(Role::Pre)),
+        (Some(_), None) => return Participation::Misfit(Misfit::MissingIn(Role::Post)),
+    };
+    let mut shared_elements = tensor.elements();
+    for (role, position) in [(Role::Pre, pre), (Role::Post, post)] {
+        let other = &triple.get(role).tensors()[position];
+        if !takes_part(other.dtype) {
+            return Participation::Misfit(Misfit::DtypeIn(role));
+        }
+        match shared(tensor, other, place) {
+            Some(elements) => shared_elements = shared_elements.min(elements),
+            None => return Participation::Misfit(Misfit::ShapeIn(role)),
+        }
+    }
+    Participation::Moves { pre, post, shared_elements }
+}
+
+/// The position of the counterpart of `tensor`; tied models have their embeddings in place of the head.
+fn find(checkpoint: &Checkpoint, tensor: &TensorInfo, place: Place) -> Option<usize> {
+    let same_name = checkpoint.position(&tensor.name);
+    if same_name.is_some() || place.part != Part::Head || !tensor.name.ends_with("lm_head.weight") {
+        return same_name;
+    }
+    if checkpoint.config().and_then(|config| config.ties_embeddings()) == Some(false) {
+        return None;
+    }
+    let prefix = tensor.name.strip_suffix("lm_head.weight")?;
+    [format!("{prefix}model.embed_tokens.weight"), format!("{prefix}transformer.wte.weight")]
+        .iter()
+        .find_map(|name| checkpoint.position(name))
+}
+
+/// Leading elements that both have: all of them, or the common rows of embeddings and heads.
+fn shared(tensor: &TensorInfo, other: &TensorInfo, place: Place) -> Option<u64> {
+    if tensor.shape == other.shape {
+        return Some(tensor.elements());
+    }
+    let by_row = matches!(place.part, Part::Embed | Part::Head);
+    let same_rows = !tensor.shape.is_empty() && tensor.shape.get(1..) == other.shape.get(1..);
+    (by_row && same_rows).then(|| tensor.shape[0].min(other.shape[0]) * tensor.row_elements())
+}
+
+/// Bytes of one element of a dtype that takes part in arithmetic.
+pub(crate) fn element_bytes(dtype: Dtype) -> u64 {
+    dtype.bitsize() as u64 / 8
+}

@@ -1,0 +1,110 @@
+//! `config.json`: what the weights mean. Only read, never interpreted beyond the fields below.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Largest `config.json` that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+
+/// A model's `config.json`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    value: Value,
+}
+
+/// Why a `config.json` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("it cannot be read")]
+    Io(#[from] std::io::Error),
+    /// It is absurdly large.
+    #[error("it has {bytes} bytes; at most {MAX_CONFIG_BYTES} are read")]
+    TooLarge {
+        /// Its size.
+        bytes: u64,
+    },
+    /// It is not JSON.
+    #[error("it is not valid JSON")]
+    Json(#[from] serde_json::Error),
+    /// It is JSON, but no object.
+    #[error("it should hold a JSON object")]
+    NotAnObject,
+}
+
+impl Config {
+    /// Reads a `config.json`.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = std::fs::metadata(path)?.len();
+        if bytes > MAX_CONFIG_BYTES {
+            return Err(ConfigError::TooLarge { bytes });
+        }
+        Self::from_value(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    /// Takes a parsed `config.json`.
+    pub fn from_value(value: Value) -> Result<Self, ConfigError> {
+        if value.is_object() { Ok(Self { value }) } else { Err(ConfigError::NotAnObject) }
+    }
+
+    /// The field `key`, at the top or, as multimodal models nest it, under `text_config`; `null` counts as absent.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        let find = |object: &'_ Value| object.get(key).is_some_and(|value| !value.is_null());
+        if find(&self.value) {
+            return self.value.get(key);
+        }
+        self.value.get("text_config").and_then(|text| text.get(key)).filter(|value| !value.is_null())
+    }
+
+    /// `model_type`, such as `qwen2`.
+    pub fn model_type(&self) -> Option<&str> {
+        self.get("model_type")?.as_str()
+    }
+
+    /// The first of `architectures`, such as `Qwen2ForCausalLM`.
+    pub fn architecture(&self) -> Option<&str> {
+        self.get("architectures")?.get(0)?.as_str()
+    }
+
+    /// Whether input and output embeddings are one tensor. Absent means yes, as in transformers' base config,
+    /// but only a present field says so for certain.
+    pub fn ties_embeddings(&self) -> Option<bool> {
+        self.get("tie_word_embeddings")?.as_bool()
+    }
+
+    /// `quantization_config.quant_method`, or the fact that there is such a config.
+    pub fn quantisation(&self) -> Option<&str> {
+        let config = self.get("quantization_config")?;
+        Some(config.get("quant_method").and_then(Value::as_str).unwrap_or("unknown"))
+    }
+
+    /// The whole object.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nested_text_configs_and_nulls_are_seen_through() {
+        let config = Config::from_value(json!({
+            "model_type": "gemma3", "rope_scaling": null, "text_config": {"rope_theta": 1e6, "rope_scaling": {"factor": 8.0}}
+        }))
+        .unwrap();
+        assert_eq!(config.model_type(), Some("gemma3"));
+        assert_eq!(config.get("rope_theta"), Some(&json!(1e6)));
+        assert_eq!(config.get("rope_scaling"), Some(&json!({"factor": 8.0})));
+        assert_eq!(config.get("head_dim"), None);
+    }
+
+    #[test]
+    fn a_list_is_no_config() {
+        assert!(matches!(Config::from_value(json!([])), Err(ConfigError::NotAnObject)));
+    }
+}

@@ -1,0 +1,245 @@
+//! Which files make up a checkpoint: the folder layouts that are read, and those that are recognised and refused.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::OpenError;
+use super::config::Config;
+use crate::hub::{self, Snapshot};
+
+/// Largest index that is read, in bytes; 100,000 tensors need about 10 MB.
+const MAX_INDEX_BYTES: u64 = 100_000_000;
+
+/// Weight files and what else never travels with a merged model.
+const WEIGHT_EXTENSIONS: [&str; 10] =
+    ["safetensors", "bin", "pt", "pth", "ckpt", "gguf", "h5", "msgpack", "onnx", "ot"];
+
+/// The files that make up a checkpoint.
+pub(super) struct Located {
+    /// The folder.
+    pub root: PathBuf,
+    /// Weight files as named in the folder, in name order.
+    pub shards: Vec<String>,
+    /// Tensor name → weight file, when there is an index.
+    pub index: Option<BTreeMap<String, String>>,
+    /// Whether only one file was asked for, rather than its folder.
+    pub single_file: bool,
+}
+
+/// Finds the weights that `path` stands for.
+pub(super) fn locate(path: &Path) -> Result<Located, OpenError> {
+    let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => OpenError::NotFound { path: path.to_owned() },
+        _ => OpenError::Io { path: path.to_owned(), source },
+    })?;
+    if metadata.is_dir() { locate_in_folder(&resolve_hub_folder(path)?) } else { locate_file(path) }
+}
+
+fn locate_file(path: &Path) -> Result<Located, OpenError> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let root = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if name == "model.safetensors" && root.join("config.json").is_file() || name == "model.safetensors.index.json" {
+        return locate_in_folder(&root);
+    }
+    if is_shard_name(name) && root.join("model.safetensors.index.json").is_file() {
+        return Err(OpenError::ShardOfSeveral { path: path.to_owned(), folder: root });
+    }
+    match extension(name) {
+        Some("safetensors") => Ok(Located { root, shards: vec![name.to_owned()], index: None, single_file: true }),
+        Some("gguf") => Err(OpenError::Gguf { path: path.to_owned() }),
+        Some("bin" | "pt" | "pth" | "ckpt") => Err(OpenError::Pickle { path: path.to_owned() }),
+        _ if starts_with(path, b"GGUF") => Err(OpenError::Gguf { path: path.to_owned() }),
+        _ => Err(OpenError::NotACheckpoint { path: path.to_owned() }),
+    }
+}
+
+fn locate_in_folder(root: &Path) -> Result<Located, OpenError> {
+    let names = file_names(root)?;
+    let has = |name: &str| names.iter().any(|found| found == name);
+    let with_extension =
+        |wanted: &str| names.iter().filter(|name| extension(name) == Some(wanted)).cloned().collect::<Vec<_>>();
+
+    let index_name = "model.safetensors.index.json";
+    if has(index_name) {
+        let index = read_index(root, index_name)?;
+        let mut shards: Vec<String> = index.values().cloned().collect();
+        shards.sort();
+        shards.dedup();
+        return Ok(Located { root: root.to_owned(), shards, index: Some(index), single_file: false });
+    }
+    if has("model.safetensors") {
+        let shards = vec!["model.safetensors".to_owned()];
+        return Ok(Located { root: root.to_owned(), shards, index: None, single_file: false });
+    }
+    if has("adapter_config.json") || has("adapter_model.safetensors") || has("adapter_model.bin") {
+        return Err(OpenError::Lora { path: root.to_owned() });
+    }
+    let mut safetensors = with_extension("safetensors");
+    match safetensors.len() {
+        0 => {}
+        1 => {
+            let name = safetensors.remove(0);
+            if is_shard_name(&name) {
+                return Err(OpenError::NoIndex { path: root.to_owned(), found: vec![name] });
+            }
+            return Ok(Located { root: root.to_owned(), shards: vec![name], index: None, single_file: false });
+        }
+        _ => return Err(OpenError::NoIndex { path: root.to_owned(), found: safetensors }),
+    }
+    if let Some(name) = with_extension("gguf").first() {
+        return Err(OpenError::Gguf { path: root.join(name) });
+    }
+    for pickle in ["bin", "pt", "pth", "ckpt"] {
+        if let Some(name) = with_extension(pickle).first() {
+            return Err(OpenError::Pickle { path: root.join(name) });
+        }
+    }
+    Err(OpenError::NoWeights { path: root.to_owned(), files: names.len() })
+}
+
+/// Turns the Hub cache's `models--ORG--NAME` into the snapshot that `refs/main`, or the only revision, names.
+fn resolve_hub_folder(path: &Path) -> Result<PathBuf, OpenError> {
+    let snapshots = path.join("snapshots");
+    let is_repo = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("models--"));
+    if !is_repo || !snapshots.is_dir() {
+        return Ok(path.to_owned());
+    }
+    match hub::snapshot(path).map_err(|source| OpenError::Io { path: snapshots, source })? {
+        Snapshot::Found(path) => Ok(path),
+        Snapshot::Ambiguous(count) => Err(OpenError::Revisions { path: path.to_owned(), count }),
+    }
+}
+
+/// Refuses `name` unless it is a plain relative path whose target lies in the model folder.
+///
+/// A link may lead out of a Hub snapshot into the `blobs` folder of the same repository: that is the cache's layout.
+pub(super) fn contained(root: &Path, name: &str) -> Result<PathBuf, OpenError> {
+    let relative = Path::new(name);
+    let plain = relative.components().all(|part| matches!(part, Component::Normal(_)));
+    if name.is_empty() || !plain || name.contains('\\') {
+        return Err(OpenError::Escapes { folder: root.to_owned(), name: name.to_owned() });
+    }
+    let path = root.join(relative);
+    let real = path.canonicalize().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => OpenError::MissingShard { folder: root.to_owned(), name: name.to_owned() },
+        _ => OpenError::Io { path: path.clone(), source },
+    })?;
+    let real_root = root.canonicalize().map_err(|source| OpenError::Io { path: root.to_owned(), source })?;
+    let in_blobs = hub_blobs(&real_root).is_some_and(|blobs| real.starts_with(blobs));
+    if real.starts_with(&real_root) || in_blobs {
+        Ok(path)
+    } else {
+        Err(OpenError::Escapes { folder: root.to_owned(), name: name.to_owned() })
+    }
+}
+
+/// `…/models--ORG--NAME/snapshots/REV` → `…/models--ORG--NAME/blobs`.
+fn hub_blobs(real_root: &Path) -> Option<PathBuf> {
+    let snapshots = real_root.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let repo = snapshots.parent()?;
+    repo.file_name()?.to_str()?.starts_with("models--").then(|| repo.join("blobs"))
+}
+
+/// Files of the folder that a merged model takes over: tokenizer, configs, licence. Neither weights nor their index,
+/// neither hidden files nor the `README.md`, which a merge writes anew.
+pub(super) fn sidecars(root: &Path) -> Result<Vec<String>, OpenError> {
+    let mut kept = Vec::new();
+    for name in file_names(root)? {
+        let weights = extension(&name).is_some_and(|extension| WEIGHT_EXTENSIONS.contains(&extension));
+        let rewritten = name.ends_with(".index.json") || name.eq_ignore_ascii_case("readme.md");
+        // What an earlier merge, by this tool or by mergekit, said about itself is not true of the next one.
+        let provenance = matches!(name.as_str(), "mergescope.toml" | "mergescope-report.json" | "mergekit_config.yml");
+        if !weights && !rewritten && !provenance && !name.starts_with('.') {
+            contained(root, &name)?;
+            kept.push(name);
+        }
+    }
+    Ok(kept)
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+fn read_index(root: &Path, name: &str) -> Result<BTreeMap<String, String>, OpenError> {
+    let path = contained(root, name)?;
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let mut bytes = Vec::new();
+    File::open(&path).map_err(io)?.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_INDEX_BYTES {
+        return Err(OpenError::IndexTooLarge { path });
+    }
+    let index: Index =
+        serde_json::from_slice(&bytes).map_err(|source| OpenError::Index { path: path.clone(), source })?;
+    if index.weight_map.is_empty() {
+        return Err(OpenError::EmptyIndex { path });
+    }
+    Ok(index.weight_map)
+}
+
+/// Refuses checkpoints whose weights are not plain numbers, going by config and by tensor names.
+pub(super) fn refuse_quantised<'a>(
+    root: &Path,
+    config: Option<&Config>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), OpenError> {
+    if let Some(method) = config.and_then(Config::quantisation) {
+        let method = method.to_owned();
+        return Err(OpenError::Quantised { path: root.to_owned(), method });
+    }
+    const MARKS: [(&str, &str); 8] = [
+        (".qweight", "GPTQ or AWQ"),
+        (".qzeros", "GPTQ or AWQ"),
+        (".SCB", "bitsandbytes 8-bit"),
+        (".weight.absmax", "bitsandbytes 4-bit"),
+        (".weight.quant_map", "bitsandbytes 4-bit"),
+        (".weight_packed", "compressed-tensors"),
+        (".weight_scale_inv", "fp8 with block scales"),
+        (".weight_scale", "fp8 or int8 with scales"),
+    ];
+    for name in names {
+        if let Some((_, method)) = MARKS.iter().find(|(mark, _)| name.ends_with(mark)) {
+            return Err(OpenError::Quantised { path: root.to_owned(), method: (*method).to_owned() });
+        }
+        if name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight") {
+            return Err(OpenError::Lora { path: root.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+fn file_names(root: &Path) -> Result<Vec<String>, OpenError> {
+    let io = |source| OpenError::Io { path: root.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        // Through links, as the Hub cache has them. A name that is not Unicode belongs to no model format.
+        if let (true, Ok(name)) = (entry.path().is_file(), entry.file_name().into_string()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn extension(name: &str) -> Option<&str> {
+    Path::new(name).extension()?.to_str()
+}
+
+/// `model-00001-of-00004.safetensors`, by its middle.
+fn is_shard_name(name: &str) -> bool {
+    name.contains("-of-") && extension(name) == Some("safetensors")
+}
+
+fn starts_with(path: &Path, magic: &[u8]) -> bool {
+    let mut head = vec![0; magic.len()];
+    File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == magic
+}

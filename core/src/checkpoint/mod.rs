@@ -1,0 +1,474 @@
+//! A model folder, opened: its config, its tensors over all shards, and their bytes by range. Read only, never trusted.
+
+mod config;
+mod header;
+mod locate;
+mod shard;
+mod writer;
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use config::{Config, ConfigError};
+pub use header::{HeaderError, HeaderTensor, MAX_HEADER_BYTES, byte_count, read_header};
+pub use safetensors::Dtype;
+pub use shard::ReadPath;
+pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
+
+use shard::Shard;
+
+/// One tensor of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name, such as `model.layers.0.mlp.up_proj.weight`.
+    pub name: String,
+    /// Element type as stored.
+    pub dtype: Dtype,
+    /// Dimensions; empty for a scalar.
+    pub shape: Vec<u64>,
+    /// Length in bytes.
+    pub bytes: u64,
+    shard: usize,
+    offset: u64,
+}
+
+impl TensorInfo {
+    /// Number of elements: the product of the dimensions, 1 for a scalar.
+    pub fn elements(&self) -> u64 {
+        self.shape.iter().product()
+    }
+
+    /// Number of elements in one row: the product of all dimensions but the first.
+    pub fn row_elements(&self) -> u64 {
+        self.shape.iter().skip(1).product()
+    }
+}
+
+/// Why a path cannot be opened as a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing is there.
+    #[error("{} does not exist; check the path", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder without any weights.
+    #[error("{} holds no weights ({files} files); a model folder has model.safetensors or model.safetensors.index.json with its shards", path.display())]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// Files found there.
+        files: usize,
+    },
+    /// Some other file.
+    #[error("{} is not a checkpoint; choose a model folder or a .safetensors file", path.display())]
+    NotACheckpoint {
+        /// The file.
+        path: PathBuf,
+    },
+    /// One shard of several was chosen.
+    #[error("{} is one shard of several; choose its folder {}", path.display(), folder.display())]
+    ShardOfSeveral {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// Several weight files, and no index that says how they belong together.
+    #[error("{} holds {} but no model.safetensors.index.json; download the index too, or choose one file", path.display(), found.join(", "))]
+    NoIndex {
+        /// The folder.
+        path: PathBuf,
+        /// The weight files there.
+        found: Vec<String>,
+    },
+    /// A llama.cpp file.
+    #[error("{} is GGUF, a format for running models, mostly quantised; take the original safetensors checkpoint", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A PyTorch pickle.
+    #[error("{} is a PyTorch pickle, which can execute code when opened; convert it to safetensors first (transformers: `AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)`)", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Weights stored as codes.
+    #[error("{} is quantised ({method}): its numbers are codes and cannot be added; take the unquantised checkpoint", path.display())]
+    Quantised {
+        /// The folder.
+        path: PathBuf,
+        /// What quantised it.
+        method: String,
+    },
+    /// An adapter, not a model.
+    #[error("{} is a LoRA adapter, not a whole model; merge it into its base model first (PEFT: `merge_and_unload()`), then use the result", path.display())]
+    Lora {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A Hub cache folder with no main revision and several others.
+    #[error("{} has {count} downloaded revisions and none is main; choose a folder under its snapshots", path.display())]
+    Revisions {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are.
+        count: usize,
+    },
+    /// A name in the folder leads out of it.
+    #[error("`{name}` leads out of the model folder {}; refused, since a model may only name its own files", folder.display())]
+    Escapes {
+        /// The model folder.
+        folder: PathBuf,
+        /// The name, as found in the index or in the folder.
+        name: String,
+    },
+    /// The index names a file that is not there.
+    #[error("{} should hold `{name}`, which is missing; download it again", folder.display())]
+    MissingShard {
+        /// The model folder.
+        folder: PathBuf,
+        /// The file's name.
+        name: String,
+    },
+    /// The index is absurdly large.
+    #[error("{} is larger than an index can be", path.display())]
+    IndexTooLarge {
+        /// The index.
+        path: PathBuf,
+    },
+    /// The index cannot be parsed.
+    #[error("{} is not a valid index", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// The index names no tensor.
+    #[error("{} names no tensor", path.display())]
+    EmptyIndex {
+        /// The index.
+        path: PathBuf,
+    },
+    /// The index places a tensor in a shard that does not have it.
+    #[error("the index of {} places tensor `{tensor}` in `{shard}`, which does not hold it; download the model again", folder.display())]
+    NotInShard {
+        /// The model folder.
+        folder: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// A weight file's header is refused.
+    #[error("{} is refused", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: HeaderError,
+    },
+    /// `config.json` is refused.
+    #[error("{} is refused", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ConfigError,
+    },
+}
+
+/// Bytes of a tensor could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read tensor `{tensor}` from {}", path.display())]
+pub struct ReadError {
+    /// The weight file.
+    pub path: PathBuf,
+    /// The tensor.
+    pub tensor: String,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// A model folder (or a single weight file), opened.
+///
+/// Opening reads headers and `config.json` only. Tensors are in natural name order: layer 2 before layer 10.
+pub struct Checkpoint {
+    root: PathBuf,
+    shards: Vec<Shard>,
+    tensors: Vec<TensorInfo>,
+    by_name: HashMap<String, usize>,
+    config: Option<Config>,
+    single_file: bool,
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Checkpoint({}, {} tensors)", self.root.display(), self.tensors.len())
+    }
+}
+
+impl Checkpoint {
+    /// Opens a model folder in Hugging Face layout, a `.safetensors` file, or a repository or snapshot in the Hub cache.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let located = locate::locate(path)?;
+        let root = located.root;
+        let config = if located.single_file { None } else { read_config(&root)? };
+
+        let mut shards = Vec::with_capacity(located.shards.len());
+        let mut tensors: Vec<TensorInfo> = Vec::new();
+        let mut by_name: HashMap<String, usize> = HashMap::new();
+        for (shard, name) in located.shards.iter().enumerate() {
+            let path = locate::contained(&root, name)?;
+            let io = |source| OpenError::Io { path: path.clone(), source };
+            let file = File::open(&path).map_err(io)?;
+            let file_bytes = file.metadata().map_err(io)?.len();
+            let header = read_header(file_bytes, |offset, buffer| shard::read_exact_at(&file, offset, buffer))
+                .map_err(|source| OpenError::Header { path: path.clone(), source })?;
+            for HeaderTensor { name: tensor, dtype, shape, offset, bytes } in header {
+                // A tensor that lies in several shards is the one the index points to.
+                let indexed = located.index.as_ref().and_then(|index| index.get(&tensor));
+                let elsewhere = indexed.is_some_and(|wanted| wanted != name);
+                if !elsewhere && !by_name.contains_key(&tensor) {
+                    by_name.insert(tensor.clone(), tensors.len());
+                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset });
+                }
+            }
+            shards.push(Shard::new(path.clone(), &file).map_err(io)?);
+        }
+        if let Some((tensor, shard)) = located.index.iter().flatten().find(|(name, _)| !by_name.contains_key(*name)) {
+            return Err(OpenError::NotInShard { folder: root, tensor: tensor.clone(), shard: shard.clone() });
+        }
+        locate::refuse_quantised(&root, config.as_ref(), tensors.iter().map(|tensor| tensor.name.as_str()))?;
+
+        tensors.sort_by(|a, b| natural_cmp(&a.name, &b.name));
+        for (position, tensor) in tensors.iter().enumerate() {
+            by_name.insert(tensor.name.clone(), position);
+        }
+        Ok(Self { root, shards, tensors, by_name, config, single_file: located.single_file })
+    }
+
+    /// Reads weights the given way from now on.
+    pub fn with_read_path(mut self, read_path: ReadPath) -> Self {
+        for shard in &mut self.shards {
+            shard.set_read_path(read_path);
+        }
+        self
+    }
+
+    /// The model folder; of a single file, the folder that holds it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether this is a lone weight file rather than a model folder.
+    pub fn is_single_file(&self) -> bool {
+        self.single_file
+    }
+
+    /// A short name: `org/name` in the Hub cache, else the last part of the path.
+    pub fn label(&self) -> String {
+        let path = if self.single_file { self.shards[0].path() } else { &self.root };
+        let hub = path.ancestors().filter_map(|part| part.file_name()?.to_str()?.strip_prefix("models--")).next();
+        if let Some(repo) = hub {
+            return repo.replacen("--", "/", 1);
+        }
+        let real = path.canonicalize();
+        let named = real.as_deref().unwrap_or(path).file_name().unwrap_or(path.as_os_str());
+        named.to_string_lossy().into_owned()
+    }
+
+    /// The weight files.
+    pub fn shard_paths(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(Shard::path)
+    }
+
+    /// All tensors, in natural name order.
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.position(name).map(|position| &self.tensors[position])
+    }
+
+    /// Where in [`Checkpoint::tensors`] the tensor of that name is.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// `config.json`, if there is one.
+    pub fn config(&self) -> Option<&Config> {
+        self.config.as_ref()
+    }
+
+    /// Bytes of all tensors.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+    }
+
+    /// Number of elements of all tensors: the parameter count.
+    pub fn parameters(&self) -> u64 {
+        self.tensors.iter().map(TensorInfo::elements).sum()
+    }
+
+    /// The dtypes that occur and the bytes of each, largest share first.
+    pub fn dtypes(&self) -> Vec<(Dtype, u64)> {
+        let mut shares: Vec<(Dtype, u64)> = Vec::new();
+        for tensor in &self.tensors {
+            match shares.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
+                Some((_, bytes)) => *bytes += tensor.bytes,
+                None => shares.push((tensor.dtype, tensor.bytes)),
+            }
+        }
+        shares.sort_by_key(|&(dtype, bytes)| (std::cmp::Reverse(bytes), dtype));
+        shares
+    }
+
+    /// Files beside the weights that a merged model takes over (tokenizer, configs, licence), by name.
+    ///
+    /// A lone weight file has none.
+    pub fn sidecars(&self) -> Result<Vec<String>, OpenError> {
+        if self.single_file { Ok(Vec::new()) } else { locate::sidecars(&self.root) }
+    }
+
+    /// The path of a file beside the weights, refused if it leaves the folder.
+    pub fn sidecar(&self, name: &str) -> Result<PathBuf, OpenError> {
+        locate::contained(&self.root, name)
+    }
+
+    /// Fills `buffer` with the bytes of `tensor` from `byte_offset` on.
+    pub fn read(&self, tensor: &TensorInfo, byte_offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let shard = &self.shards[tensor.shard];
+        debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
+        shard.read_exact_at(tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
+            path: shard.path().to_owned(),
+            tensor: tensor.name.clone(),
+            source,
+        })
+    }
+
+    /// The weight file that holds `tensor`.
+    pub fn path_of(&self, tensor: &TensorInfo) -> &Path {
+        self.shards[tensor.shard].path()
+    }
+
+    /// 32 bytes, as hex, that identify the weights: blake3 over every tensor's name, dtype and shape and up to three
+    /// stretches of its bytes (first, middle and last 256).
+    ///
+    /// It does not depend on how the tensors are spread over shards. It tells models apart; it does not prove that no
+    /// byte between the stretches differs.
+    pub fn fingerprint(&self) -> Result<String, ReadError> {
+        const STRETCH_BYTES: u64 = 256;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = [0; STRETCH_BYTES as usize];
+        for tensor in &self.tensors {
+            let shape: Vec<u8> = tensor.shape.iter().flat_map(|dim| dim.to_le_bytes()).collect();
+            for field in [tensor.name.as_bytes(), tensor.dtype.to_string().as_bytes(), &shape] {
+                hasher.update(&(field.len() as u64).to_le_bytes());
+                hasher.update(field);
+            }
+            let length = tensor.bytes.min(STRETCH_BYTES);
+            let last = tensor.bytes - length;
+            let mut starts = [0, last / 2, last].to_vec();
+            starts.dedup();
+            for start in starts {
+                let stretch = &mut buffer[..length as usize];
+                self.read(tensor, start, stretch)?;
+                hasher.update(stretch);
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+fn read_config(root: &Path) -> Result<Option<Config>, OpenError> {
+    if !root.join("config.json").exists() {
+        return Ok(None);
+    }
+    let path = locate::contained(root, "config.json")?;
+    Config::read(&path).map(Some).map_err(|source| OpenError::Config { path, source })
+}
+
+/// Compares names with runs of digits taken as numbers, so that layer 2 comes before layer 10.
+pub fn natural_cmp(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    while let (Some(x), Some(y)) = (left.first(), right.first()) {
+        if x.is_ascii_digit() && y.is_ascii_digit() {
+            let (number_a, number_b) = (take_digits(&mut left), take_digits(&mut right));
+            // Without leading zeros the longer run is the larger number.
+            let order = number_a.len().cmp(&number_b.len()).then_with(|| number_a.cmp(number_b));
+            if order.is_ne() {
+                return order;
+            }
+        } else if x == y {
+            left = &left[1..];
+            right = &right[1..];
+        } else {
+            return x.cmp(y);
+        }
+    }
+    // Names that differ by leading zeros alone still get one fixed order.
+    left.len().cmp(&right.len()).then_with(|| a.cmp(b))
+}
+
+fn take_digits<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, rest) = text.split_at(length);
+    *text = rest;
+    let zeros = digits.iter().take_while(|&&byte| byte == b'0').count();
+    &digits[zeros..]
+}
+
+/// Whether elements of this dtype take part in arithmetic: F64, F32, F16, BF16, F8_E4M3, F8_E5M2.
+///
+/// Integers, booleans and the packed or scale-only floats are carried over from the target.
+pub fn takes_part(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8_E4M3 | Dtype::F8_E5M2)
+}
+
+/// The dtype as people write it: `bf16`, `f32`, `f8_e4m3`.
+pub fn dtype_label(dtype: Dtype) -> String {
+    dtype.to_string().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn layers_sort_by_number() {
+        let mut names = ["l.10.b", "l.2.b", "l.2.a", "embed", "l.02.a", "l.1"];
+        names.sort_by(|a, b| natural_cmp(a, b));
+        assert_eq!(names, ["embed", "l.1", "l.02.a", "l.2.a", "l.2.b", "l.10.b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn natural_order_is_total(a in "[a0-2.]{0,6}", b in "[a0-2.]{0,6}", c in "[a0-2.]{0,6}") {
+            prop_assert_eq!(natural_cmp(&a, &b), natural_cmp(&b, &a).reverse());
+            prop_assert_eq!(natural_cmp(&a, &b).is_eq(), a == b);
+            if natural_cmp(&a, &b).is_le() && natural_cmp(&b, &c).is_le() {
+                prop_assert!(natural_cmp(&a, &c).is_le());
+            }
+        }
+    }
+}

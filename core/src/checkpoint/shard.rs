@@ -1,0 +1,126 @@
+//! One weight file, read by byte range.
+//!
+//! Two ways to read: positional reads (default; a file that shrinks gives an error) and a memory map (a file that shrinks
+//! while it is read ends the process, so it is only for files that nobody touches).
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use memmap2::Mmap;
+
+/// How bytes of weights are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadPath {
+    /// `pread` into a buffer.
+    #[default]
+    Positional,
+    /// Copied out of a memory map.
+    Mapped,
+}
+
+enum Source {
+    File(File),
+    Map(Mmap),
+}
+
+/// Size and time of last change, to notice a file that changed after its header was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(metadata: &Metadata) -> Self {
+        Self { bytes: metadata.len(), modified: metadata.modified().ok() }
+    }
+}
+
+/// A safetensors file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
+pub(super) struct Shard {
+    path: PathBuf,
+    stamp: Stamp,
+    read_path: ReadPath,
+    source: OnceLock<Source>,
+}
+
+impl Shard {
+    /// A shard whose header was read from `file`.
+    pub(super) fn new(path: PathBuf, file: &File) -> io::Result<Self> {
+        let stamp = Stamp::from(&file.metadata()?);
+        Ok(Self { path, stamp, read_path: ReadPath::default(), source: OnceLock::new() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn set_read_path(&mut self, read_path: ReadPath) {
+        self.read_path = read_path;
+        self.source = OnceLock::new();
+    }
+
+    /// Fills `buffer` from `offset` of the file.
+    pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match self.source()? {
+            Source::File(file) => read_exact_at(file, offset, buffer),
+            Source::Map(map) => {
+                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                let bytes = map
+                    .get(start..)
+                    .and_then(|tail| tail.get(..buffer.len()))
+                    .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn source(&self) -> io::Result<&Source> {
+        if let Some(source) = self.source.get() {
+            return Ok(source);
+        }
+        let file = File::open(&self.path)?;
+        if Stamp::from(&file.metadata()?) != self.stamp {
+            return Err(io::Error::other("the file changed after it was opened; open the model again"));
+        }
+        let source = match self.read_path {
+            ReadPath::Positional => Source::File(file),
+            ReadPath::Mapped => Source::Map(map(&file)?),
+        };
+        // Where two threads opened it at once, one handle is kept and the other closed.
+        Ok(self.source.get_or_init(|| source))
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe by nature; this is the one place that does")]
+fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: the map is private to the shard and only copied from. Another process that shrinks the file can still
+    // end this one with SIGBUS; that is why positional reads are the default and the docs of `ReadPath` say so.
+    unsafe { Mmap::map(file) }
+}
+
+#[cfg(unix)]
+pub(super) fn read_exact_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+pub(super) fn read_exact_at(file: &File, mut offset: u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    use std::os::windows::fs::FileExt as _;
+    while !buffer.is_empty() {
+        match file.seek_read(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                buffer = &mut buffer[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

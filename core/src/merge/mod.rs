@@ -1,0 +1,206 @@
+//! From a recipe to a model folder: plan, run, commit.
+
+mod card;
+mod output;
+mod plan;
+mod report;
+mod run;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::alignment::{OpenTripleError, Role, Triple};
+use crate::checkpoint::OpenError;
+use crate::preflight::{Finding, PreflightError, Severity, preflight};
+use crate::progress::{Cancelled, Control};
+use crate::recipe::{Fingerprints, Recipe};
+use crate::scaling::ScalingError;
+use crate::stream::{Resources, StreamError};
+
+pub use crate::method::ChangeSums;
+pub use plan::{Plan, plan};
+pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
+
+/// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// w cannot scale anything.
+    #[error(transparent)]
+    Scaling(#[from] ScalingError),
+    /// One of the three models cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenTripleError),
+    /// The models do not fit together.
+    #[error("the three models do not fit together: {}", .findings.iter().filter(|finding| finding.severity == Severity::Error).map(|finding| format!("{} ({}) {}", finding.title, finding.detail, finding.action)).collect::<Vec<_>>().join("; "))]
+    Unfit {
+        /// What preflight found.
+        findings: Vec<Finding>,
+    },
+    /// The weights could not be sampled.
+    #[error(transparent)]
+    Preflight(PreflightError),
+    /// An input is not the one that the recipe was made with.
+    #[error("{role} is not the model that this recipe was made with (its fingerprint differs); choose that model again, or remove the [inputs] table from the recipe to use this one", role = role.label())]
+    OtherInput {
+        /// Which of the three.
+        role: Role,
+    },
+    /// Something is already there.
+    #[error("{} already exists; choose a new folder name: nothing is ever overwritten", path.display())]
+    OutputExists {
+        /// The output folder.
+        path: PathBuf,
+    },
+    /// The output would lie in a model's folder.
+    #[error("{} lies inside {} ({}); choose a folder outside the three models, which are never changed", path.display(), role.label(), input.display())]
+    OutputInsideInput {
+        /// The output folder.
+        path: PathBuf,
+        /// The model it would lie in.
+        role: Role,
+        /// That model's folder.
+        input: PathBuf,
+    },
+    /// The path has no last part that could be a folder's name.
+    #[error("{} cannot name an output folder; give a path that ends in a new folder's name", path.display())]
+    OutputName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The folder in which the output should be made is not there.
+    #[error("the folder {} does not exist; create it first, or choose another place for the output", path.display())]
+    NoParent {
+        /// The missing folder.
+        path: PathBuf,
+    },
+    /// The output cannot be created.
+    #[error("nothing can be written to {}; choose a place you may write to", path.display())]
+    Unwritable {
+        /// The folder that refused.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another merge writes to the same output.
+    #[error("another merge is writing to {}; wait for it, or choose another name", path.display())]
+    Busy {
+        /// The output folder.
+        path: PathBuf,
+    },
+    /// The disk is too small.
+    #[error("{} has {available_bytes} bytes free but the merged model needs {needed_bytes}; free some space or choose another disk", path.display())]
+    DiskFull {
+        /// Where the output should be made.
+        path: PathBuf,
+        /// Size of the output.
+        needed_bytes: u64,
+        /// Free space.
+        available_bytes: u64,
+    },
+    /// A write failed.
+    #[error("cannot write {}; is the disk full or gone?", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file beside the target's weights cannot be carried over.
+    #[error("cannot carry over a file of the target")]
+    Sidecar(#[source] OpenError),
+    /// An input holds NaN or infinity.
+    #[error("tensor `{tensor}` of {role} ({}) holds NaN or infinity: the file may be damaged; download it again, or allow such values", path.display(), role = role.label())]
+    NonFinite {
+        /// The model.
+        role: Role,
+        /// The tensor, as that model names it.
+        tensor: String,
+        /// The weight file.
+        path: PathBuf,
+    },
+    /// The pass over the weights ended early.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+}
+
+impl From<Cancelled> for MergeError {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::Stream(cancelled.into())
+    }
+}
+
+impl From<PreflightError> for MergeError {
+    fn from(error: PreflightError) -> Self {
+        match error {
+            PreflightError::Cancelled(cancelled) => cancelled.into(),
+            other => Self::Preflight(other),
+        }
+    }
+}
+
+impl MergeError {
+    /// Whether the person cancelled it, which is no failure.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Stream(StreamError::Cancelled(_)))
+    }
+}
+
+/// Runs the recipe: reads its three models and writes a fourth to the folder `output`, which must not exist.
+///
+/// The weights are the same for the same inputs and recipe, whatever the resources. Work happens in a hidden folder
+/// beside `output` that is synced and then renamed, so that `output` is either absent or complete.
+pub fn merge(
+    recipe: &Recipe,
+    output: &Path,
+    resources: &Resources,
+    control: &Control,
+) -> Result<MergeReport, MergeError> {
+    let began = Instant::now();
+    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+    let place = output::check(output, &triple)?;
+    let plan = plan(&triple, recipe)?;
+
+    let preflight = preflight(&triple, control)?;
+    if !preflight.passes() {
+        return Err(MergeError::Unfit { findings: preflight.findings });
+    }
+    let inputs = fingerprints(&triple)?;
+    if let Some(expected) = &recipe.inputs {
+        let differs = |role: &Role| expected.get(*role) != inputs.get(*role);
+        if let Some(role) = Role::ALL.into_iter().find(differs) {
+            return Err(MergeError::OtherInput { role });
+        }
+    }
+    let recipe = Recipe { inputs: Some(inputs), ..recipe.clone() };
+
+    let staging = place.stage()?;
+    staging.check_space(plan.bytes())?;
+    let tensors = run::write_weights(&triple, &plan, &recipe, staging.path(), resources, control)?;
+    let left_out = output::carry_over(&triple, &recipe, staging.path())?;
+    let mut report = MergeReport {
+        recipe,
+        output: output.to_owned(),
+        tensors,
+        bytes_written: plan.bytes(),
+        left_out,
+        elapsed: began.elapsed(),
+    };
+    if let Some(index) = &plan.files.index {
+        staging.write("model.safetensors.index.json", index)?;
+    }
+    staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?;
+    staging.write("README.md", &card::model_card(&triple, &report))?;
+    staging.write(REPORT_FILE, &report.to_json())?;
+    staging.commit(control)?;
+    report.elapsed = began.elapsed();
+    Ok(report)
+}
+
+fn fingerprints(triple: &Triple) -> Result<Fingerprints, StreamError> {
+    Ok(Fingerprints {
+        pre: triple.pre.fingerprint()?,
+        post: triple.post.fingerprint()?,
+        target: triple.target.fingerprint()?,
+    })
+}

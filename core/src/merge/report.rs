@@ -1,0 +1,104 @@
+//! What a merge wrote, tensor by tensor.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ChangeSums;
+use crate::checkpoint::Dtype;
+use crate::layout::Place;
+use crate::recipe::Recipe;
+
+/// The recipe with its inputs' fingerprints, beside the merged model.
+pub const RECIPE_FILE: &str = "mergescope.toml";
+
+/// The report as JSON, beside the merged model.
+pub const REPORT_FILE: &str = "mergescope-report.json";
+
+/// What was written for one tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorReport {
+    /// Name.
+    pub name: String,
+    /// Layer and part.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Element type written.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: Vec<u64>,
+    /// Its scaling coefficient; 0 for a tensor that is the target's.
+    pub coefficient: f32,
+    /// Intended against written.
+    pub change: ChangeSums,
+}
+
+/// What a merge wrote.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MergeReport {
+    /// The recipe as run, with the fingerprints of its inputs.
+    pub recipe: Recipe,
+    /// The folder written.
+    pub output: PathBuf,
+    /// Every tensor of the output in natural name order.
+    pub tensors: Vec<TensorReport>,
+    /// Bytes of the weight files.
+    pub bytes_written: u64,
+    /// Files of the target that were too large to be carried over.
+    pub left_out: Vec<String>,
+    /// Time from opening the models to the committed output.
+    #[serde(with = "secs", rename = "elapsed_secs")]
+    pub elapsed: Duration,
+}
+
+/// The change of one layer, or of everything beside the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LayerChange {
+    /// Zero-based layer; `None` for embeddings, head and final norm together.
+    pub layer: Option<u32>,
+    /// Sums over its tensors.
+    pub change: ChangeSums,
+}
+
+impl MergeReport {
+    /// Sums over all tensors.
+    pub fn total(&self) -> ChangeSums {
+        self.tensors.iter().map(|tensor| &tensor.change).sum()
+    }
+
+    /// Sums per layer, ascending, then those of the tensors beside the layers.
+    pub fn layers(&self) -> Vec<LayerChange> {
+        let mut layers: Vec<LayerChange> = Vec::new();
+        for tensor in &self.tensors {
+            let layer = tensor.place.layer;
+            match layers.iter_mut().find(|entry| entry.layer == layer) {
+                Some(entry) => entry.change.add(&tensor.change),
+                None => layers.push(LayerChange { layer, change: tensor.change }),
+            }
+        }
+        layers.sort_by_key(|entry| (entry.layer.is_none(), entry.layer));
+        layers
+    }
+
+    /// The report as indented JSON.
+    pub fn to_json(&self) -> String {
+        // Strings, finite numbers and lists of them: all of it has a JSON form.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+/// A [`Duration`] as seconds.
+mod secs {
+    use std::time::Duration;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(elapsed: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_f64(elapsed.as_secs_f64())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,8 @@
+//! How a vector enters the target: the arithmetic on one stretch of elements, without any I/O.
+
+mod sums;
+mod task_arithmetic;
+
+pub use sums::ChangeSums;
+pub(crate) use sums::{LEAF, Leaf};
+pub(crate) use task_arithmetic::{Stretch, combine};

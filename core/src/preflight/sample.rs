@@ -1,0 +1,250 @@
+//! A fixed sample of the weights: stretches of elements spread evenly over the tensors that take part.
+
+use half::{bf16, f16};
+
+use super::{Lineage, PreflightError};
+use crate::alignment::{Alignment, Participation, Role, Triple, element_bytes};
+use crate::checkpoint::{Checkpoint, Dtype, ReadError, TensorInfo};
+use crate::progress::{Control, Stage};
+
+/// Elements read in one go.
+const STRETCH: u64 = 256;
+
+/// Most stretches of one tensor.
+const STRETCHES_PER_TENSOR: u64 = 16;
+
+/// About the most stretches of all tensors together. Each is one read from each model, so that even a cold disk is done
+/// in about a second; a mixture of experts with more tensors than this has every n-th of them sampled.
+const STRETCHES: u64 = 2048;
+
+/// What the sample says, as sums in f64 weighted so that they estimate those over all elements that take part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    /// ⟨pre, pre⟩.
+    pub pre_pre: f64,
+    /// ⟨pre, u⟩ with u = target − pre.
+    pub pre_u: f64,
+    /// ⟨v, v⟩ with v = post − pre.
+    pub v_v: f64,
+    /// ⟨v, u⟩.
+    pub v_u: f64,
+    /// ⟨u, u⟩.
+    pub u_u: f64,
+    /// Elements sampled.
+    pub elements: u64,
+    /// Elements in which target and post differ.
+    pub target_not_post: u64,
+    /// Tensors with NaN or infinity in the sample, by role.
+    pub nonfinite: Vec<(Role, String)>,
+}
+
+impl Sample {
+    /// The figures that are shown.
+    pub(super) fn lineage(&self) -> Lineage {
+        Lineage {
+            relative_norm: (self.v_v / self.pre_pre).sqrt(),
+            target_distance: (self.u_u / self.pre_pre).sqrt(),
+            cos_vector_target: self.v_u / (self.v_v * self.u_u).sqrt(),
+            sampled: self.elements,
+        }
+    }
+
+    /// cos(pre, target), from ⟨pre, target⟩ = ⟨pre, pre⟩ + ⟨pre, u⟩.
+    pub(super) fn cos_pre_target(&self) -> f64 {
+        let target_target = self.pre_pre + 2.0 * self.pre_u + self.u_u;
+        (self.pre_pre + self.pre_u) / (self.pre_pre * target_target).sqrt()
+    }
+}
+
+/// Samples the tensors that take part. The same files give the same sample.
+pub(super) fn take(triple: &Triple, alignment: &Alignment, control: &Control) -> Result<Sample, PreflightError> {
+    let moving: Vec<_> = alignment
+        .tensors
+        .iter()
+        .filter_map(|aligned| match aligned.participation {
+            Participation::Moves { pre, post, shared_elements } if shared_elements > 0 => {
+                Some((aligned, [pre, post, aligned.target], shared_elements))
+            }
+            _ => None,
+        })
+        .collect();
+    let every = (moving.len() as u64).div_ceil(STRETCHES).max(1) as usize;
+    let sampled: Vec<_> = moving.into_iter().step_by(every).collect();
+    let stretches = (STRETCHES / (sampled.len() as u64).max(1)).clamp(1, STRETCHES_PER_TENSOR);
+
+    let stretch_bytes = |[pre, post, target]: [usize; 3]| {
+        element_bytes(triple.pre.tensors()[pre].dtype)
+            + element_bytes(triple.post.tensors()[post].dtype)
+            + element_bytes(triple.target.tensors()[target].dtype)
+    };
+    let bytes_of = |positions, elements| {
+        spread(elements, stretches).map(|(_, length)| length).sum::<u64>() * stretch_bytes(positions)
+    };
+    control.begin(Stage::Checking, sampled.iter().map(|&(_, positions, elements)| bytes_of(positions, elements)).sum());
+
+    let mut sample = Sample::default();
+    let mut values: [Vec<f64>; 3] = Default::default();
+    let mut bytes = Vec::new();
+    for (aligned, positions, shared_elements) in sampled {
+        control.check()?;
+        let mut sums = Sample::default();
+        let mut nonfinite = [false; 3];
+        for (start, length) in spread(shared_elements, stretches) {
+            for (index, role) in Role::ALL.into_iter().enumerate() {
+                let checkpoint = triple.get(role);
+                let tensor = &checkpoint.tensors()[positions[index]];
+                read(checkpoint, tensor, start, length, &mut bytes)?;
+                decode(tensor.dtype, &bytes, &mut values[index]);
+                nonfinite[index] |= values[index].iter().any(|value| !value.is_finite());
+            }
+            sums.add(&values);
+        }
+        sample.add_weighted(&sums, shared_elements);
+        for (index, role) in Role::ALL.into_iter().enumerate() {
+            if nonfinite[index] {
+                sample.nonfinite.push((role, triple.get(role).tensors()[positions[index]].name.clone()));
+            }
+        }
+        control.advance(bytes_of(positions, shared_elements), aligned.place.layer);
+    }
+    Ok(sample)
+}
+
+impl Sample {
+    fn add(&mut self, [pre, post, target]: &[Vec<f64>; 3]) {
+        for ((&pre, &post), &target) in pre.iter().zip(post).zip(target) {
+            if !(pre.is_finite() && post.is_finite() && target.is_finite()) {
+                continue;
+            }
+            let (v, u) = (post - pre, target - pre);
+            self.pre_pre += pre * pre;
+            self.pre_u += pre * u;
+            self.v_v += v * v;
+            self.v_u += v * u;
+            self.u_u += u * u;
+            self.elements += 1;
+            self.target_not_post += u64::from(target != post);
+        }
+    }
+
+    /// Adds the sums of one tensor as if all its `elements` had been read.
+    fn add_weighted(&mut self, sums: &Self, elements: u64) {
+        if sums.elements == 0 {
+            return;
+        }
+        let weight = elements as f64 / sums.elements as f64;
+        self.pre_pre += weight * sums.pre_pre;
+        self.pre_u += weight * sums.pre_u;
+        self.v_v += weight * sums.v_v;
+        self.v_u += weight * sums.v_u;
+        self.u_u += weight * sums.u_u;
+        self.elements += sums.elements;
+        self.target_not_post += sums.target_not_post;
+    }
+}
+
+/// Whether two tensors of one model hold the same bytes, as far as a sample of them shows.
+pub(super) fn same_bytes(checkpoint: &Checkpoint, a: &TensorInfo, b: &TensorInfo) -> Result<bool, ReadError> {
+    if a.dtype != b.dtype || a.shape != b.shape {
+        return Ok(false);
+    }
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for (start, length) in spread(a.bytes, STRETCHES_PER_TENSOR) {
+        for (tensor, buffer) in [(a, &mut left), (b, &mut right)] {
+            buffer.resize(length as usize, 0);
+            checkpoint.read(tensor, start, buffer)?;
+        }
+        if left != right {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Starts and lengths of up to `stretches` stretches, evenly from the first of `count` elements to the last.
+fn spread(count: u64, stretches: u64) -> impl Iterator<Item = (u64, u64)> {
+    let whole = count <= stretches * STRETCH;
+    let pieces = if whole { count.div_ceil(STRETCH) } else { stretches };
+    (0..pieces).map(move |piece| {
+        let start = match (whole, pieces) {
+            (true, _) => piece * STRETCH,
+            (false, 1) => (count - STRETCH) / 2,
+            // In u128: a tensor has fewer than 2^64 elements, their multiples may have more.
+            (false, _) => (u128::from(count - STRETCH) * u128::from(piece) / u128::from(pieces - 1)) as u64,
+        };
+        (start, STRETCH.min(count - start))
+    })
+}
+
+fn read(
+    checkpoint: &Checkpoint,
+    tensor: &TensorInfo,
+    start: u64,
+    length: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<(), ReadError> {
+    let width = element_bytes(tensor.dtype);
+    bytes.resize((length * width) as usize, 0);
+    checkpoint.read(tensor, start * width, bytes)
+}
+
+/// Replaces `values` with the little-endian elements in `bytes`; of a dtype that takes no part, with nothing.
+fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f64>) {
+    values.clear();
+    match dtype {
+        Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes))),
+        Dtype::F32 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes)))),
+        Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f64())),
+        Dtype::BF16 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f64())),
+        Dtype::F8_E4M3 => values.extend(bytes.iter().map(|&code| e4m3(code))),
+        // E5M2 is the upper byte of an f16.
+        Dtype::F8_E5M2 => values.extend(bytes.iter().map(|&code| f16::from_bits(u16::from(code) << 8).to_f64())),
+        _ => {}
+    }
+}
+
+/// OCP 8-bit float with 4 bits of exponent (bias 7) and 3 of mantissa; no infinity, NaN where all seven are set.
+fn e4m3(code: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7) / 8.0);
+    let size = match (exponent, code & 7) {
+        (15, 7) => f64::NAN,
+        (0, _) => mantissa * 2_f64.powi(-6),
+        _ => (1.0 + mantissa) * 2_f64.powi(exponent - 7),
+    };
+    if code & 0x80 == 0 { size } else { -size }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn eight_bit_floats_decode_as_specified() {
+        let mut values = Vec::new();
+        decode(Dtype::F8_E4M3, &[0x38, 0xb8, 0x7e, 0x01, 0x7f], &mut values);
+        assert_eq!(values[..4], [1.0, -1.0, 448.0, 0.001953125]);
+        assert!(values[4].is_nan());
+        decode(Dtype::F8_E5M2, &[0x3c, 0x7b, 0x7c], &mut values);
+        assert_eq!(values, [1.0, 57344.0, f64::INFINITY]);
+    }
+
+    #[test]
+    fn a_short_tensor_is_read_whole_and_once() {
+        assert_eq!(spread(600, 16).collect::<Vec<_>>(), [(0, 256), (256, 256), (512, 88)]);
+        assert_eq!(spread(0, 16).count(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn stretches_lie_apart_and_within(count in 0_u64..u64::MAX, stretches in 1_u64..20) {
+            let mut end = 0;
+            for (start, length) in spread(count, stretches) {
+                prop_assert!(start >= end && length > 0);
+                end = start + length;
+                prop_assert!(end <= count);
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Findings from tokenizers: the same row of the embeddings should be the same token in all three models.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::Finding;
+use super::words::{count, facts, grouped, short};
+use crate::alignment::{Role, Triple};
+use crate::checkpoint::{Checkpoint, OpenError};
+use crate::error::chain;
+
+/// Largest tokenizer file that is read, in bytes; Gemma 3's, the largest in use, has 33 MB.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Token → id.
+type Vocabulary = HashMap<String, u64>;
+
+/// Why a tokenizer cannot be compared.
+#[derive(Debug, thiserror::Error)]
+enum TokenizerError {
+    #[error(transparent)]
+    Path(#[from] OpenError),
+    #[error("it cannot be read")]
+    Io(#[from] io::Error),
+    #[error("it has more than {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("it is not a tokenizer file as the tokenizers library writes it")]
+    Json(#[from] serde_json::Error),
+}
+
+/// A tokenizer's file, read but not yet parsed: mostly the three are the same bytes.
+struct Source {
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// `added_tokens.json` beside a `vocab.json`.
+    added: Vec<u8>,
+}
+
+/// Compares the tokenizers of pre and post with target's.
+pub(super) fn compare(triple: &Triple) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut absent = Vec::new();
+    let mut sources: Vec<(Role, Source)> = Vec::new();
+    for role in Role::ALL {
+        match source(triple.get(role)) {
+            Ok(Some(source)) => sources.push((role, source)),
+            Ok(None) => absent.push(role.label()),
+            Err((name, error)) => findings.push(unreadable(role, name, &error)),
+        }
+    }
+    if !absent.is_empty() {
+        let (labels, verb) = (absent.join(", "), if absent.len() == 1 { "has" } else { "have" });
+        findings.push(
+            Finding::note("no-tokenizer", format!("{labels} {verb} no tokenizer.json or vocab.json"))
+                .detail("Whether a row of the embeddings is the same token in all three cannot be checked"),
+        );
+    }
+    let same_files = |a: &Source, b: &Source| a.name == b.name && a.bytes == b.bytes && a.added == b.added;
+    if sources.windows(2).all(|pair| same_files(&pair[0].1, &pair[1].1)) {
+        return findings;
+    }
+    let mut vocabularies = Vec::new();
+    for (role, source) in sources {
+        match source.vocabulary() {
+            Ok(vocabulary) => vocabularies.push((role, vocabulary)),
+            Err(error) => findings.push(unreadable(role, source.name, &error)),
+        }
+    }
+    // Everything is compared with target; without its tokenizer, post with pre.
+    let Some((reference_role, reference)) = vocabularies.pop() else { return findings };
+    for (role, vocabulary) in &vocabularies {
+        findings.extend(differences(*role, vocabulary, reference_role, &reference));
+    }
+    findings
+}
+
+fn unreadable(role: Role, name: &str, error: &TokenizerError) -> Finding {
+    Finding::warning("tokenizer-unreadable", format!("The {name} of {} cannot be read", role.label()))
+        .detail(chain(error))
+        .action("Download the model again, or compare the tokenizers by hand")
+}
+
+fn differences(role: Role, own: &Vocabulary, reference_role: Role, reference: &Vocabulary) -> Vec<Finding> {
+    let (label, against) = (role.label(), reference_role.label());
+    let token_of: HashMap<u64, &str> = reference.iter().map(|(token, &id)| (id, token.as_str())).collect();
+    let mut differing: Vec<(u64, &str, &str)> = own
+        .iter()
+        .filter_map(|(token, &id)| {
+            let other = *token_of.get(&id)?;
+            // Two names for one id, as some tokenizers have, are no difference.
+            (other != token && reference.get(token) != Some(&id)).then_some((id, token.as_str(), other))
+        })
+        .collect();
+    differing.sort_unstable();
+    let mut findings = Vec::new();
+    if !differing.is_empty() {
+        let each: Vec<String> = differing
+            .iter()
+            .map(|(id, own, other)| format!("id {id} is `{}` in {label}, `{}` in {against}", short(own), short(other)))
+            .collect();
+        let share = format!("{} of {}", grouped(differing.len() as u64), count(own.len() as u64, "token id"));
+        findings.push(
+            Finding::warning("tokenizer-ids", format!("{share} of {label} stand for another token than in {against}"))
+                .detail(facts(&each))
+                .action("The vector would be added to the rows of other tokens; choose models with one tokenizer"),
+        );
+    }
+    let only = |a: &Vocabulary, b: &Vocabulary| a.keys().filter(|token| !b.contains_key(*token)).count() as u64;
+    let (here, there) = (only(own, reference), only(reference, own));
+    if differing.is_empty() && here + there > 0 {
+        let title = format!("{label} and {against} have the same token ids but for added tokens");
+        let detail = format!("{} only in {label}, {} only in {against}", count(here, "token"), grouped(there));
+        findings.push(Finding::note("tokenizer-added", title).detail(detail));
+    }
+    findings
+}
+
+fn source(checkpoint: &Checkpoint) -> Result<Option<Source>, (&'static str, TokenizerError)> {
+    if checkpoint.is_single_file() {
+        return Ok(None);
+    }
+    for name in ["tokenizer.json", "vocab.json"] {
+        if !checkpoint.root().join(name).exists() {
+            continue;
+        }
+        let load = |name: &str| -> Result<Vec<u8>, TokenizerError> { read(&checkpoint.sidecar(name)?) };
+        let bytes = load(name).map_err(|error| (name, error))?;
+        let has_added = name == "vocab.json" && checkpoint.root().join("added_tokens.json").exists();
+        let added = if has_added {
+            load("added_tokens.json").map_err(|error| ("added_tokens.json", error))?
+        } else {
+            Vec::new()
+        };
+        return Ok(Some(Source { name, bytes, added }));
+    }
+    Ok(None)
+}
+
+/// The whole file, unless it is too large or not a file at all: a pipe would never end.
+fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file").into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES { Err(TokenizerError::TooLarge) } else { Ok(bytes) }
+}
+
+impl Source {
+    fn vocabulary(&self) -> Result<Vocabulary, TokenizerError> {
+        if self.name == "vocab.json" {
+            let mut vocabulary: Vocabulary = serde_json::from_slice(&self.bytes)?;
+            if !self.added.is_empty() {
+                vocabulary.extend(serde_json::from_slice::<Vocabulary>(&self.added)?);
+            }
+            return Ok(vocabulary);
+        }
+        let file: TokenizerFile = serde_json::from_slice(&self.bytes)?;
+        let mut vocabulary = file.model.vocab.0;
+        vocabulary.extend(file.added_tokens.unwrap_or_default().into_iter().map(|token| (token.content, token.id)));
+        Ok(vocabulary)
+    }
+}
+
+/// The parts of a `tokenizer.json` that say which id a token has.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    model: Model,
+    added_tokens: Option<Vec<AddedToken>>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    vocab: Vocab,
+}
+
+#[derive(Deserialize)]
+struct AddedToken {
+    id: u64,
+    content: String,
+}
+
+/// BPE, WordPiece and WordLevel store `{token: id}`, Unigram `[[token, score], …]` in the order of ids.
+struct Vocab(Vocabulary);
+
+impl<'de> Deserialize<'de> for Vocab {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vocab;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map from token to id or a list of tokens with scores")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut vocabulary = Vocabulary::new();
+                while let Some((token, id)) = map.next_entry()? {
+                    vocabulary.insert(token, id);
+                }
+                Ok(Vocab(vocabulary))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut vocabulary = Vocabulary::new();
+                let mut id = 0;
+                while let Some((token, _score)) = list.next_element::<(String, IgnoredAny)>()? {
+                    vocabulary.insert(token, id);
+                    id = id.checked_add(1).ok_or_else(|| A::Error::custom("too many tokens"))?;
+                }
+                Ok(Vocab(vocabulary))
+            }
+        }
+        deserializer.deserialize_any(Entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vocabulary(json: &str) -> Result<Vocabulary, TokenizerError> {
+        Source { name: "tokenizer.json", bytes: json.as_bytes().to_vec(), added: Vec::new() }.vocabulary()
+    }
+
+    #[test]
+    fn maps_lists_and_added_tokens_are_read() {
+        let bpe = vocabulary(
+            r#"{"added_tokens":[{"id":2,"content":"<eos>","special":true}],
+                "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}}"#,
+        )
+        .unwrap();
+        assert_eq!((bpe["a"], bpe["b"], bpe["<eos>"]), (0, 1, 2));
+        let unigram = vocabulary(r#"{"model":{"type":"Unigram","vocab":[["<unk>",0.0],["x",-1.5]]}}"#).unwrap();
+        assert_eq!((unigram["<unk>"], unigram["x"]), (0, 1));
+    }
+
+    #[test]
+    fn anything_else_is_an_error_and_no_panic() {
+        let deep = format!(r#"{{"model":{{"vocab":{}}}}}"#, "[".repeat(100_000));
+        for json in
+            ["", "[]", "null", r#"{"model":{}}"#, r#"{"model":{"vocab":{"a":-1}}}"#, r#"{"model":{"vocab":7}}"#, &deep]
+        {
+            assert!(vocabulary(json).is_err(), "{}", short(json));
+        }
+    }
+}
