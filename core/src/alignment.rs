@@ -184,16 +184,28 @@ fn participation(triple: &Triple, tensor: &TensorInfo, place: Place) -> Particip
 /// The position of the counterpart of `tensor`; tied models have their embeddings in place of the head.
 fn find(checkpoint: &Checkpoint, tensor: &TensorInfo, place: Place) -> Option<usize> {
     let same_name = checkpoint.position(&tensor.name);
-    if same_name.is_some() || place.part != Part::Head || !tensor.name.ends_with("lm_head.weight") {
+    let ties = checkpoint.config().and_then(|config| config.ties_embeddings());
+    let head = place.part == Part::Head && tensor.name.ends_with(".weight");
+    if same_name.is_some() || !head || ties == Some(false) || output_head(checkpoint).is_some() {
         return same_name;
     }
-    if checkpoint.config().and_then(|config| config.ties_embeddings()) == Some(false) {
-        return None;
-    }
-    let prefix = tensor.name.strip_suffix("lm_head.weight")?;
-    [format!("{prefix}model.embed_tokens.weight"), format!("{prefix}transformer.wte.weight")]
+    checkpoint.position(&token_embeddings(checkpoint)?.name)
+}
+
+/// The output head that a model stores.
+pub(crate) fn output_head(checkpoint: &Checkpoint) -> Option<&TensorInfo> {
+    checkpoint
+        .tensors()
         .iter()
-        .find_map(|name| checkpoint.position(name))
+        .find(|tensor| tensor.name.ends_with(".weight") && layout::place(&tensor.name).part == Part::Head)
+}
+
+/// The token embeddings of a model, which a tied model also uses as its output head.
+pub(crate) fn token_embeddings(checkpoint: &Checkpoint) -> Option<&TensorInfo> {
+    checkpoint.tensors().iter().find(|tensor| {
+        let tokens = ["embed_tokens.weight", "wte.weight", "embed_in.weight"];
+        layout::place(&tensor.name).part == Part::Embed && tokens.iter().any(|end| tensor.name.ends_with(end))
+    })
 }
 
 /// Leading elements that both have: all of them, or the common rows of embeddings and heads.

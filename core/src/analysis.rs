@@ -189,7 +189,7 @@ pub fn measure(
             for ((role, tensor), buffer) in Role::ALL.into_iter().zip(job.tensors).zip(buffers.iter_mut()) {
                 let width = element_bytes(tensor.dtype);
                 buffer.resize((count * width) as usize, 0);
-                triple.get(role).read(tensor, first * width, buffer)?;
+                triple.get(role).read_by(resources.read_path, tensor, first * width, buffer)?;
             }
             let dtypes = job.tensors.map(|tensor| tensor.dtype);
             let leaves = measure_unit(dtypes, [&buffers[0], &buffers[1], &buffers[2]], count as usize);

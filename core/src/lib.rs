@@ -14,6 +14,8 @@ pub mod hub;
 
 pub mod checkpoint;
 
+mod numeric;
+
 pub mod layout;
 
 pub mod alignment;
@@ -23,8 +25,6 @@ pub mod preflight;
 pub mod recipe;
 
 pub mod scaling;
-
-mod numeric;
 
 mod method;
 

@@ -53,7 +53,7 @@ fn the_numbers_do_not_depend_on_threads_units_or_memory() {
     let folders = Folders::write(&pre, &post, &target.with_shards(4));
     let one = measured(&folders, &Resources { threads: 1, ..Resources::default() });
     for (threads, unit_bytes, memory_bytes) in [(4, 64 << 10, 1 << 30), (4, 8 << 20, 1 << 30), (3, 8 << 20, 1)] {
-        let other = measured(&folders, &Resources { threads, memory_bytes, unit_bytes });
+        let other = measured(&folders, &Resources { threads, memory_bytes, unit_bytes, ..Resources::default() });
         assert_eq!(one.tensors, other.tensors);
     }
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use mergescope_core::checkpoint::Dtype;
+use mergescope_core::checkpoint::{Dtype, ReadPath};
 use mergescope_core::merge::{MergeError, MergeReport, REPORT_FILE, merge, plan};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::{OutputDtype, Recipe, Rounding};
@@ -168,7 +168,7 @@ fn the_bytes_do_not_depend_on_threads_units_memory_or_input_shards() {
                 (3, 8 << 20, 1),
             ] {
                 let recipe = recipe(folders, 0.3, |recipe| recipe.output.rounding = rounding);
-                let resources = Resources { threads, memory_bytes, unit_bytes };
+                let resources = Resources { threads, memory_bytes, unit_bytes, ..Resources::default() };
                 let (report, written) = run(folders, &recipe, &resources).unwrap();
                 let reports: Vec<_> = report.tensors.into_iter().map(|tensor| (tensor.name, tensor.change)).collect();
                 let (bytes, sums) = seen.get_or_insert_with(|| (written.clone(), reports.clone()));
@@ -177,6 +177,15 @@ fn the_bytes_do_not_depend_on_threads_units_memory_or_input_shards() {
             }
         }
     }
+}
+
+#[test]
+fn mapped_reads_give_the_same_bytes() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let recipe = recipe(&folders, 0.5, |_| {});
+    let mapped = Resources { read_path: ReadPath::Mapped, ..Resources::default() };
+    assert_eq!(run(&folders, &recipe, &mapped).unwrap().1, run(&folders, &recipe, &Resources::default()).unwrap().1);
 }
 
 #[test]

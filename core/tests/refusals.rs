@@ -199,7 +199,7 @@ fn a_cancelled_merge_leaves_nothing_behind_and_stops_at_once() {
     let (pre, post, target) = related(size, Dtype::BF16);
     let scene = Scene::new(&pre, &post, &target);
     let control = Control::new();
-    let resources = Resources { threads: 1, memory_bytes: 1 << 20, unit_bytes: 64 << 10 };
+    let resources = Resources { threads: 1, memory_bytes: 1 << 20, unit_bytes: 64 << 10, ..Resources::default() };
     let result = std::thread::scope(|scope| {
         let worker = scope.spawn(|| {
             let result = merge(&scene.recipe, &scene.output(), &resources, &control);

@@ -1,5 +1,6 @@
 //! `config.json`: what the weights mean. Only read, never interpreted beyond the fields below.
 
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ pub struct Config {
 pub enum ConfigError {
     /// It cannot be read.
     #[error("it cannot be read")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// It is absurdly large.
     #[error("it has {bytes} bytes; at most {MAX_CONFIG_BYTES} are read")]
     TooLarge {
@@ -36,7 +37,12 @@ pub enum ConfigError {
 impl Config {
     /// Reads a `config.json`.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = std::fs::metadata(path)?.len();
+        let metadata = std::fs::metadata(path)?;
+        if !metadata.is_file() {
+            // A pipe would never end.
+            return Err(io::Error::other("it is not a regular file").into());
+        }
+        let bytes = metadata.len();
         if bytes > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLarge { bytes });
         }

@@ -7,8 +7,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::OpenError;
 use super::config::Config;
+use super::{Dtype, OpenError, TensorInfo, dtype_label};
 use crate::hub::{self, Snapshot};
 
 /// Largest index that is read, in bytes; 100,000 tensors need about 10 MB.
@@ -186,28 +186,36 @@ fn read_index(root: &Path, name: &str) -> Result<BTreeMap<String, String>, OpenE
 }
 
 /// Refuses checkpoints whose weights are not plain numbers, going by config and by tensor names.
-pub(super) fn refuse_quantised<'a>(
-    root: &Path,
-    config: Option<&Config>,
-    names: impl Iterator<Item = &'a str>,
-) -> Result<(), OpenError> {
+pub(super) fn refuse_quantised(root: &Path, config: Option<&Config>, tensors: &[TensorInfo]) -> Result<(), OpenError> {
     if let Some(method) = config.and_then(Config::quantisation) {
         let method = method.to_owned();
         return Err(OpenError::Quantised { path: root.to_owned(), method });
     }
-    const MARKS: [(&str, &str); 8] = [
+    const MARKS: [(&str, &str); 10] = [
         (".qweight", "GPTQ or AWQ"),
         (".qzeros", "GPTQ or AWQ"),
         (".SCB", "bitsandbytes 8-bit"),
         (".weight.absmax", "bitsandbytes 4-bit"),
         (".weight.quant_map", "bitsandbytes 4-bit"),
+        (".weight.quant_state.bitsandbytes__nf4", "bitsandbytes 4-bit"),
+        (".weight.quant_state.bitsandbytes__fp4", "bitsandbytes 4-bit"),
         (".weight_packed", "compressed-tensors"),
         (".weight_scale_inv", "fp8 with block scales"),
         (".weight_scale", "fp8 or int8 with scales"),
     ];
-    for name in names {
+    for tensor in tensors {
+        let name = &tensor.name;
         if let Some((_, method)) = MARKS.iter().find(|(mark, _)| name.ends_with(mark)) {
             return Err(OpenError::Quantised { path: root.to_owned(), method: (*method).to_owned() });
+        }
+        // No architecture has integer matrices for weights: they are packed codes, whatever the packer calls them.
+        let integers =
+            matches!(tensor.dtype, Dtype::U8 | Dtype::I8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32);
+        if integers && tensor.shape.len() > 1 && name.ends_with(".weight") {
+            return Err(OpenError::Quantised {
+                path: root.to_owned(),
+                method: format!("`{name}` is packed in {}", dtype_label(tensor.dtype)),
+            });
         }
         if name.ends_with(".lora_A.weight") || name.ends_with(".lora_B.weight") {
             return Err(OpenError::Lora { path: root.to_owned() });

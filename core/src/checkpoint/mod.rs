@@ -44,7 +44,8 @@ impl TensorInfo {
 
     /// Number of elements in one row: the product of all dimensions but the first.
     pub fn row_elements(&self) -> u64 {
-        self.shape.iter().skip(1).product()
+        // A first dimension of 0 lets a header declare any others.
+        self.shape.iter().skip(1).copied().fold(1, u64::saturating_mul)
     }
 }
 
@@ -254,21 +255,13 @@ impl Checkpoint {
         if let Some((tensor, shard)) = located.index.iter().flatten().find(|(name, _)| !by_name.contains_key(*name)) {
             return Err(OpenError::NotInShard { folder: root, tensor: tensor.clone(), shard: shard.clone() });
         }
-        locate::refuse_quantised(&root, config.as_ref(), tensors.iter().map(|tensor| tensor.name.as_str()))?;
+        locate::refuse_quantised(&root, config.as_ref(), &tensors)?;
 
         tensors.sort_by(|a, b| natural_cmp(&a.name, &b.name));
         for (position, tensor) in tensors.iter().enumerate() {
             by_name.insert(tensor.name.clone(), position);
         }
         Ok(Self { root, shards, tensors, by_name, config, single_file: located.single_file })
-    }
-
-    /// Reads weights the given way from now on.
-    pub fn with_read_path(mut self, read_path: ReadPath) -> Self {
-        for shard in &mut self.shards {
-            shard.set_read_path(read_path);
-        }
-        self
     }
 
     /// The model folder; of a single file, the folder that holds it.
@@ -353,11 +346,22 @@ impl Checkpoint {
         locate::contained(&self.root, name)
     }
 
-    /// Fills `buffer` with the bytes of `tensor` from `byte_offset` on.
+    /// Fills `buffer` with the bytes of `tensor` from `byte_offset` on, by positional reads.
     pub fn read(&self, tensor: &TensorInfo, byte_offset: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        self.read_by(ReadPath::Positional, tensor, byte_offset, buffer)
+    }
+
+    /// Fills `buffer` with the bytes of `tensor` from `byte_offset` on, read the given way.
+    pub fn read_by(
+        &self,
+        read_path: ReadPath,
+        tensor: &TensorInfo,
+        byte_offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), ReadError> {
         let shard = &self.shards[tensor.shard];
         debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
-        shard.read_exact_at(tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
+        shard.read_exact_at(read_path, tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
             path: shard.path().to_owned(),
             tensor: tensor.name.clone(),
             source,

@@ -21,11 +21,6 @@ pub enum ReadPath {
     Mapped,
 }
 
-enum Source {
-    File(File),
-    Map(Mmap),
-}
-
 /// Size and time of last change, to notice a file that changed after its header was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
@@ -43,56 +38,52 @@ impl From<&Metadata> for Stamp {
 pub(super) struct Shard {
     path: PathBuf,
     stamp: Stamp,
-    read_path: ReadPath,
-    source: OnceLock<Source>,
+    file: OnceLock<File>,
+    map: OnceLock<Mmap>,
 }
 
 impl Shard {
     /// A shard whose header was read from `file`.
     pub(super) fn new(path: PathBuf, file: &File) -> io::Result<Self> {
         let stamp = Stamp::from(&file.metadata()?);
-        Ok(Self { path, stamp, read_path: ReadPath::default(), source: OnceLock::new() })
+        Ok(Self { path, stamp, file: OnceLock::new(), map: OnceLock::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn set_read_path(&mut self, read_path: ReadPath) {
-        self.read_path = read_path;
-        self.source = OnceLock::new();
-    }
-
     /// Fills `buffer` from `offset` of the file.
-    pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        match self.source()? {
-            Source::File(file) => read_exact_at(file, offset, buffer),
-            Source::Map(map) => {
+    pub(super) fn read_exact_at(&self, read_path: ReadPath, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match read_path {
+            ReadPath::Positional => read_exact_at(self.file()?, offset, buffer),
+            ReadPath::Mapped => {
                 let start = usize::try_from(offset).map_err(io::Error::other)?;
-                let bytes = map
-                    .get(start..)
-                    .and_then(|tail| tail.get(..buffer.len()))
-                    .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-                buffer.copy_from_slice(bytes);
+                let bytes = self.map()?.get(start..).and_then(|tail| tail.get(..buffer.len()));
+                buffer.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
                 Ok(())
             }
         }
     }
 
-    fn source(&self) -> io::Result<&Source> {
-        if let Some(source) = self.source.get() {
-            return Ok(source);
+    fn file(&self) -> io::Result<&File> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
         }
         let file = File::open(&self.path)?;
         if Stamp::from(&file.metadata()?) != self.stamp {
             return Err(io::Error::other("the file changed after it was opened; open the model again"));
         }
-        let source = match self.read_path {
-            ReadPath::Positional => Source::File(file),
-            ReadPath::Mapped => Source::Map(map(&file)?),
-        };
         // Where two threads opened it at once, one handle is kept and the other closed.
-        Ok(self.source.get_or_init(|| source))
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    fn map(&self) -> io::Result<&Mmap> {
+        if let Some(map) = self.map.get() {
+            return Ok(map);
+        }
+        let map = map(self.file()?)?;
+        Ok(self.map.get_or_init(|| map))
     }
 }
 

@@ -9,7 +9,7 @@ use super::plan::{Plan, PlannedTensor, Segment, Source};
 use super::report::TensorReport;
 use super::{ChangeSums, MergeError};
 use crate::alignment::{Role, Triple, element_bytes};
-use crate::checkpoint::{TensorInfo, takes_part};
+use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
 use crate::method::{Leaf, Stretch, combine};
 use crate::numeric::{StochasticKey, first_nonfinite};
 use crate::progress::{Control, Stage};
@@ -44,6 +44,7 @@ struct Run<'a> {
     recipe: &'a Recipe,
     files: Vec<(PathBuf, File)>,
     outcomes: Vec<Outcome>,
+    read_path: ReadPath,
     control: &'a Control,
 }
 
@@ -71,7 +72,7 @@ pub(super) fn write_weights(
     for unit in &units {
         outcomes[unit.tensor].leaves.expect_unit();
     }
-    let run = Run { triple, plan, recipe, files, outcomes, control };
+    let run = Run { triple, plan, recipe, files, outcomes, read_path: resources.read_path, control };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(&units[index], buffers)
     })?;
@@ -125,7 +126,7 @@ impl Run<'_> {
 
         let (out_start, out_bytes) = match source {
             Source::Bytes => {
-                read(self.triple, Role::Target, target, first, count, &mut buffers.target)?;
+                self.read(Role::Target, target, first, count, &mut buffers.target)?;
                 let refuse = takes_part(target.dtype) && !self.recipe.output.allow_nonfinite;
                 if refuse && first_nonfinite(target.dtype, &buffers.target).is_some() {
                     return Err(self.nonfinite(Role::Target, target));
@@ -160,7 +161,7 @@ impl Run<'_> {
             (first * width, count * width)
         };
         let (start, length) = range(target);
-        read(triple, Role::Target, target, start, length, bytes)?;
+        self.read(Role::Target, target, start, length, bytes)?;
         let sources = match source {
             Source::Moved { pre: a, post: b } => Some((&triple.pre.tensors()[a], &triple.post.tensors()[b])),
             _ => None,
@@ -168,9 +169,9 @@ impl Run<'_> {
         let mut vector = None;
         if let Some((a, b)) = sources {
             let (start, length) = range(a);
-            read(triple, Role::Pre, a, start, length, pre)?;
+            self.read(Role::Pre, a, start, length, pre)?;
             let (start, length) = range(b);
-            read(triple, Role::Post, b, start, length, post)?;
+            self.read(Role::Post, b, start, length, post)?;
             vector = Some([(a.dtype, pre.as_slice()), (b.dtype, post.as_slice())]);
         }
         out.resize((count * element_bytes(planned.output.dtype)) as usize, 0);
@@ -200,6 +201,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn read(
+        &self,
+        role: Role,
+        tensor: &TensorInfo,
+        start: u64,
+        length: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), StreamError> {
+        // A buffer grows to the largest unit once and is never zeroed again.
+        buffer.resize(length as usize, 0);
+        Ok(self.triple.get(role).read_by(self.read_path, tensor, start, buffer)?)
+    }
+
     fn nonfinite(&self, role: Role, tensor: &TensorInfo) -> MergeError {
         let path = self.triple.get(role).path_of(tensor).to_owned();
         MergeError::NonFinite { role, tensor: tensor.name.clone(), path }
@@ -217,19 +231,6 @@ impl Run<'_> {
             let _ = outcome.change.set(change);
         }
     }
-}
-
-fn read(
-    triple: &Triple,
-    role: Role,
-    tensor: &TensorInfo,
-    start: u64,
-    length: u64,
-    buffer: &mut Vec<u8>,
-) -> Result<(), StreamError> {
-    // A buffer grows to the largest unit once and is never zeroed again.
-    buffer.resize(length as usize, 0);
-    Ok(triple.get(role).read(tensor, start, buffer)?)
 }
 
 #[cfg(unix)]

@@ -57,7 +57,7 @@ fn misfits(triple: &Triple, alignment: &Alignment) -> Vec<Finding> {
             let each: Vec<String> = shapes.iter().map(|tensor| all_three(triple, tensor, shape_of)).collect();
             let number = count(shapes.len() as u64, "tensor");
             findings.push(
-                Finding::error("shape-mismatch", format!("{number} of {role_label} have another shape than in target"))
+                Finding::error("shape-mismatch", format!("{role_label} has {number} of another shape than target"))
                     .detail(facts(&each))
                     .action("Choose three models of the same size and architecture")
                     .tensors(names(&shapes)),
@@ -68,7 +68,7 @@ fn misfits(triple: &Triple, alignment: &Alignment) -> Vec<Finding> {
             let each: Vec<String> = dtypes.iter().map(|tensor| all_three(triple, tensor, dtype_of)).collect();
             let (number, role) = (count(dtypes.len() as u64, "tensor"), role.label());
             findings.push(
-                Finding::error("dtype-mismatch", format!("{number} of {role} hold integers where target has floats"))
+                Finding::error("dtype-mismatch", format!("{role} has {number} of integers where target has floats"))
                     .detail(facts(&each))
                     .action(format!("Choose a {role} that is neither quantised nor packed"))
                     .tensors(names(&dtypes)),
@@ -132,7 +132,7 @@ fn extra(triple: &Triple, role: Role) -> Vec<Finding> {
                 "extra-tensor",
                 format!("{role} has {} that target lacks", count(weights.len() as u64, "tensor")),
             )
-            .detail(format!("{} cannot be added to anything and is left out", examples(&names(&weights))))
+            .detail(format!("Left out, since there is nothing to add it to: {}", examples(&names(&weights))))
             .action(format!("If target should have them, {role} and target are different architectures"))
             .tensors(names(&weights)),
         );
@@ -141,7 +141,7 @@ fn extra(triple: &Triple, role: Role) -> Vec<Finding> {
         let number = count(buffers.len() as u64, "buffer");
         findings.push(
             Finding::note("extra-buffer", format!("{role} stores {number} that target computes"))
-                .detail(format!("{} hold no trained weights", examples(&names(&buffers))))
+                .detail(format!("Buffers hold no trained weights: {}", examples(&names(&buffers))))
                 .tensors(names(&buffers)),
         );
     }
@@ -166,10 +166,10 @@ fn target_only(triple: &Triple, alignment: &Alignment) -> Option<Finding> {
     if only.is_empty() {
         return None;
     }
-    let title = format!("{} of target are in neither pre nor post", count(only.len() as u64, "tensor"));
+    let title = format!("target has {} that neither pre nor post has", count(only.len() as u64, "tensor"));
     Some(
         Finding::warning("target-only", title)
-            .detail(format!("{} keep target's values", examples(&names(&only))))
+            .detail(format!("Kept as in target: {}", examples(&names(&only))))
             .action("Check that the three models are of the same architecture")
             .tensors(names(&only)),
     )
@@ -192,7 +192,7 @@ fn integers(triple: &Triple, alignment: &Alignment) -> Option<Finding> {
         return None;
     }
     let each: Vec<String> = found.iter().map(|tensor| all_three(triple, tensor, dtype_of)).collect();
-    let title = format!("{} of target hold integers where pre or post has floats", count(found.len() as u64, "tensor"));
+    let title = format!("target has {} of integers where pre or post has floats", count(found.len() as u64, "tensor"));
     Some(
         Finding::warning("integer-target", title)
             .detail(format!("They are copied from target. {}", facts(&each)))

@@ -1,14 +1,14 @@
 //! A fixed sample of the weights: stretches of elements spread evenly over the tensors that take part.
 
-use half::{bf16, f16};
-
 use super::{Lineage, PreflightError};
 use crate::alignment::{Alignment, Participation, Role, Triple, element_bytes};
-use crate::checkpoint::{Checkpoint, Dtype, ReadError, TensorInfo};
+use crate::checkpoint::{Checkpoint, ReadError, TensorInfo};
+use crate::numeric::{BLOCK, decode};
 use crate::progress::{Control, Stage};
 
 /// Elements read in one go.
 const STRETCH: u64 = 256;
+const _: () = assert!(STRETCH as usize <= BLOCK, "a stretch is decoded at once");
 
 /// Most stretches of one tensor.
 const STRETCHES_PER_TENSOR: u64 = 16;
@@ -94,6 +94,7 @@ pub(super) fn take(triple: &Triple, alignment: &Alignment, control: &Control) ->
                 let checkpoint = triple.get(role);
                 let tensor = &checkpoint.tensors()[positions[index]];
                 read(checkpoint, tensor, start, length, &mut bytes)?;
+                values[index].resize(length as usize, 0.0);
                 decode(tensor.dtype, &bytes, &mut values[index]);
                 nonfinite[index] |= values[index].iter().any(|value| !value.is_finite());
             }
@@ -188,47 +189,11 @@ fn read(
     checkpoint.read(tensor, start * width, bytes)
 }
 
-/// Replaces `values` with the little-endian elements in `bytes`; of a dtype that takes no part, with nothing.
-fn decode(dtype: Dtype, bytes: &[u8], values: &mut Vec<f64>) {
-    values.clear();
-    match dtype {
-        Dtype::F64 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes))),
-        Dtype::F32 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f64::from(f32::from_le_bytes(bytes)))),
-        Dtype::F16 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f64())),
-        Dtype::BF16 => values.extend(bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f64())),
-        Dtype::F8_E4M3 => values.extend(bytes.iter().map(|&code| e4m3(code))),
-        // E5M2 is the upper byte of an f16.
-        Dtype::F8_E5M2 => values.extend(bytes.iter().map(|&code| f16::from_bits(u16::from(code) << 8).to_f64())),
-        _ => {}
-    }
-}
-
-/// OCP 8-bit float with 4 bits of exponent (bias 7) and 3 of mantissa; no infinity, NaN where all seven are set.
-fn e4m3(code: u8) -> f64 {
-    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7) / 8.0);
-    let size = match (exponent, code & 7) {
-        (15, 7) => f64::NAN,
-        (0, _) => mantissa * 2_f64.powi(-6),
-        _ => (1.0 + mantissa) * 2_f64.powi(exponent - 7),
-    };
-    if code & 0x80 == 0 { size } else { -size }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    #[test]
-    fn eight_bit_floats_decode_as_specified() {
-        let mut values = Vec::new();
-        decode(Dtype::F8_E4M3, &[0x38, 0xb8, 0x7e, 0x01, 0x7f], &mut values);
-        assert_eq!(values[..4], [1.0, -1.0, 448.0, 0.001953125]);
-        assert!(values[4].is_nan());
-        decode(Dtype::F8_E5M2, &[0x3c, 0x7b, 0x7c], &mut values);
-        assert_eq!(values, [1.0, 57344.0, f64::INFINITY]);
-    }
 
     #[test]
     fn a_short_tensor_is_read_whole_and_once() {

@@ -3,17 +3,16 @@
 use super::Finding;
 use super::sample::same_bytes;
 use super::words::examples;
-use crate::alignment::{Alignment, Participation, Role, Triple};
+use crate::alignment::{Alignment, Participation, Role, Triple, output_head, token_embeddings};
 use crate::checkpoint::{Checkpoint, ReadError, TensorInfo};
-use crate::layout::{self, Part};
 
 /// Compares how the three models make their output head.
 pub(super) fn compare(triple: &Triple, alignment: &Alignment) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
-    let target_head = head(&triple.target);
+    let target_head = output_head(&triple.target);
     for role in [Role::Pre, Role::Post] {
         let model = triple.get(role);
-        match (head(model), target_head) {
+        match (output_head(model), target_head) {
             (Some(own), None) => findings.push(own_head(model, own, role)?),
             (None, Some(stored)) => findings.extend(stand_in(triple, alignment, stored, role)),
             _ => {}
@@ -23,25 +22,10 @@ pub(super) fn compare(triple: &Triple, alignment: &Alignment) -> Result<Vec<Find
     Ok(findings)
 }
 
-/// The output head that a model stores.
-fn head(checkpoint: &Checkpoint) -> Option<&TensorInfo> {
-    checkpoint
-        .tensors()
-        .iter()
-        .find(|tensor| tensor.name.ends_with(".weight") && layout::place(&tensor.name).part == Part::Head)
-}
-
-fn embeddings(checkpoint: &Checkpoint) -> Option<&TensorInfo> {
-    checkpoint.tensors().iter().find(|tensor| {
-        let tokens = ["embed_tokens.weight", "wte.weight", "embed_in.weight"];
-        layout::place(&tensor.name).part == Part::Embed && tokens.iter().any(|end| tensor.name.ends_with(end))
-    })
-}
-
 /// Pre or post stores a head that the tied target has no place for.
 fn own_head(model: &Checkpoint, own: &TensorInfo, role: Role) -> Result<Finding, ReadError> {
     let role = role.label();
-    let copy = match embeddings(model) {
+    let copy = match token_embeddings(model) {
         Some(embeddings) => same_bytes(model, own, embeddings)?,
         None => false,
     };
@@ -79,7 +63,7 @@ fn stand_in(triple: &Triple, alignment: &Alignment, stored: &TensorInfo, role: R
 
 /// Target stores a head that its config says is not used.
 fn ignored_head(triple: &Triple) -> Option<Finding> {
-    let stored = head(&triple.target)?;
+    let stored = output_head(&triple.target)?;
     let tied = |role| triple.get(role).config().and_then(|config| config.ties_embeddings());
     if tied(Role::Target) != Some(true) || tied(Role::Pre) != Some(false) && tied(Role::Post) != Some(false) {
         return None;

@@ -1,13 +1,13 @@
 //! Findings from tokenizers: the same row of the embeddings should be the same token in all three models.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Finding;
 use super::words::{count, facts, grouped, short};
@@ -18,8 +18,17 @@ use crate::error::chain;
 /// Largest tokenizer file that is read, in bytes; Gemma 3's, the largest in use, has 33 MB.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Token → id.
-type Vocabulary = HashMap<String, u64>;
+/// Tokens by id, each pair once. Two tokens may share an id.
+#[derive(Debug, PartialEq, Eq)]
+struct Vocabulary(Vec<(u64, String)>);
+
+impl From<Vec<(u64, String)>> for Vocabulary {
+    fn from(mut tokens: Vec<(u64, String)>) -> Self {
+        tokens.sort_unstable();
+        tokens.dedup();
+        Self(tokens)
+    }
+}
 
 /// Why a tokenizer cannot be compared.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +41,12 @@ enum TokenizerError {
     TooLarge,
     #[error("it is not a tokenizer file as the tokenizers library writes it")]
     Json(#[from] serde_json::Error),
+}
+
+impl Vocabulary {
+    fn tokens(&self) -> HashSet<&str> {
+        self.0.iter().map(|(_, token)| token.as_str()).collect()
+    }
 }
 
 /// A tokenizer's file, read but not yet parsed: mostly the three are the same bytes.
@@ -87,32 +102,36 @@ fn unreadable(role: Role, name: &str, error: &TokenizerError) -> Finding {
 }
 
 fn differences(role: Role, own: &Vocabulary, reference_role: Role, reference: &Vocabulary) -> Vec<Finding> {
+    if own == reference {
+        return Vec::new();
+    }
     let (label, against) = (role.label(), reference_role.label());
-    let token_of: HashMap<u64, &str> = reference.iter().map(|(token, &id)| (id, token.as_str())).collect();
-    let mut differing: Vec<(u64, &str, &str)> = own
-        .iter()
-        .filter_map(|(token, &id)| {
-            let other = *token_of.get(&id)?;
-            // Two names for one id, as some tokenizers have, are no difference.
-            (other != token && reference.get(token) != Some(&id)).then_some((id, token.as_str(), other))
-        })
-        .collect();
-    differing.sort_unstable();
+    let mut differing: Vec<(u64, &str, &str)> = Vec::new();
+    let mut rest = reference.0.as_slice();
+    for (id, token) in &own.0 {
+        rest = &rest[rest.partition_point(|(other, _)| other < id)..];
+        let same_id = &rest[..rest.partition_point(|(other, _)| other <= id)];
+        if let Some((_, other)) = same_id.first()
+            && !same_id.iter().any(|(_, other)| other == token)
+        {
+            differing.push((*id, token, other));
+        }
+    }
     let mut findings = Vec::new();
     if !differing.is_empty() {
         let each: Vec<String> = differing
             .iter()
             .map(|(id, own, other)| format!("id {id} is `{}` in {label}, `{}` in {against}", short(own), short(other)))
             .collect();
-        let share = format!("{} of {}", grouped(differing.len() as u64), count(own.len() as u64, "token id"));
+        let share = format!("{} of {}", grouped(differing.len() as u64), count(own.0.len() as u64, "token id"));
         findings.push(
             Finding::warning("tokenizer-ids", format!("{share} of {label} stand for another token than in {against}"))
                 .detail(facts(&each))
                 .action("The vector would be added to the rows of other tokens; choose models with one tokenizer"),
         );
     }
-    let only = |a: &Vocabulary, b: &Vocabulary| a.keys().filter(|token| !b.contains_key(*token)).count() as u64;
-    let (here, there) = (only(own, reference), only(reference, own));
+    let (own, reference) = (own.tokens(), reference.tokens());
+    let (here, there) = (own.difference(&reference).count() as u64, reference.difference(&own).count() as u64);
     if differing.is_empty() && here + there > 0 {
         let title = format!("{label} and {against} have the same token ids but for added tokens");
         let detail = format!("{} only in {label}, {} only in {against}", count(here, "token"), grouped(there));
@@ -144,27 +163,32 @@ fn source(checkpoint: &Checkpoint) -> Result<Option<Source>, (&'static str, Toke
 
 /// The whole file, unless it is too large or not a file at all: a pipe would never end.
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    if !std::fs::metadata(path)?.is_file() {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
     }
+    if metadata.len() > MAX_BYTES {
+        return Err(TokenizerError::TooLarge);
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_BYTES { Err(TokenizerError::TooLarge) } else { Ok(bytes) }
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 impl Source {
     fn vocabulary(&self) -> Result<Vocabulary, TokenizerError> {
         if self.name == "vocab.json" {
-            let mut vocabulary: Vocabulary = serde_json::from_slice(&self.bytes)?;
+            let Entries(mut tokens) = serde_json::from_slice(&self.bytes)?;
             if !self.added.is_empty() {
-                vocabulary.extend(serde_json::from_slice::<Vocabulary>(&self.added)?);
+                let Entries(added) = serde_json::from_slice(&self.added)?;
+                tokens.extend(added);
             }
-            return Ok(vocabulary);
+            return Ok(tokens.into());
         }
         let file: TokenizerFile = serde_json::from_slice(&self.bytes)?;
-        let mut vocabulary = file.model.vocab.0;
-        vocabulary.extend(file.added_tokens.unwrap_or_default().into_iter().map(|token| (token.content, token.id)));
-        Ok(vocabulary)
+        let Entries(mut tokens) = file.model.vocab;
+        tokens.extend(file.added_tokens.unwrap_or_default().into_iter().map(|token| (token.id, token.content)));
+        Ok(tokens.into())
     }
 }
 
@@ -177,7 +201,7 @@ struct TokenizerFile {
 
 #[derive(Deserialize)]
 struct Model {
-    vocab: Vocab,
+    vocab: Entries,
 }
 
 #[derive(Deserialize)]
@@ -187,42 +211,42 @@ struct AddedToken {
 }
 
 /// BPE, WordPiece and WordLevel store `{token: id}`, Unigram `[[token, score], …]` in the order of ids.
-struct Vocab(Vocabulary);
+struct Entries(Vec<(u64, String)>);
 
-impl<'de> Deserialize<'de> for Vocab {
+impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Vocab;
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Entries;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a map from token to id or a list of tokens with scores")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut vocabulary = Vocabulary::new();
+                let mut tokens = Vec::new();
                 while let Some((token, id)) = map.next_entry()? {
-                    vocabulary.insert(token, id);
+                    tokens.push((id, token));
                 }
-                Ok(Vocab(vocabulary))
+                Ok(Entries(tokens))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut vocabulary = Vocabulary::new();
-                let mut id = 0;
+                let mut tokens = Vec::new();
                 while let Some((token, _score)) = list.next_element::<(String, IgnoredAny)>()? {
-                    vocabulary.insert(token, id);
-                    id = id.checked_add(1).ok_or_else(|| A::Error::custom("too many tokens"))?;
+                    tokens.push((tokens.len() as u64, token));
                 }
-                Ok(Vocab(vocabulary))
+                Ok(Entries(tokens))
             }
         }
-        deserializer.deserialize_any(Entries)
+        deserializer.deserialize_any(Either)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn vocabulary(json: &str) -> Result<Vocabulary, TokenizerError> {
@@ -236,9 +260,12 @@ mod tests {
                 "model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}}"#,
         )
         .unwrap();
-        assert_eq!((bpe["a"], bpe["b"], bpe["<eos>"]), (0, 1, 2));
-        let unigram = vocabulary(r#"{"model":{"type":"Unigram","vocab":[["<unk>",0.0],["x",-1.5]]}}"#).unwrap();
-        assert_eq!((unigram["<unk>"], unigram["x"]), (0, 1));
+        let tokens =
+            |list: [&str; 3]| list.iter().enumerate().map(|(id, &token)| (id as u64, token.to_owned())).collect();
+        assert_eq!(bpe, Vocabulary(tokens(["a", "b", "<eos>"])));
+        let unigram =
+            vocabulary(r#"{"model":{"type":"Unigram","vocab":[["<unk>",0.0],["x",-1.5],["<unk>",0]]}}"#).unwrap();
+        assert_eq!(unigram, Vocabulary(tokens(["<unk>", "x", "<unk>"])));
     }
 
     #[test]
@@ -248,6 +275,21 @@ mod tests {
             ["", "[]", "null", r#"{"model":{}}"#, r#"{"model":{"vocab":{"a":-1}}}"#, r#"{"model":{"vocab":7}}"#, &deep]
         {
             assert!(vocabulary(json).is_err(), "{}", short(json));
+        }
+    }
+    proptest! {
+        #[test]
+        fn any_two_vocabularies_can_be_compared(
+            a in prop::collection::vec((0_u64..6, "[a-c]{0,2}"), 0..8),
+            b in prop::collection::vec((0_u64..6, "[a-c]{0,2}"), 0..8),
+        ) {
+            let (a, b) = (Vocabulary::from(a), Vocabulary::from(b));
+            let findings = differences(Role::Pre, &a, Role::Target, &b);
+            // By the definition: an id that both use, with a token that the other does not give it.
+            let differ = a.0.iter().any(|(id, token)| {
+                b.0.iter().any(|(other, _)| other == id) && !b.0.contains(&(*id, token.clone()))
+            });
+            prop_assert_eq!(findings.iter().any(|finding| finding.code == "tokenizer-ids"), differ);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::checkpoint::ReadError;
+use crate::checkpoint::{ReadError, ReadPath};
 use crate::method::LEAF;
 use crate::progress::{Cancelled, Control};
 
@@ -23,13 +23,15 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Most bytes that one unit of work writes, or reads of each model where nothing is written.
     pub unit_bytes: u64,
+    /// How weights are read.
+    pub read_path: ReadPath,
 }
 
 impl Default for Resources {
-    /// One thread a core, 256 MiB, and units of 4 MiB.
+    /// One thread a core, 256 MiB, units of 4 MiB, positional reads.
     fn default() -> Self {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        Self { threads, memory_bytes: 256 << 20, unit_bytes: 4 << 20 }
+        Self { threads, memory_bytes: 256 << 20, unit_bytes: 4 << 20, read_path: ReadPath::Positional }
     }
 }
 
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn units_are_whole_leaves_and_fit_the_memory() {
-        let resources = Resources { threads: 2, memory_bytes: 1 << 20, unit_bytes: 8 << 20 };
+        let resources = Resources { threads: 2, memory_bytes: 1 << 20, unit_bytes: 8 << 20, ..Resources::default() };
         let elements = resources.unit_elements(8, 2);
         assert_eq!(elements, 65_536, "1 MiB over two workers of 8 bytes an element");
         let tiny = Resources { memory_bytes: 0, ..resources };
