@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use serde::Serialize;
 
 use crate::alignment::{Aligned, Alignment, Participation, Role, Triple, element_bytes};
@@ -186,13 +186,17 @@ pub fn measure(
         |buffers, unit| {
             let (index, first, count) = units[unit];
             let job = &jobs[index];
-            for ((role, tensor), buffer) in Role::ALL.into_iter().zip(job.tensors).zip(buffers.iter_mut()) {
+            let mut bytes: [&[u8]; 3] = Default::default();
+            for (((role, tensor), buffer), bytes) in
+                Role::ALL.into_iter().zip(job.tensors).zip(buffers.iter_mut()).zip(&mut bytes)
+            {
                 let width = element_bytes(tensor.dtype);
-                buffer.resize((count * width) as usize, 0);
+                let buffer = stream::sized(buffer, count * width);
                 triple.get(role).read_by(resources.read_path, tensor, first * width, buffer)?;
+                *bytes = buffer;
             }
             let dtypes = job.tensors.map(|tensor| tensor.dtype);
-            let leaves = measure_unit(dtypes, [&buffers[0], &buffers[1], &buffers[2]], count as usize);
+            let leaves = Arch::new().dispatch(MeasureUnit { dtypes, bytes, count: count as usize });
             if let Some(leaves) = job.leaves.add(first, leaves) {
                 // Set once: no other unit is the last.
                 let _ = job.sum.set(leaves.fold(Leaf::default(), Leaf::with));
@@ -241,53 +245,72 @@ impl Leaf {
     }
 }
 
-fn measure_unit(dtypes: [Dtype; 3], bytes: [&[u8]; 3], count: usize) -> Vec<Leaf> {
-    Arch::new().dispatch(|| {
-        let mut leaves = Vec::with_capacity(count.div_ceil(LEAF));
-        for first in (0..count).step_by(LEAF) {
-            leaves.push(measure_leaf(dtypes, bytes, first, LEAF.min(count - first)));
-        }
-        leaves
-    })
+/// The leaves of one unit, as an operation that is compiled for each instruction set.
+struct MeasureUnit<'a> {
+    dtypes: [Dtype; 3],
+    bytes: [&'a [u8]; 3],
+    count: usize,
 }
 
-#[inline(always)]
-fn measure_leaf(dtypes: [Dtype; 3], bytes: [&[u8]; 3], first: usize, count: usize) -> Leaf {
-    let mut leaf = Leaf::default();
-    let mut lanes = [[0.0; LANES]; 6];
-    let mut max_lanes = [0.0_f64; LANES];
-    let mut models = [[0.0; BLOCK]; 3];
-    for start in (0..count).step_by(BLOCK) {
-        let length = BLOCK.min(count - start);
-        for ((dtype, bytes), model) in dtypes.into_iter().zip(bytes).zip(&mut models) {
-            let width = dtype.bitsize() / 8;
-            decode(dtype, &bytes[(first + start) * width..][..length * width], &mut model[..length]);
-            model[length..].fill(0.0);
-        }
-        let total: f64 = models.iter().flatten().map(|value| value * 0.0).sum();
-        let left_out = if total.is_finite() { 0 } else { leave_out_nonfinite(&mut models, &mut leaf) };
-        let [pre, post, target] = &models;
-        let mut zeros = 0_u32;
-        for ((pre, post), target) in
-            pre.as_chunks::<LANES>().0.iter().zip(post.as_chunks::<LANES>().0).zip(target.as_chunks::<LANES>().0)
-        {
-            for lane in 0..LANES {
-                let (p, v, u) = (pre[lane], post[lane] - pre[lane], target[lane] - pre[lane]);
-                let products = [p * p, p * v, p * u, v * v, v * u, u * u];
-                for (sums, product) in lanes.iter_mut().zip(products) {
-                    sums[lane] += product;
-                }
-                max_lanes[lane] = max_lanes[lane].max(v.abs());
-                zeros += u32::from(v == 0.0);
+impl WithSimd for MeasureUnit<'_> {
+    type Output = Vec<Leaf>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) -> Vec<Leaf> {
+        let mut leaves = Vec::with_capacity(self.count.div_ceil(LEAF));
+        for first in (0..self.count).step_by(LEAF) {
+            let count = LEAF.min(self.count - first);
+            let mut leaf = self.leaf::<false>(first, count);
+            // A NaN or infinity anywhere shows in the sums of squares.
+            if !(leaf.gram.pre_pre + leaf.gram.v_v + leaf.gram.u_u).is_finite() {
+                leaf = self.leaf::<true>(first, count);
             }
+            leaves.push(leaf);
         }
-        // What was left out and the padding behind the last element were counted as zeros too.
-        leaf.zeros += u64::from(zeros) - left_out - (BLOCK - length) as u64;
+        leaves
     }
-    let [pre_pre, pre_v, pre_u, v_v, v_u, u_u] = lanes.map(|lanes| lanes.iter().sum());
-    leaf.gram = Gram { pre_pre, pre_v, pre_u, v_v, v_u, u_u };
-    leaf.max_abs = max_lanes.into_iter().fold(0.0, f64::max);
-    leaf
+}
+
+impl MeasureUnit<'_> {
+    #[inline(always)]
+    fn leaf<const SKIP_NONFINITE: bool>(&self, first: usize, count: usize) -> Leaf {
+        let mut leaf = Leaf::default();
+        let mut lanes = [[0.0; LANES]; 6];
+        let mut max_lanes = [0.0_f64; LANES];
+        let mut models = [[0.0; BLOCK]; 3];
+        for start in (0..count).step_by(BLOCK) {
+            let length = BLOCK.min(count - start);
+            for ((dtype, bytes), model) in self.dtypes.into_iter().zip(self.bytes).zip(&mut models) {
+                let width = dtype.bitsize() / 8;
+                decode(dtype, &bytes[(first + start) * width..][..length * width], &mut model[..length]);
+                model[length..].fill(0.0);
+            }
+            let left_out = if SKIP_NONFINITE { leave_out_nonfinite(&mut models, &mut leaf) } else { 0 };
+            let [pre, post, target] = &models;
+            let mut zeros = 0_u32;
+            for ((pre, post), target) in
+                pre.as_chunks::<LANES>().0.iter().zip(post.as_chunks::<LANES>().0).zip(target.as_chunks::<LANES>().0)
+            {
+                for lane in 0..LANES {
+                    let (p, v, u) = (pre[lane], post[lane] - pre[lane], target[lane] - pre[lane]);
+                    lanes[0][lane] += p * p;
+                    lanes[1][lane] += p * v;
+                    lanes[2][lane] += p * u;
+                    lanes[3][lane] += v * v;
+                    lanes[4][lane] += v * u;
+                    lanes[5][lane] += u * u;
+                    max_lanes[lane] = max_lanes[lane].max(v.abs());
+                    zeros += u32::from(v == 0.0);
+                }
+            }
+            // What was left out and the padding behind the last element were counted as zeros too.
+            leaf.zeros += u64::from(zeros) - left_out - (BLOCK - length) as u64;
+        }
+        let [pre_pre, pre_v, pre_u, v_v, v_u, u_u] = lanes.map(|lanes| lanes.iter().sum());
+        leaf.gram = Gram { pre_pre, pre_v, pre_u, v_v, v_u, u_u };
+        leaf.max_abs = max_lanes.into_iter().fold(0.0, f64::max);
+        leaf
+    }
 }
 
 /// Counts NaN and infinity, and sets such elements to zero in all three models; gives how many elements that were.

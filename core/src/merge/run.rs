@@ -126,27 +126,28 @@ impl Run<'_> {
 
         let (out_start, out_bytes) = match source {
             Source::Bytes => {
-                self.read(Role::Target, target, first, count, &mut buffers.target)?;
+                let bytes = self.read(Role::Target, target, (first, count), &mut buffers.target)?;
                 let refuse = takes_part(target.dtype) && !self.recipe.output.allow_nonfinite;
-                if refuse && first_nonfinite(target.dtype, &buffers.target).is_some() {
+                if refuse && first_nonfinite(target.dtype, bytes).is_some() {
                     return Err(self.nonfinite(Role::Target, target));
                 }
-                (first, &buffers.target)
+                (first, bytes)
             }
             Source::Converted | Source::Moved { .. } => {
                 self.combine(planned, target, unit.segment, buffers)?;
-                (first * element_bytes(planned.output.dtype), &buffers.out)
+                let width = element_bytes(planned.output.dtype);
+                (first * width, stream::sized(&mut buffers.out, count * width) as &[u8])
             }
         };
         let (path, file) = &self.files[slot.file];
         write_all_at(file, slot.offset + out_start, out_bytes)
             .map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        self.tally(unit, &buffers.leaves);
         self.control.advance(out_bytes.len() as u64, planned.place.layer);
+        self.tally(unit, &buffers.leaves);
         Ok(())
     }
 
-    /// Fills `buffers.out` and `buffers.leaves` for a stretch of floats.
+    /// Combines a stretch of floats into `buffers.out` and `buffers.leaves`.
     fn combine(
         &self,
         planned: &PlannedTensor,
@@ -154,27 +155,22 @@ impl Run<'_> {
         Segment { first, count, source }: Segment,
         buffers: &mut Buffers,
     ) -> Result<(), MergeError> {
-        let triple = self.triple;
         let Buffers { pre, post, target: bytes, out, leaves } = buffers;
+        let sources = match source {
+            Source::Moved { pre, post } => Some((&self.triple.pre.tensors()[pre], &self.triple.post.tensors()[post])),
+            _ => None,
+        };
         let range = |tensor: &TensorInfo| {
             let width = element_bytes(tensor.dtype);
             (first * width, count * width)
         };
-        let (start, length) = range(target);
-        self.read(Role::Target, target, start, length, bytes)?;
-        let sources = match source {
-            Source::Moved { pre: a, post: b } => Some((&triple.pre.tensors()[a], &triple.post.tensors()[b])),
-            _ => None,
-        };
         let mut vector = None;
         if let Some((a, b)) = sources {
-            let (start, length) = range(a);
-            self.read(Role::Pre, a, start, length, pre)?;
-            let (start, length) = range(b);
-            self.read(Role::Post, b, start, length, post)?;
-            vector = Some([(a.dtype, pre.as_slice()), (b.dtype, post.as_slice())]);
+            let pre = self.read(Role::Pre, a, range(a), pre)?;
+            let post = self.read(Role::Post, b, range(b), post)?;
+            vector = Some([(a.dtype, pre), (b.dtype, post)]);
         }
-        out.resize((count * element_bytes(planned.output.dtype)) as usize, 0);
+        let bytes = self.read(Role::Target, target, range(target), bytes)?;
         let stretch = Stretch {
             vector,
             target: (target.dtype, bytes),
@@ -184,6 +180,7 @@ impl Run<'_> {
             key: StochasticKey::new(self.recipe.output.seed, &target.name),
             first_element: first,
         };
+        let out = stream::sized(out, count * element_bytes(planned.output.dtype));
         combine(&stretch, out, leaves);
 
         if !self.recipe.output.allow_nonfinite {
@@ -201,17 +198,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn read(
+    fn read<'b>(
         &self,
         role: Role,
         tensor: &TensorInfo,
-        start: u64,
-        length: u64,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), StreamError> {
-        // A buffer grows to the largest unit once and is never zeroed again.
-        buffer.resize(length as usize, 0);
-        Ok(self.triple.get(role).read_by(self.read_path, tensor, start, buffer)?)
+        (start, length): (u64, u64),
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], StreamError> {
+        let buffer = stream::sized(buffer, length);
+        self.triple.get(role).read_by(self.read_path, tensor, start, buffer)?;
+        Ok(buffer)
     }
 
     fn nonfinite(&self, role: Role, tensor: &TensorInfo) -> MergeError {

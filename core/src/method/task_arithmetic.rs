@@ -5,13 +5,13 @@
 //! a fused multiply-add and sends the few elements whose f32 result does not settle the rounding through f64, so that
 //! both give the same bits. Everything is plain IEEE arithmetic, hence the same on every instruction set.
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 use super::sums::{LEAF, Leaf};
 use crate::checkpoint::Dtype;
 use crate::numeric::{
-    BLOCK, StochasticKey, bf16_bits_from_f32, decode, decode_narrow, is_narrow, round_bf16, round_nearest,
-    round_stochastic,
+    BLOCK, StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, decode, decode_narrow, is_narrow, round_bf16,
+    round_nearest, round_stochastic,
 };
 use crate::recipe::Rounding;
 
@@ -42,21 +42,45 @@ pub(crate) struct Stretch<'a> {
 /// Combines a stretch into `out`; gives one [`Leaf`] for each [`LEAF`] elements begun.
 pub(crate) fn combine(stretch: &Stretch<'_>, out: &mut [u8], leaves: &mut Vec<Leaf>) {
     leaves.clear();
-    Arch::new().dispatch(|| {
-        let fast = stretch.vector.is_some_and(|vector| {
-            stretch.rounding == Rounding::Nearest
-                && stretch.out_dtype == Dtype::BF16
-                && vector.iter().chain([&stretch.target]).all(|(dtype, _)| is_narrow(*dtype))
-        });
+    Arch::new().dispatch(Combine { stretch, out, leaves });
+}
+
+/// [`combine`] as an operation that is compiled for each instruction set. Everything it calls per element is inlined
+/// into it; code in closures would be compiled for the least of them.
+struct Combine<'a> {
+    stretch: &'a Stretch<'a>,
+    out: &'a mut [u8],
+    leaves: &'a mut Vec<Leaf>,
+}
+
+impl WithSimd for Combine<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { stretch, out, leaves } = self;
+        let fast = stretch.takes_fast_path();
         let width = bytes_of(stretch.out_dtype);
         for (index, out) in out.chunks_mut(LEAF * width).enumerate() {
             let part = LeafStretch { stretch, first: index * LEAF };
+            let mut leaf = if fast { part.combine_fast(out) } else { part.combine_general(out) };
             // A sum that is not finite calls for the careful path: NaN and overflow are rare and are counted there.
-            let leaf =
-                fast.then(|| part.combine_fast(out)).filter(|leaf| (leaf.vector_sq + leaf.written_sq).is_finite());
-            leaves.push(leaf.unwrap_or_else(|| part.combine_general(out)));
+            if fast && !(leaf.vector_sq + leaf.written_sq).is_finite() {
+                leaf = part.combine_general(out);
+            }
+            leaves.push(leaf);
         }
-    });
+    }
+}
+
+impl Stretch<'_> {
+    fn takes_fast_path(&self) -> bool {
+        self.vector.is_some_and(|vector| {
+            self.rounding == Rounding::Nearest
+                && self.out_dtype == Dtype::BF16
+                && vector.iter().chain([&self.target]).all(|(dtype, _)| is_narrow(*dtype))
+        })
+    }
 }
 
 #[inline(always)]
@@ -116,7 +140,8 @@ impl LeafStretch<'_> {
                 }
                 if ambiguous != 0 {
                     for i in at {
-                        bits[i] = exact_bits(negative_w, a[i], b[i], t[i]);
+                        let difference = f64::from(b[i]) - f64::from(a[i]);
+                        bits[i] = bf16_bits_from_f64(f64::from(t[i]) + f64::from(negative_w) * difference);
                     }
                 }
             }
@@ -258,14 +283,6 @@ fn is_ambiguous(sum: f32, product: f32) -> bool {
     let beyond_bf16 = sum.to_bits() & 0xffff;
     let near_middle = beyond_bf16.wrapping_sub(0x7ffc) <= 8;
     near_middle | (product.abs() > 2.0 * sum.abs())
-}
-
-#[inline(never)]
-fn exact_bits(negative_w: f32, a: f32, b: f32, target: f32) -> u16 {
-    let sum = f64::from(target) + f64::from(negative_w) * (f64::from(b) - f64::from(a));
-    let mut out = [0; 2];
-    round_nearest(Dtype::BF16, &[sum], &mut out, &mut [0.0]);
-    u16::from_le_bytes(out)
 }
 
 /// Partial sums of ⟨v, v⟩, ⟨v, Δ⟩ and ⟨Δ, Δ⟩.

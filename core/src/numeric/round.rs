@@ -29,6 +29,12 @@ pub(crate) fn bf16_bits_from_f32(value: f32) -> u16 {
     (if value.is_nan() { quiet } else { rounded }) as u16
 }
 
+/// f64 → bits of the nearest bf16, ties to even, rounded once.
+#[inline(always)]
+pub(crate) fn bf16_bits_from_f64(value: f64) -> u16 {
+    bf16_bits_from_f32(round_to_odd(value))
+}
+
 /// f32 → the nearest bf16, ties to even, as f32.
 #[inline(always)]
 pub(crate) fn round_bf16(value: f32) -> f32 {
@@ -58,7 +64,7 @@ pub(crate) fn round_nearest(dtype: Dtype, sums: &[f64], out: &mut [u8], written:
         }
         Dtype::BF16 => {
             for ((sum, out), written) in sums.iter().zip(out.as_chunks_mut().0).zip(written) {
-                let bits = bf16_bits_from_f32(round_to_odd(*sum));
+                let bits = bf16_bits_from_f64(*sum);
                 *out = bits.to_le_bytes();
                 *written = f64::from(f32::from_bits(u32::from(bits) << 16));
             }

@@ -119,6 +119,16 @@ where
     })
 }
 
+/// The first `length` bytes of a buffer that grows to the largest unit once and is not zeroed again.
+pub(crate) fn sized(buffer: &mut Vec<u8>, length: u64) -> &mut [u8] {
+    // A unit is bounded by the memory given, which fits in an address space.
+    let length = length as usize;
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    &mut buffer[..length]
+}
+
 /// Cuts `count` elements from `first` on into ranges of at most `step`, as (first, count).
 pub(crate) fn cut(first: u64, count: u64, step: u64) -> impl Iterator<Item = (u64, u64)> {
     let end = first + count;
