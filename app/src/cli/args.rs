@@ -1,0 +1,198 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use mergescope_core::recipe::{OutputDtype, Rounding};
+
+use super::{exit, size};
+
+/// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
+///
+/// Without a subcommand a window opens. MODEL, --pre, --post and --target take a model folder, a .safetensors file, or
+/// org/name of a model in the local Hugging Face cache. Models are only ever read.
+#[derive(Debug, Parser)]
+#[command(name = "mergescope", version, after_help = exit::HELP)]
+pub struct Cli {
+    /// What to do; without it the window opens.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// The work that can be done without a window.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do the whole job on the three small models that come with the program
+    ///
+    /// Preflight, the vector layer by layer, merge and report; then the window, if there is a display.
+    #[command(after_help = exit::HELP)]
+    Demo(DemoArgs),
+    /// Show what a model is made of
+    #[command(after_help = exit::HELP)]
+    Inspect(InspectArgs),
+    /// Say whether three models fit together, and what to do if not
+    #[command(after_help = exit::HELP)]
+    Preflight(PreflightArgs),
+    /// Write target + w·(post − pre) as a new model
+    #[command(after_help = exit::HELP)]
+    Merge(MergeArgs),
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder to write, which must not exist [default: a new one among the temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Open no window at the end
+    #[arg(long)]
+    pub no_window: bool,
+    /// Scaling coefficient
+    #[arg(short, long = "w", value_name = "W", default_value = "0.5", value_parser = w, allow_negative_numbers = true)]
+    pub w: f64,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// Models to look into
+    #[arg(required = true, value_name = "MODEL")]
+    pub models: Vec<String>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// The model before fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub pre: String,
+    /// The model after fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub post: String,
+    /// The model that the vector will be added to
+    #[arg(long, value_name = "MODEL")]
+    pub target: String,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `merge`. Those that a recipe has too override it.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// The model before fine-tuning
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub pre: Option<String>,
+    /// The model after fine-tuning
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub post: Option<String>,
+    /// The model that the vector is added to
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub target: Option<String>,
+    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
+    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_negative_numbers = true)]
+    pub w: Option<f64>,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Element type of the output's floats [default: target, each tensor as in the target]
+    #[arg(long, value_parser = one_of(&OutputDtype::ALL, OutputDtype::label))]
+    pub dtype: Option<OutputDtype>,
+    /// How sums become elements of that type [default: nearest]
+    ///
+    /// The mergekit modes give the bits of mergekit 0.1.5's task_arithmetic with dtype float32 or bfloat16.
+    #[arg(long, value_parser = one_of(&Rounding::ALL, Rounding::label))]
+    pub rounding: Option<Rounding>,
+    /// Seed of stochastic rounding [default: 0]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Most bytes of tensors in one weight file, such as 5GB or 2GiB [default: 5GB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub shard_size: Option<u64>,
+    /// Carry NaN and infinity in a model through instead of refusing them
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// Worker threads; the result does not depend on it [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory for buffers, whatever the models' size; the result does not depend on it [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub memory: Option<u64>,
+    /// Check everything and say what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A number, with a hyphen or a minus sign. Whether it can scale anything is for the engine to say.
+fn w(text: &str) -> Result<f64, String> {
+    text.replace('−', "-").parse().map_err(|_| "w is a number, such as 0.5 or -1".to_owned())
+}
+
+/// Takes the label of one of the engine's choices.
+fn one_of<T>(all: &'static [T], label: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|&choice| label(choice))).try_map(move |text| {
+        let chosen = all.iter().copied().find(|&choice| label(choice) == text);
+        chosen.ok_or_else(|| format!("{text} is none of the choices"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn merge(args: &[&str]) -> Result<MergeArgs, clap::Error> {
+        let given = ["mergescope", "merge", "--out", "o", "--pre", "a", "--post", "b", "--target", "c"];
+        match Cli::try_parse_from(given.iter().chain(args))?.command {
+            Some(Command::Merge(args)) => Ok(args),
+            other => panic!("not merge but {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn w_may_be_negative_however_it_is_written() {
+        for (args, w) in [(["-w", "-0.5"], -0.5), (["-w", "−1"], -1.0), (["--w", "-1e-3"], -1e-3), (["-w", "2"], 2.0)]
+        {
+            assert_eq!(merge(&args).unwrap().w, Some(w), "{args:?}");
+        }
+        assert_eq!(merge(&["-w-2"]).unwrap().w, Some(-2.0));
+        assert!(merge(&["-w", "much"]).unwrap_err().to_string().contains("w is a number"));
+    }
+
+    #[test]
+    fn every_choice_of_the_engine_can_be_made() {
+        for dtype in OutputDtype::ALL {
+            assert_eq!(merge(&["--dtype", dtype.label()]).unwrap().dtype, Some(dtype));
+        }
+        for rounding in Rounding::ALL {
+            assert_eq!(merge(&["--rounding", rounding.label()]).unwrap().rounding, Some(rounding));
+        }
+        let message = merge(&["--dtype", "bf61"]).unwrap_err().to_string();
+        assert!(message.contains("target, bf16, f16, f32"), "{message}");
+    }
+
+    #[test]
+    fn models_come_from_flags_or_a_recipe() {
+        assert!(Cli::try_parse_from(["mergescope", "merge", "--out", "o", "--pre", "a"]).is_err());
+        assert!(Cli::try_parse_from(["mergescope", "merge", "--out", "o", "--recipe", "r"]).is_ok());
+    }
+}

@@ -1,0 +1,109 @@
+//! `mergescope demo`: the whole job on the models that come with the program.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use mergescope_core::alignment::Triple;
+use mergescope_core::analysis::{Gram, VectorAnalysis, measure};
+use mergescope_core::merge::{MergeError, merge};
+use mergescope_core::preflight::preflight;
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::Resources;
+
+use super::args::DemoArgs;
+use super::exit::Exit;
+use super::print::{Printer, note};
+use super::progress::Job;
+use super::table::{Align, Table, bar};
+use super::{WindowStart, has_display, preflight as findings, report};
+use crate::{demo, format};
+
+/// Characters of the longest bar.
+const BAR_CELLS: usize = 24;
+
+/// Preflight, norms by layer, merge, report, and the window if there is a display.
+pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> anyhow::Result<Exit> {
+    let printer = Printer::new(false);
+    let folder = demo::folder().context(
+        "the demo's models (assets/demo) are neither above the program nor above this folder; \
+         run it in a checkout of the project",
+    )?;
+    let mut recipe = demo::recipe(&folder);
+    recipe.vector.w = args.w;
+    let output = args.out.clone().unwrap_or_else(|| new_folder(args.w));
+    let resources = Resources::default();
+    let w = format::w(args.w);
+
+    let job = Job::begin();
+    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+    printer.text(&format!("1. The three models of {}\n\n{}", folder.display(), findings::models_text(&triple)))?;
+    let found = preflight(&triple, &job.control)?;
+    printer.text(&format!("\n2. Do they fit together?\n\n{}", findings::text(&found)))?;
+    if !found.passes() {
+        return Err(MergeError::Unfit { findings: found.findings }.into());
+    }
+    let analysis = measure(&triple, &found.alignment, &resources, &job.control)?;
+    printer.text(&format!("\n3. The vector v = post − pre, layer by layer\n\n{}", norms_text(&analysis)))?;
+    let merged = merge(&recipe, &output, &resources, &job.control)?;
+    drop(job);
+    printer.text(&format!("\n4. The merged model target + {w}·v, as written\n\n{}", report::text(&merged)))?;
+    printer.text(&format!("\nThe same without the demo:\n\n  {}", command(&recipe)))?;
+
+    if args.no_window {
+        return Ok(Exit::Done);
+    }
+    if !has_display() {
+        note("\nNo display here, so no window opens");
+        return Ok(Exit::Done);
+    }
+    let start = WindowStart { recipe: Some(recipe), report: Some(merged) };
+    if let Err(error) = window(start) {
+        // The job is done, and its result stands.
+        note(&format!("\nThe window could not be opened: {}", mergescope_core::error::chain(error.as_ref())));
+    }
+    Ok(Exit::Done)
+}
+
+/// A folder among the temporary files that does not exist yet: `mergescope-demo-w0.50`, or the same with a number.
+fn new_folder(w: f64) -> PathBuf {
+    // A name is for typing too: a hyphen, not a minus sign.
+    let base = std::env::temp_dir().join(format!("mergescope-demo-w{}", format::w(w).replace('−', "-")));
+    let numbered = (2..=u32::MAX).map(|number| PathBuf::from(format!("{}-{number}", base.display())));
+    std::iter::once(base.clone()).chain(numbered).find(|path| path.symlink_metadata().is_err()).unwrap_or(base)
+}
+
+fn norms_text(analysis: &VectorAnalysis) -> String {
+    let of_layer = |layer| (layer, analysis.gram(|tensor| tensor.place.layer == layer));
+    let layers: Vec<(Option<u32>, Gram)> = (0..analysis.layers()).map(Some).chain([None]).map(of_layer).collect();
+    let longest = layers.iter().map(|(_, gram)| gram.relative_norm()).fold(0.0, f64::max);
+    let mut table =
+        Table::new(&[("layer", Align::Right), ("‖v‖", Align::Right), ("‖v‖ ∕ ‖pre‖", Align::Right), ("", Align::Left)]);
+    for (layer, gram) in layers {
+        let share = gram.relative_norm();
+        table.row([
+            report::layer_label(layer),
+            format::norm(gram.norm()),
+            format::percent(share),
+            bar(share / longest, BAR_CELLS),
+        ]);
+    }
+    table.render()
+}
+
+fn command(recipe: &Recipe) -> String {
+    let quoted = |path: &str| if path.contains(' ') { format!("'{path}'") } else { path.to_owned() };
+    let [pre, post, target] = [&recipe.vector.pre, &recipe.vector.post, &recipe.target].map(|path| quoted(path));
+    format!("mergescope merge --pre {pre} --post {post} --target {target} -w {} --out NEW_FOLDER", recipe.vector.w)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_folder_is_new_and_says_what_it_is() {
+        let path = new_folder(-0.25);
+        assert!(!path.exists());
+        assert!(path.file_name().unwrap().to_str().unwrap().starts_with("mergescope-demo-w-0.25"), "{path:?}");
+    }
+}

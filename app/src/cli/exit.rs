@@ -1,0 +1,75 @@
+//! How a run ends, as the number that scripts see.
+
+use std::process::ExitCode;
+
+use anyhow::Error;
+use mergescope_core::merge::MergeError;
+use mergescope_core::preflight::PreflightError;
+use mergescope_core::progress::Cancelled;
+use mergescope_core::stream::StreamError;
+
+/// How a run ended. Wrong usage is clap's, with code 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything that was asked for was done.
+    Done,
+    /// It could not be done; the reason is on stderr.
+    Failed,
+    /// Preflight found that the three models do not fit together.
+    Unfit,
+    /// The person stopped it, and nothing is left behind.
+    Cancelled,
+}
+
+/// The codes in words, for `--help`.
+pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the models do not fit together, 130 cancelled";
+
+impl Exit {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Unfit => 3,
+            // As a shell shows a process that SIGINT ended: 128 + 2.
+            Self::Cancelled => 130,
+        }
+    }
+
+    /// How a run that gave `error` ended.
+    pub fn of(error: &Error) -> Self {
+        let cancelled = error.is::<Cancelled>()
+            || error.downcast_ref().is_some_and(MergeError::is_cancelled)
+            || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
+            || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)));
+        match error.downcast_ref() {
+            _ if cancelled => Self::Cancelled,
+            Some(MergeError::Unfit { .. }) => Self::Unfit,
+            _ => Self::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_being_cancelled_is_told_from_failing() {
+        let errors = [
+            Error::from(Cancelled),
+            StreamError::from(Cancelled).into(),
+            PreflightError::from(Cancelled).into(),
+            MergeError::from(Cancelled).into(),
+        ];
+        assert!(errors.iter().all(|error| Exit::of(error) == Exit::Cancelled));
+        assert_eq!(Exit::of(&MergeError::Unfit { findings: Vec::new() }.into()), Exit::Unfit);
+        assert_eq!(Exit::of(&Error::msg("the disk is gone")), Exit::Failed);
+    }
+}

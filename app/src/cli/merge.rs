@@ -1,0 +1,145 @@
+//! `mergescope merge`: target + w·(post − pre), written.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use mergescope_core::alignment::Triple;
+use mergescope_core::merge::{MergeError, Plan, merge, plan};
+use mergescope_core::preflight::{Finding, Severity, preflight};
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::Resources;
+use serde_json::{Value, json};
+
+use super::args::MergeArgs;
+use super::exit::Exit;
+use super::preflight::finding_text;
+use super::print::Printer;
+use super::progress::Job;
+use super::report;
+use crate::format;
+
+/// Checks, merges and reports; with `--dry-run` checks and tells.
+pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
+    let printer = Printer::new(args.json);
+    let recipe = recipe(args)?;
+    let job = Job::begin();
+    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+    let warnings = check(&triple, &job.control)?;
+    // Before hours of work, not after.
+    let words: String = warnings.iter().map(finding_text).collect();
+    if !words.is_empty() {
+        printer.say(&words)?;
+    }
+    if args.dry_run {
+        let plan = plan(&triple, &recipe)?;
+        check_output(&recipe, &args.out)?;
+        drop(job);
+        let free_bytes = args.out.ancestors().skip(1).find_map(|folder| {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            fs4::available_space(folder).ok()
+        });
+        printer.text(&plan_text(&plan, &args.out, free_bytes))?;
+        printer.document(&plan_document(&plan, &recipe, &args.out, free_bytes, &warnings))?;
+        return Ok(Exit::Done);
+    }
+    let report = merge(&recipe, &args.out, &resources(args), &job.control)?;
+    drop(job);
+    printer.text(&report::text(&report))?;
+    printer.document(&report::document(&report, &warnings))?;
+    Ok(Exit::Done)
+}
+
+/// Runs preflight; gives its warnings, or the error that no merge can be made.
+pub fn check(triple: &Triple, control: &Control) -> Result<Vec<Finding>, MergeError> {
+    let found = preflight(triple, control)?;
+    if !found.passes() {
+        return Err(MergeError::Unfit { findings: found.findings });
+    }
+    Ok(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect())
+}
+
+/// The recipe file, or a new recipe, with what the flags say.
+fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
+    let mut recipe = match &args.recipe {
+        Some(path) => Recipe::read(path)?,
+        None => Recipe::new("", "", ""),
+    };
+    fn set<T: Clone>(field: &mut T, flag: Option<&T>) {
+        if let Some(value) = flag {
+            field.clone_from(value);
+        }
+    }
+    set(&mut recipe.vector.pre, args.pre.as_ref());
+    set(&mut recipe.vector.post, args.post.as_ref());
+    set(&mut recipe.target, args.target.as_ref());
+    set(&mut recipe.vector.w, args.w.as_ref());
+    set(&mut recipe.output.dtype, args.dtype.as_ref());
+    set(&mut recipe.output.rounding, args.rounding.as_ref());
+    set(&mut recipe.output.seed, args.seed.as_ref());
+    set(&mut recipe.output.shard_bytes, args.shard_size.as_ref());
+    recipe.output.allow_nonfinite |= args.allow_nonfinite;
+    Ok(recipe)
+}
+
+fn resources(args: &MergeArgs) -> Resources {
+    let default = Resources::default();
+    Resources {
+        threads: args.threads.map_or(default.threads, usize::from),
+        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
+        ..default
+    }
+}
+
+/// Refuses an output that the merge itself would refuse.
+fn check_output(recipe: &Recipe, output: &Path) -> Result<(), MergeError> {
+    // The engine looks at the output before it looks at whether to go on.
+    let control = Control::new();
+    control.cancel();
+    match merge(recipe, output, &Resources::default(), &control) {
+        Err(error) if !error.is_cancelled() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn plan_text(plan: &Plan, output: &Path, free_bytes: Option<u64>) -> String {
+    let moved = plan.tensors.iter().filter(|tensor| tensor.moving_elements > 0).count();
+    let mut text = format!(
+        "Would write {} of weights to {}: {} of {}, moved by the vector\n",
+        format::bytes(plan.bytes()),
+        output.display(),
+        format::count(moved as u64),
+        format::plural(plan.tensors.len(), "tensor"),
+    );
+    for file in &plan.files.files {
+        let _ = writeln!(text, "  {}  {}", file.name, format::bytes(file.bytes));
+    }
+    if let Some(free_bytes) = free_bytes {
+        let _ = writeln!(text, "Free there: {}", format::bytes(free_bytes));
+    }
+    text.push_str("Nothing was written (--dry-run)\n");
+    text
+}
+
+fn plan_document(plan: &Plan, recipe: &Recipe, output: &Path, free_bytes: Option<u64>, warnings: &[Finding]) -> Value {
+    let files = plan.files.files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes }));
+    let tensors = plan.tensors.iter().map(|tensor| {
+        json!({
+            "name": tensor.output.name,
+            "dtype": mergescope_core::checkpoint::dtype_label(tensor.output.dtype),
+            "shape": tensor.output.shape,
+            "coefficient": tensor.coefficient,
+            "moving_elements": tensor.moving_elements,
+        })
+    });
+    json!({
+        "dry_run": true,
+        "output": output,
+        "bytes": plan.bytes(),
+        "free_bytes": free_bytes,
+        "files": files.collect::<Vec<_>>(),
+        "tensors": tensors.collect::<Vec<_>>(),
+        "warnings": warnings,
+        "recipe": recipe,
+    })
+}

@@ -1,0 +1,63 @@
+//! The command line: arguments to recipes, results to text or JSON, errors to words and exit codes.
+
+mod args;
+mod demo;
+mod exit;
+mod inspect;
+mod merge;
+mod preflight;
+mod print;
+mod progress;
+mod report;
+mod size;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mergescope_core::error::chain;
+use mergescope_core::merge::MergeReport;
+use mergescope_core::recipe::Recipe;
+
+use args::{Cli, Command};
+use exit::Exit;
+
+/// What the window shows when it opens.
+#[derive(Debug, Default)]
+pub struct WindowStart {
+    /// The recipe; otherwise the last one, otherwise the demo's.
+    pub recipe: Option<Recipe>,
+    /// A merge that was just made.
+    pub report: Option<MergeReport>,
+}
+
+/// Reads the arguments and does what they say. `window` opens the window and returns when it is closed.
+pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
+    let result = match Cli::parse().command {
+        None => open(window),
+        Some(Command::Demo(args)) => demo::run(&args, window),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::Preflight(args)) => preflight::run(&args),
+        Some(Command::Merge(args)) => merge::run(&args),
+    };
+    let exit = result.unwrap_or_else(|error| {
+        print::note(&format!("error: {}", chain(error.as_ref())));
+        Exit::of(&error)
+    });
+    exit.into()
+}
+
+fn open(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> anyhow::Result<Exit> {
+    anyhow::ensure!(
+        has_display(),
+        "there is no display to open a window on; without one, use `mergescope merge` (see `mergescope --help`)"
+    );
+    window(WindowStart::default())?;
+    Ok(Exit::Done)
+}
+
+/// Whether a window can be expected to open. Windows and macOS do not say.
+fn has_display() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !cfg!(all(unix, not(target_os = "macos"))) || set("DISPLAY") || set("WAYLAND_DISPLAY")
+}

@@ -1,0 +1,115 @@
+//! `mergescope preflight`: do three models fit together?
+
+use std::fmt::Write as _;
+
+use mergescope_core::alignment::{Role, Triple};
+use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::preflight::{Finding, Preflight, Severity, preflight};
+use serde_json::{Map, Value, json};
+
+use super::args::PreflightArgs;
+use super::exit::Exit;
+use super::print::Printer;
+use super::progress::Job;
+use super::table::{Align, Table};
+use crate::format;
+
+/// Tensors that a finding names before the rest is only counted.
+const TENSORS_SHOWN: usize = 4;
+
+/// Opens the three models and prints what preflight finds.
+pub fn run(args: &PreflightArgs) -> anyhow::Result<Exit> {
+    let printer = Printer::new(args.json);
+    let job = Job::begin();
+    let triple = Triple::open(&args.pre, &args.post, &args.target)?;
+    let found = preflight(&triple, &job.control)?;
+    drop(job);
+    printer.text(&format!("{}\n{}", models_text(&triple), text(&found)))?;
+    printer.document(&document(&triple, &found))?;
+    Ok(if found.passes() { Exit::Done } else { Exit::Unfit })
+}
+
+/// A line for each of the three models.
+pub fn models_text(triple: &Triple) -> String {
+    let columns = ["role", "model", "parameters", "layers", "dtype", "size"];
+    let align = |name| if matches!(name, "parameters" | "layers" | "size") { Align::Right } else { Align::Left };
+    let mut table = Table::new(&columns.map(|name| (name, align(name))));
+    for role in Role::ALL {
+        let model = triple.get(role);
+        let layers = model.config().and_then(|config| config.get("num_hidden_layers")).and_then(Value::as_u64);
+        let dtypes: Vec<String> = model.dtypes().into_iter().map(|(dtype, _)| dtype_label(dtype)).collect();
+        table.row([
+            role.label().to_owned(),
+            model.label(),
+            format::parameters(model.parameters()),
+            layers.map_or_else(|| format::NONE.to_owned(), |layers| layers.to_string()),
+            dtypes.join(", "),
+            format::bytes(model.total_bytes()),
+        ]);
+    }
+    table.render()
+}
+
+/// All findings, the sampled figures and the verdict.
+pub fn text(found: &Preflight) -> String {
+    let mut text: String = found.findings.iter().map(finding_text).collect();
+    if let Some(lineage) = &found.lineage {
+        let _ = writeln!(
+            text,
+            "  ‖v‖ ∕ ‖pre‖ {}, ‖target − pre‖ ∕ ‖pre‖ {}, cos(v, target − pre) {}\n  \
+             (estimates from {} weights)\n",
+            format::norm(lineage.relative_norm),
+            format::norm(lineage.target_distance),
+            format::fixed(lineage.cos_vector_target, 3),
+            format::count(lineage.sampled),
+        );
+    }
+    let verdict = if found.passes() { "The models fit together" } else { "The models do not fit together" };
+    let counts = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+        .map(|(severity, word)| (found.count(severity), word));
+    let counts: Vec<String> =
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, word)| format::plural(count, word)).collect();
+    let counts = if counts.is_empty() { "nothing to remark".to_owned() } else { counts.join(", ") };
+    let _ = writeln!(text, "{verdict} ({counts})");
+    text
+}
+
+/// A finding: what, the facts, the tensors, what to do.
+pub fn finding_text(finding: &Finding) -> String {
+    let label = match finding.severity {
+        Severity::Error => "ERROR",
+        Severity::Warning => "WARNING",
+        Severity::Note => "NOTE",
+    };
+    let mut text = format!("{label}  {}\n", finding.title);
+    let shown: Vec<&str> = finding.tensors.iter().take(TENSORS_SHOWN).map(String::as_str).collect();
+    let more = finding.tensors.len() - shown.len();
+    let tensors = match more {
+        0 => shown.join(", "),
+        more => format!("{} and {} more", shown.join(", "), format::count(more as u64)),
+    };
+    for (name, words) in [("", &finding.detail), ("Tensors: ", &tensors), ("To do: ", &finding.action)] {
+        if !words.is_empty() {
+            let _ = writeln!(text, "  {name}{words}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn document(triple: &Triple, found: &Preflight) -> Value {
+    let models = Role::ALL.into_iter().map(|role| {
+        let model = triple.get(role);
+        let facts = json!({ "label": model.label(), "path": model.root(), "parameters": model.parameters() });
+        (role.label().to_owned(), facts)
+    });
+    json!({
+        "fits": found.passes(),
+        "errors": found.count(Severity::Error),
+        "warnings": found.count(Severity::Warning),
+        "notes": found.count(Severity::Note),
+        "models": models.collect::<Map<_, _>>(),
+        "findings": found.findings,
+        "lineage": found.lineage,
+    })
+}

@@ -1,0 +1,78 @@
+//! A long job on a terminal: its bar, and Ctrl-C.
+
+use std::io::{self, IsTerminal as _};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mergescope_core::progress::{Control, Progress};
+
+use super::exit::Exit;
+
+/// How often the bar is drawn again while nothing is reported.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A job that shows how far it is on stderr, if that is a terminal, and that Ctrl-C cancels.
+///
+/// The first Ctrl-C lets the unit at work end and cleans up; the second leaves at once. So does the first once this value
+/// is dropped. A process has one job at a time and makes one value of this type.
+pub struct Job {
+    /// The engine's end of it.
+    pub control: Control,
+    bar: ProgressBar,
+    over: Arc<AtomicBool>,
+}
+
+impl Job {
+    /// Shows a bar and listens to Ctrl-C from now on.
+    pub fn begin() -> Self {
+        let bar = bar();
+        let control = Control::with_observer({
+            let bar = bar.clone();
+            move |progress| show(&bar, progress)
+        });
+        let over = Arc::new(AtomicBool::new(false));
+        // Without a handler Ctrl-C ends the process, and the next merge to that output clears what is left behind.
+        let _ = ctrlc::set_handler({
+            let (control, over, bar) = (control.clone(), over.clone(), bar.clone());
+            move || {
+                if over.swap(true, Ordering::Relaxed) {
+                    process::exit(Exit::Cancelled.code().into());
+                }
+                control.cancel();
+                bar.set_message("Cancelling");
+            }
+        });
+        Self { control, bar, over }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let template = "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    bar.enable_steady_tick(TICK);
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    let label = progress.stage.label();
+    if bar.message() != label {
+        bar.set_message(label);
+        bar.reset_eta();
+    }
+    bar.set_length(progress.total_bytes);
+    bar.set_position(progress.done_bytes);
+}

@@ -1,0 +1,257 @@
+//! Numbers as people read them, in the window and without it: a unit on each, − for minus, a space before %.
+
+use std::time::Duration;
+
+/// A space that keeps a number and its unit on one line.
+const NBSP: char = '\u{a0}';
+
+/// What stands where there is no number.
+pub const NONE: &str = "–";
+
+/// Three significant digits, none lost before the point: `1.02`, `79.4`, `988`.
+fn three_digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        size if size >= 99.95 => 0,
+        size if size >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{value:.decimals$}")
+}
+
+fn with_minus(text: &str) -> String {
+    text.replace('-', "−")
+}
+
+/// The unit of an amount of bytes: its size and name.
+fn byte_unit(bytes: u64) -> (f64, &'static str) {
+    // 999,500 bytes would show as 1000 kB.
+    match bytes {
+        0..1_000 => (1.0, "B"),
+        1_000..999_500 => (1e3, "kB"),
+        999_500..999_500_000 => (1e6, "MB"),
+        999_500_000..999_500_000_000 => (1e9, "GB"),
+        _ => (1e12, "TB"),
+    }
+}
+
+/// Bytes: `988 MB`.
+pub fn bytes(bytes: u64) -> String {
+    let (size, unit) = byte_unit(bytes);
+    let amount = bytes as f64 / size;
+    let number = if bytes < 1_000 { bytes.to_string() } else { three_digits(amount) };
+    format!("{number}{NBSP}{unit}")
+}
+
+/// Bytes done of bytes in all, in the unit of the latter: `702 of 988 MB`.
+pub fn bytes_of(done: u64, total: u64) -> String {
+    let (size, unit) = byte_unit(total);
+    // As many decimals as the total has, so that the text does not jump.
+    let total_text = if total < 1_000 { total.to_string() } else { three_digits(total as f64 / size) };
+    let decimals = total_text.split_once('.').map_or(0, |(_, digits)| digits.len());
+    format!("{:.decimals$} of {total_text}{NBSP}{unit}", done as f64 / size)
+}
+
+/// Bytes a second: `1.10 GB/s`.
+pub fn speed(bytes_per_sec: f64) -> String {
+    format!("{}/s", bytes(bytes_per_sec as u64))
+}
+
+/// A time: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+pub fn duration(time: Duration) -> String {
+    let secs = time.as_secs_f64();
+    let whole = secs.round() as u64;
+    if secs < 9.95 {
+        format!("{secs:.1}{NBSP}s")
+    } else if whole < 60 {
+        format!("{whole}{NBSP}s")
+    } else if whole < 3600 {
+        format!("{}{NBSP}min {}{NBSP}s", whole / 60, whole % 60)
+    } else {
+        format!("{}{NBSP}h {}{NBSP}min", whole / 3600, whole % 3600 / 60)
+    }
+}
+
+/// A share of one as per cent: `3.1 %`, `0.02 %`, `58 %`.
+pub fn percent(share: f64) -> String {
+    if share.is_nan() {
+        return NONE.to_owned();
+    }
+    let value = share * 100.0;
+    let text = match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size < 0.001 => "< 0.001".to_owned(),
+        size if size < 0.095 => format!("{value:.3}"),
+        size if size < 0.995 => format!("{value:.2}"),
+        size if size < 9.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    };
+    format!("{}{NBSP}%", with_minus(&text))
+}
+
+/// A norm: four significant digits, or a power of ten when it is far from one.
+pub fn norm(value: f64) -> String {
+    if !value.is_finite() {
+        return NONE.to_owned();
+    }
+    let size = value.abs();
+    if size == 0.0 {
+        return "0".to_owned();
+    }
+    if !(1e-3..1e5).contains(&size) {
+        let exponent = size.log10().floor();
+        let mantissa = value / 10f64.powf(exponent);
+        return format!("{}·10{}", with_minus(&format!("{mantissa:.2}")), superscript(exponent as i32));
+    }
+    let decimals = (3.0 - size.log10().floor()).clamp(0.0, 6.0) as usize;
+    with_minus(&format!("{value:.decimals$}"))
+}
+
+fn superscript(number: i32) -> String {
+    number
+        .to_string()
+        .chars()
+        .map(|character| match character {
+            '-' => '⁻',
+            '0' => '⁰',
+            '1' => '¹',
+            '2' => '²',
+            '3' => '³',
+            '4' => '⁴',
+            '5' => '⁵',
+            '6' => '⁶',
+            '7' => '⁷',
+            '8' => '⁸',
+            _ => '⁹',
+        })
+        .collect()
+}
+
+/// A number with fixed decimals: effective w, cosines.
+pub fn fixed(value: f64, decimals: usize) -> String {
+    if value.is_finite() { with_minus(&format!("{value:.decimals$}")) } else { NONE.to_owned() }
+}
+
+/// w: two decimals, or as many as it needs.
+pub fn w(value: f64) -> String {
+    let short = format!("{value:.2}");
+    let exact = short.parse() == Ok(value);
+    with_minus(&if exact { short } else { format!("{value}") })
+}
+
+/// What a person typed for a number: −, a comma for the point and spaces are understood.
+pub fn parse_number(text: &str) -> Option<f64> {
+    let cleaned: String = text
+        .chars()
+        .filter(|character| !character.is_whitespace())
+        .map(|character| match character {
+            '−' | '–' => '-',
+            ',' => '.',
+            other => other,
+        })
+        .collect();
+    let number = cleaned.trim_start_matches("w=").parse::<f64>().ok()?;
+    number.is_finite().then_some(number)
+}
+
+/// A parameter count: `494 M`, `7.62 B`.
+pub fn parameters(count: u64) -> String {
+    let (size, unit) = match count {
+        0..1_000 => return count.to_string(),
+        1_000..999_500 => (1e3, "k"),
+        999_500..999_500_000 => (1e6, "M"),
+        999_500_000..999_500_000_000 => (1e9, "B"),
+        _ => (1e12, "T"),
+    };
+    format!("{}{NBSP}{unit}", three_digits(count as f64 / size))
+}
+
+/// A whole number with commas: `12,345`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 tensor`, `2 tensors`.
+pub fn plural(number: usize, word: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{} {word}{s}", count(number as u64))
+}
+
+/// Words in a row: `q`, `gate and up`, `q, k and v`.
+pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    match words.as_slice() {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// A path with the home folder as ~.
+pub fn path(path: &std::path::Path) -> String {
+    let home = std::env::home_dir().filter(|home| home.components().count() > 1);
+    match home.and_then(|home| path.strip_prefix(home).ok().map(|rest| rest.to_owned())) {
+        Some(rest) if rest.as_os_str().is_empty() => "~".to_owned(),
+        Some(rest) => format!("~/{}", rest.display()),
+        None => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_three_digits_and_a_unit() {
+        let shown = [0, 512, 2_048, 999_499, 999_500, 988_000_000, 2_963_000_000, 79_400_000_000].map(bytes);
+        assert_eq!(
+            shown.map(|text| text.replace(NBSP, " ")),
+            ["0 B", "512 B", "2.05 kB", "999 kB", "1.00 MB", "988 MB", "2.96 GB", "79.4 GB"]
+        );
+        assert_eq!(bytes_of(702_000_000, 988_000_000).replace(NBSP, " "), "702 of 988 MB");
+        assert_eq!(bytes_of(5_000_000, 2_000_000_000).replace(NBSP, " "), "0.01 of 2.00 GB");
+    }
+
+    #[test]
+    fn shares_keep_two_digits() {
+        let shown = [0.0, 0.000_001, 0.000_5, 0.007_2, 0.031, 0.58, 1.0, f64::NAN].map(percent);
+        assert_eq!(
+            shown.map(|text| text.replace(NBSP, " ")),
+            ["0 %", "< 0.001 %", "0.050 %", "0.72 %", "3.1 %", "58 %", "100 %", "–"]
+        );
+    }
+
+    #[test]
+    fn norms_keep_four_digits() {
+        assert_eq!([1.4234, 0.0312, 12.34567, 0.0, f64::NAN].map(norm), ["1.423", "0.03120", "12.35", "0", "–"]);
+        assert_eq!(norm(3.14e-7), "3.14·10⁻⁷");
+    }
+
+    #[test]
+    fn minus_is_a_minus_both_ways() {
+        assert_eq!(w(-0.5), "−0.50");
+        assert_eq!(w(0.125), "0.125");
+        assert_eq!(fixed(-0.25, 3), "−0.250");
+        assert_eq!(["−0,5", "w = 0.75", "1e400", "x"].map(parse_number), [Some(-0.5), Some(0.75), None, None]);
+    }
+
+    #[test]
+    fn times_and_counts_read_naturally() {
+        let shown = [0.43, 12.2, 185.0, 7800.0].map(|secs| duration(Duration::from_secs_f64(secs)).replace(NBSP, " "));
+        assert_eq!(shown, ["0.4 s", "12 s", "3 min 5 s", "2 h 10 min"]);
+        assert_eq!([7, 1_234, 1_234_567].map(count), ["7", "1,234", "1,234,567"]);
+        assert_eq!(
+            [494_000_000, 1_020_000, 7_620_000_000].map(parameters).map(|t| t.replace(NBSP, " ")),
+            ["494 M", "1.02 M", "7.62 B"]
+        );
+        assert_eq!(list(["q", "k", "v"]), "q, k and v");
+        assert_eq!((plural(1, "tensor"), plural(2, "tensor")), ("1 tensor".into(), "2 tensors".into()));
+    }
+}

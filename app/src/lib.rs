@@ -1,0 +1,7 @@
+//! Mergescope, the program: one engine (`mergescope-core`) shown in a window or on a command line.
+//!
+//! Both build the same [`Recipe`](mergescope_core::recipe::Recipe) and call the same functions.
+
+pub mod cli;
+pub mod demo;
+pub mod format;
