@@ -49,7 +49,7 @@ pub struct DemoArgs {
     #[arg(long)]
     pub no_window: bool,
     /// Scaling coefficient
-    #[arg(short, long = "w", value_name = "W", default_value = "0.5", value_parser = w, allow_negative_numbers = true)]
+    #[arg(short, long = "w", value_name = "W", default_value = "0.5", value_parser = w, allow_hyphen_values = true)]
     pub w: f64,
 }
 
@@ -94,7 +94,7 @@ pub struct MergeArgs {
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
     /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
-    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_negative_numbers = true)]
+    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
     /// Folder to write, which must not exist
     #[arg(long, value_name = "DIR")]

@@ -90,10 +90,12 @@ fn norms_text(analysis: &VectorAnalysis) -> String {
     table.render()
 }
 
+/// The command that makes the same model, for this program as it was called.
 fn command(recipe: &Recipe) -> String {
     let quoted = |path: &str| if path.contains(' ') { format!("'{path}'") } else { path.to_owned() };
     let [pre, post, target] = [&recipe.vector.pre, &recipe.vector.post, &recipe.target].map(|path| quoted(path));
-    format!("mergescope merge --pre {pre} --post {post} --target {target} -w {} --out NEW_FOLDER", recipe.vector.w)
+    let program = std::env::args().next().unwrap_or_else(|| "mergescope".to_owned());
+    format!("{program} merge --pre {pre} --post {post} --target {target} -w {} --out NEW_FOLDER", recipe.vector.w)
 }
 
 #[cfg(test)]

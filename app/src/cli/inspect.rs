@@ -50,7 +50,6 @@ struct PartFacts {
 impl Facts {
     fn of(model: &Checkpoint) -> anyhow::Result<Self> {
         let placed: Vec<_> = model.tensors().iter().map(|tensor| (layout::place(&tensor.name), tensor)).collect();
-        let last = placed.iter().filter_map(|(place, _)| place.layer).max();
         let parts = Part::ALL.into_iter().filter_map(|part| {
             let of_part = placed.iter().filter(|(place, _)| place.part == part);
             let parameters = of_part.clone().map(|(_, tensor)| tensor.elements()).sum();
@@ -59,7 +58,7 @@ impl Facts {
         });
         let name = |path: &std::path::Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self {
-            layers: last.map_or(0, |last| last + 1),
+            layers: layers(model),
             parts: parts.collect(),
             weight_files: model.shard_paths().map(name).collect(),
             sidecars: model.sidecars()?,
@@ -142,6 +141,12 @@ impl Facts {
             "tensors": tensors.collect::<Vec<_>>(),
         })
     }
+}
+
+/// How many layers the names of its tensors tell of.
+pub fn layers(model: &Checkpoint) -> u32 {
+    let last = model.tensors().iter().filter_map(|tensor| layout::place(&tensor.name).layer).max();
+    last.map_or(0, |last| last + 1)
 }
 
 fn architecture(model: &Checkpoint) -> Option<&str> {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::PreflightArgs;
 use super::exit::Exit;
+use super::inspect::layers;
 use super::print::Printer;
 use super::progress::Job;
 use super::table::{Align, Table};
@@ -36,13 +37,12 @@ pub fn models_text(triple: &Triple) -> String {
     let mut table = Table::new(&columns.map(|name| (name, align(name))));
     for role in Role::ALL {
         let model = triple.get(role);
-        let layers = model.config().and_then(|config| config.get("num_hidden_layers")).and_then(Value::as_u64);
         let dtypes: Vec<String> = model.dtypes().into_iter().map(|(dtype, _)| dtype_label(dtype)).collect();
         table.row([
             role.label().to_owned(),
             model.label(),
             format::parameters(model.parameters()),
-            layers.map_or_else(|| format::NONE.to_owned(), |layers| layers.to_string()),
+            layers(model).to_string(),
             dtypes.join(", "),
             format::bytes(model.total_bytes()),
         ]);
