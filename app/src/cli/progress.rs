@@ -36,13 +36,12 @@ impl Job {
         let over = Arc::new(AtomicBool::new(false));
         // Without a handler Ctrl-C ends the process, and the next merge to that output clears what is left behind.
         let _ = ctrlc::set_handler({
-            let (control, over, bar) = (control.clone(), over.clone(), bar.clone());
+            let (control, over) = (control.clone(), over.clone());
             move || {
                 if over.swap(true, Ordering::Relaxed) {
                     process::exit(Exit::Cancelled.code().into());
                 }
                 control.cancel();
-                bar.set_message("Cancelling");
             }
         });
         Self { control, bar, over }
@@ -60,9 +59,7 @@ fn bar() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let template = "{msg} {bar:30} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     bar.enable_steady_tick(TICK);
     bar
 }
@@ -70,9 +67,19 @@ fn bar() -> ProgressBar {
 fn show(bar: &ProgressBar, progress: Progress) {
     let label = progress.stage.label();
     if bar.message() != label {
+        bar.reset();
+        bar.set_style(style(progress.total_bytes));
         bar.set_message(label);
-        bar.reset_eta();
     }
     bar.set_length(progress.total_bytes);
     bar.set_position(progress.done_bytes);
+}
+
+/// A bar, or where nobody knows how long it takes, something that moves.
+fn style(total_bytes: u64) -> ProgressStyle {
+    let template = match total_bytes {
+        0 => "{spinner} {msg}",
+        _ => "{msg} {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left",
+    };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
