@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::alignment::Triple;
-use mergescope_core::merge::{MergeError, Plan, merge, plan};
+use mergescope_core::merge::{MergeError, Plan, check_output, merge, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
@@ -33,7 +33,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     }
     if args.dry_run {
         let plan = plan(&triple, &recipe)?;
-        check_output(&recipe, &args.out)?;
+        check_output(&args.out, &triple, &plan)?;
         drop(job);
         let free_bytes = args.out.ancestors().skip(1).find_map(|folder| {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -88,17 +88,6 @@ fn resources(args: &MergeArgs) -> Resources {
         threads: args.threads.map_or(default.threads, usize::from),
         memory_bytes: args.memory.unwrap_or(default.memory_bytes),
         ..default
-    }
-}
-
-/// Refuses an output that the merge itself would refuse.
-fn check_output(recipe: &Recipe, output: &Path) -> Result<(), MergeError> {
-    // The engine looks at the output before it looks at whether to go on.
-    let control = Control::new();
-    control.cancel();
-    match merge(recipe, output, &Resources::default(), &control) {
-        Err(error) if !error.is_cancelled() => Err(error),
-        _ => Ok(()),
     }
 }
 

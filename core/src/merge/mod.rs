@@ -175,7 +175,7 @@ pub fn merge(
     let recipe = Recipe { inputs: Some(inputs), ..recipe.clone() };
 
     let staging = place.stage()?;
-    staging.check_space(plan.bytes())?;
+    staging.place().check_space(plan.bytes())?;
     let tensors = run::write_weights(&triple, &plan, &recipe, staging.path(), resources, control)?;
     let left_out = output::carry_over(&triple, &recipe, staging.path())?;
     let mut report = MergeReport {
@@ -195,6 +195,12 @@ pub fn merge(
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)
+}
+
+/// Refuses an output folder that [`merge`] would refuse, as far as that can be told without writing: one that exists, lies
+/// inside an input, has nowhere to be, or needs more than the disk has free.
+pub fn check_output(output: &Path, triple: &Triple, plan: &Plan) -> Result<(), MergeError> {
+    output::check(output, triple)?.check_space(plan.bytes())
 }
 
 fn fingerprints(triple: &Triple) -> Result<Fingerprints, StreamError> {

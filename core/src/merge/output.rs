@@ -63,6 +63,17 @@ pub(super) fn check(output: &Path, triple: &Triple) -> Result<OutputPlace, Merge
 }
 
 impl OutputPlace {
+    /// Refuses an output that the disk has no room for.
+    pub(super) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
+        // A file system that does not tell is tried.
+        match fs4::available_space(&self.parent) {
+            Ok(available_bytes) if available_bytes < needed_bytes => {
+                Err(MergeError::DiskFull { path: self.parent.clone(), needed_bytes, available_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Creates the staging folder. One that a dead process left behind is replaced.
     pub(super) fn stage(self) -> Result<Staging, MergeError> {
         let unwritable = |source| MergeError::Unwritable { path: self.parent.clone(), source };
@@ -102,15 +113,9 @@ impl Staging {
         &self.place.staging
     }
 
-    /// Refuses an output that the disk has no room for.
-    pub(super) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
-        // A file system that does not tell is tried.
-        match fs4::available_space(&self.place.parent) {
-            Ok(available_bytes) if available_bytes < needed_bytes => {
-                Err(MergeError::DiskFull { path: self.place.parent.clone(), needed_bytes, available_bytes })
-            }
-            _ => Ok(()),
-        }
+    /// Where the output will be.
+    pub(super) fn place(&self) -> &OutputPlace {
+        &self.place
     }
 
     /// Writes a small file.
