@@ -42,6 +42,12 @@ pub fn bytes(bytes: u64) -> String {
     format!("{number}{NBSP}{unit}")
 }
 
+/// Memory, which comes in powers of two: `256 MiB`.
+pub fn memory(amount: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if amount >= MIB && amount.is_multiple_of(MIB) { format!("{}{NBSP}MiB", amount / MIB) } else { bytes(amount) }
+}
+
 /// Bytes done of bytes in all, in the unit of the latter: `702 of 988 MB`.
 pub fn bytes_of(done: u64, total: u64) -> String {
     let (size, unit) = byte_unit(total);
@@ -56,11 +62,13 @@ pub fn speed(bytes_per_sec: f64) -> String {
     format!("{}/s", bytes(bytes_per_sec as u64))
 }
 
-/// A time: `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
+/// A time: `12 ms`, `0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(time: Duration) -> String {
     let secs = time.as_secs_f64();
     let whole = secs.round() as u64;
-    if secs < 9.95 {
+    if secs < 0.0995 {
+        format!("{:.0}{NBSP}ms", secs * 1000.0)
+    } else if secs < 9.95 {
         format!("{secs:.1}{NBSP}s")
     } else if whole < 60 {
         format!("{whole}{NBSP}s")
@@ -86,6 +94,11 @@ pub fn percent(share: f64) -> String {
         _ => format!("{value:.0}"),
     };
     format!("{}{NBSP}%", with_minus(&text))
+}
+
+/// A share of one as per cent with fixed decimals, for columns: `3.10 %`.
+pub fn percent_fixed(share: f64, decimals: usize) -> String {
+    if share.is_finite() { format!("{}{NBSP}%", fixed(share * 100.0, decimals)) } else { NONE.to_owned() }
 }
 
 /// A norm: four significant digits, or a power of ten when it is far from one.
@@ -244,8 +257,9 @@ mod tests {
 
     #[test]
     fn times_and_counts_read_naturally() {
-        let shown = [0.43, 12.2, 185.0, 7800.0].map(|secs| duration(Duration::from_secs_f64(secs)).replace(NBSP, " "));
-        assert_eq!(shown, ["0.4 s", "12 s", "3 min 5 s", "2 h 10 min"]);
+        let shown =
+            [0.012, 0.43, 12.2, 185.0, 7800.0].map(|secs| duration(Duration::from_secs_f64(secs)).replace(NBSP, " "));
+        assert_eq!(shown, ["12 ms", "0.4 s", "12 s", "3 min 5 s", "2 h 10 min"]);
         assert_eq!([7, 1_234, 1_234_567].map(count), ["7", "1,234", "1,234,567"]);
         assert_eq!(
             [494_000_000, 1_020_000, 7_620_000_000].map(parameters).map(|t| t.replace(NBSP, " ")),

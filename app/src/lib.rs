@@ -5,3 +5,4 @@
 pub mod cli;
 pub mod demo;
 pub mod format;
+pub mod window;

@@ -1,0 +1,484 @@
+//! The window as a whole: its panels, its dialogs, and the commands they give.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use eframe::egui::{self, CentralPanel, ColorImage, Context, Frame, Margin, Panel, Rect, RichText, TextStyle, Ui};
+use mergescope_core::merge::MergeReport;
+use mergescope_core::recipe::Recipe;
+
+use super::command::Command;
+use super::dialogs::{Dialog, DialogEnd};
+use super::engine::Engine;
+use super::jobs::{Event, Jobs, Waker};
+use super::palette::PaletteState;
+use super::persist::Saved;
+use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
+use super::results_tab::ResultsView;
+use super::session::{MergeEnd, Session, Stage, Written};
+use super::slot::SlotState;
+use super::vector_tab::VectorView;
+use super::{dialogs, drop, export, left, menu_bar, output, palette, results_tab, theme, vector_tab};
+use crate::{demo, format};
+
+/// What the content shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tab {
+    /// The vector, layer by layer.
+    Vector,
+    /// What the last merge wrote.
+    Results,
+}
+
+/// What the window starts with.
+pub struct Setup {
+    /// Does the work.
+    pub engine: Arc<dyn Engine>,
+    /// Asks for paths.
+    pub picker: Arc<dyn Picker>,
+    /// The recipe to start with; otherwise the last one, otherwise the demo.
+    pub recipe: Option<Recipe>,
+    /// A merge that was just made, to be shown at once.
+    pub report: Option<MergeReport>,
+    /// The folder that holds the demo's pre, post and target.
+    pub demo: Option<PathBuf>,
+}
+
+/// The window.
+pub struct App {
+    pub(super) session: Session,
+    pub(super) tab: Tab,
+    /// Commands given while drawing, carried out after it.
+    pub(super) commands: Vec<Command>,
+    pub(super) vector_view: VectorView,
+    pub(super) results_view: ResultsView,
+    pub(super) dialog: Option<Dialog>,
+    pub(super) palette: Option<PaletteState>,
+    /// Whether the three sentences on what to do are shown.
+    pub(super) first_steps: bool,
+    /// Whether the person folded or unfolded the findings; until then errors unfold by themselves.
+    pub(super) findings_open: Option<bool>,
+    /// The finding whose tensors are listed.
+    pub(super) open_tensors: Option<usize>,
+    /// Where the model fields are, for dropped folders.
+    pub(super) slot_rects: [Rect; 3],
+    /// Where the chart in view is, for pictures.
+    pub(super) chart_rect: Option<Rect>,
+    pub(super) free: output::FreeSpace,
+    /// Where the last merge was written to.
+    pub(super) last_parent: Option<PathBuf>,
+    demo: Option<PathBuf>,
+    theme_chosen: Option<bool>,
+    /// A picture of the window, once it has been taken, and where its chart goes.
+    screenshot: Arc<Mutex<Option<Arc<ColorImage>>>>,
+    screenshot_for: Option<(PathBuf, Rect)>,
+    screenshot_wanted: bool,
+    /// Whether the window closes although a merge is under way.
+    pub(super) quit_confirmed: bool,
+}
+
+impl App {
+    /// Prepares the context and starts a session.
+    pub fn new(ctx: &Context, storage: Option<&dyn eframe::Storage>, setup: Setup) -> Self {
+        theme::install(ctx);
+        let saved = storage.map(Saved::load).unwrap_or_default();
+        if let Some(dark) = saved.dark {
+            ctx.set_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light });
+        }
+        let demo_recipe = setup.demo.as_deref().map(demo::recipe);
+        let reported = setup.report.as_ref().map(|report| report.recipe.clone());
+        let started_with = setup.recipe.or(reported);
+        let first_start = saved.recipe.is_none() && started_with.is_none();
+        let recipe = started_with.or(saved.recipe).or(demo_recipe).unwrap_or_else(|| Recipe::new("", "", ""));
+        let waker: Waker = Arc::new({
+            let ctx = ctx.clone();
+            move || ctx.request_repaint()
+        });
+        let mut session = Session::new(recipe, Jobs::new(setup.engine, setup.picker, waker));
+        session.recent = saved.recent;
+        session.file = saved.file;
+        let tab = if setup.report.is_some() { Tab::Results } else { Tab::Vector };
+        // No job of this session has the number 0.
+        session.end = setup.report.map(|report| MergeEnd::Written(Box::new(Written::new(0, report))));
+        Self {
+            session,
+            tab,
+            commands: Vec::new(),
+            vector_view: VectorView::default(),
+            results_view: ResultsView::default(),
+            dialog: None,
+            palette: None,
+            first_steps: first_start,
+            findings_open: None,
+            open_tensors: None,
+            slot_rects: [Rect::NOTHING; 3],
+            chart_rect: None,
+            free: output::FreeSpace::default(),
+            last_parent: saved.output_parent,
+            demo: setup.demo,
+            theme_chosen: saved.dark,
+            screenshot: Arc::default(),
+            screenshot_for: None,
+            screenshot_wanted: false,
+            quit_confirmed: false,
+        }
+    }
+
+    /// The state behind the window.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The tab in view.
+    pub fn tab(&self) -> Tab {
+        self.tab
+    }
+
+    /// The folder that a merge is offered to go into.
+    pub(super) fn output_parent(&self) -> PathBuf {
+        let last = self.last_parent.clone().filter(|parent| parent.is_dir());
+        last.unwrap_or_else(|| output::default_parent(self.session.triple().as_ref()))
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
+            return;
+        };
+        match path {
+            Some(path) => self.on_path(&request.purpose, path),
+            None if open_for < NEVER_SHOWN => self.on_no_dialog(request),
+            None => {}
+        }
+    }
+
+    /// A path was chosen or typed.
+    fn on_path(&mut self, purpose: &PickFor, path: PathBuf) {
+        match purpose {
+            PickFor::Model(role) => self.session.set_model(*role, &path.to_string_lossy()),
+            PickFor::OutputFolder => {
+                if let Some(Dialog::Merge(dialog)) = &mut self.dialog {
+                    dialog.set_parent(&path);
+                }
+            }
+            PickFor::OpenRecipe => self.session.open_recipe(&path),
+            PickFor::SaveRecipe => self.session.save_recipe(&with_extension(path, "toml")),
+            PickFor::SavePicture => {
+                if let Some(rect) = self.chart_rect {
+                    self.screenshot_for = Some((with_extension(path, "png"), rect));
+                    self.screenshot_wanted = true;
+                }
+            }
+        }
+    }
+
+    /// No dialog came up: say so where the path can be typed.
+    fn on_no_dialog(&mut self, request: PickRequest) {
+        match request.purpose {
+            PickFor::Model(role) => self.session.slot_mut(role).hint = Some(NO_DIALOG.to_owned()),
+            PickFor::OutputFolder => {
+                if let Some(Dialog::Merge(dialog)) = &mut self.dialog {
+                    dialog.hint = Some(NO_DIALOG.to_owned());
+                }
+            }
+            _ => self.dialog = Some(Dialog::path(request)),
+        }
+    }
+
+    fn pick(&mut self, purpose: PickFor, start: Option<PathBuf>, file_name: String) {
+        self.session.jobs.pick(PickRequest { purpose, start, file_name });
+    }
+
+    /// Whether a command can be given now.
+    pub(super) fn is_enabled(&self, command: Command) -> bool {
+        match command {
+            Command::Undo => self.session.history.can_undo(),
+            Command::Redo => self.session.history.can_redo(),
+            Command::Merge => self.session.merge_obstacle().is_none(),
+            Command::CancelMerge => self.session.merge.is_some(),
+            Command::UseDemo => self.demo.is_some(),
+            Command::ToggleTable | Command::CopyCsv => self.has_numbers(),
+            Command::SavePng => self.has_numbers() && self.chart_rect.is_some(),
+            Command::OpenOutput => matches!(self.session.end, Some(MergeEnd::Written(_))),
+            _ => true,
+        }
+    }
+
+    /// Whether the tab in view has numbers.
+    fn has_numbers(&self) -> bool {
+        match self.tab {
+            Tab::Vector => self.session.vector.done().is_some(),
+            Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, ctx: &Context) {
+        if !self.is_enabled(command) {
+            return;
+        }
+        match command {
+            Command::OpenRecipe => self.pick(PickFor::OpenRecipe, self.recipe_folder(), String::new()),
+            Command::SaveRecipe => match self.session.file.clone() {
+                Some(file) => self.session.save_recipe(&file),
+                None => self.carry_out(Command::SaveRecipeAs, ctx),
+            },
+            Command::SaveRecipeAs => {
+                let name = self.session.file.as_deref().and_then(Path::file_name);
+                let name = name.map_or("recipe.toml".into(), |name| name.to_string_lossy().into_owned());
+                self.pick(PickFor::SaveRecipe, self.recipe_folder(), name);
+            }
+            Command::Browse(role) => {
+                let start = self.session.slot(role).checkpoint().and_then(|model| model.root().parent());
+                self.pick(PickFor::Model(role), start.map(Path::to_owned), String::new());
+            }
+            Command::UseDemo => {
+                if let Some(recipe) = self.demo.as_deref().map(demo::recipe) {
+                    self.session.set_recipe(recipe);
+                }
+            }
+            Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
+            Command::Undo => self.session.undo(),
+            Command::Redo => self.session.redo(),
+            Command::Merge => {
+                let parent = self.output_parent();
+                self.dialog = Some(Dialog::merge(&self.session, &parent));
+            }
+            Command::CancelMerge => self.session.cancel_merge(),
+            Command::ShowVector => self.tab = Tab::Vector,
+            Command::ShowResults => self.tab = Tab::Results,
+            Command::ToggleTable => match self.tab {
+                Tab::Vector => self.vector_view.table = !self.vector_view.table,
+                Tab::Results => self.results_view.table = !self.results_view.table,
+            },
+            Command::CopyCsv => self.copy_csv(ctx),
+            Command::SavePng => {
+                let name = match self.tab {
+                    Tab::Vector => "vector.png",
+                    Tab::Results => "results.png",
+                };
+                self.pick(PickFor::SavePicture, self.last_parent.clone(), name.to_owned());
+            }
+            Command::OpenOutput => {
+                if let Some(MergeEnd::Written(written)) = &self.session.end
+                    && let Err(error) = open::that_detached(&written.report.output)
+                {
+                    self.session.fail(format!("The folder could not be opened: {error}"));
+                }
+            }
+            Command::ToggleTheme => {
+                let dark = ctx.theme() == egui::Theme::Light;
+                self.theme_chosen = Some(dark);
+                ctx.set_theme(if dark { egui::Theme::Dark } else { egui::Theme::Light });
+            }
+            Command::Palette => self.palette = Some(PaletteState::default()),
+            Command::FirstSteps => {
+                self.tab = Tab::Vector;
+                self.first_steps = true;
+            }
+            Command::About => self.dialog = Some(Dialog::About),
+        }
+    }
+
+    fn recipe_folder(&self) -> Option<PathBuf> {
+        self.session.file.as_deref().and_then(Path::parent).map(Path::to_owned)
+    }
+
+    fn copy_csv(&mut self, ctx: &Context) {
+        let csv = match (self.tab, &self.session.vector, &self.session.end) {
+            (Tab::Vector, Stage::Done(measured), _) => export::vector_csv(&measured.analysis),
+            (Tab::Results, _, Some(MergeEnd::Written(written))) => export::results_csv(&written.report),
+            _ => return,
+        };
+        // The header is no row of numbers.
+        let rows = csv.lines().count().saturating_sub(1);
+        ctx.copy_text(csv);
+        self.session.say(format!("Copied {}", format::plural(rows, "row")));
+    }
+
+    /// Asks for the picture that is wanted, and saves the one that was taken.
+    fn follow_screenshot(&mut self, ctx: &Context) {
+        if std::mem::take(&mut self.screenshot_wanted) {
+            let (slot, waker) = (self.screenshot.clone(), ctx.clone());
+            ctx.request_screenshot(move |image| {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
+                waker.request_repaint();
+            });
+        }
+        let taken = self.screenshot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(image) = taken
+            && let Some((path, rect)) = self.screenshot_for.take()
+        {
+            let (scale, rect) = (ctx.pixels_per_point(), rect.expand(theme::PICTURE_MARGIN));
+            self.session.jobs.save(path, move |path| export::write_png(path, &image, rect, scale));
+        }
+    }
+
+    fn shortcuts(&mut self, ctx: &Context) {
+        // In a text field undo is about the text.
+        let in_text = ctx.text_edit_focused();
+        // A dialog in front has the keyboard.
+        let busy = self.dialog.is_some();
+        for (command, shortcut) in Command::by_shortcut() {
+            let is_texts = in_text && matches!(command, Command::Undo | Command::Redo);
+            let blocked = busy && command != Command::Quit;
+            if !is_texts && !blocked && ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
+                self.commands.push(command);
+            }
+        }
+    }
+
+    fn content_ui(&mut self, ui: &mut Ui) {
+        let margin = theme::CONTENT_MARGIN as i8;
+        let frame = Frame::new().inner_margin(Margin { left: margin, right: margin, top: 0, bottom: 12 });
+        CentralPanel::default().frame(frame.fill(theme::palette(ui).background)).show(ui, |ui| {
+            menu_bar::tabs_ui(self, ui);
+            ui.add_space(12.0);
+            self.chart_rect = None;
+            match self.tab {
+                Tab::Vector => vector_tab::ui(self, ui),
+                Tab::Results => results_tab::ui(self, ui),
+            }
+        });
+    }
+
+    fn status_ui(&self, ui: &mut Ui) {
+        let palette = theme::palette(ui);
+        let small = |text: String, colour| RichText::new(text).text_style(TextStyle::Small).color(colour);
+        ui.horizontal_centered(|ui| {
+            let (text, colour) = match &self.session.notice {
+                Some(notice) => (notice.text.clone(), if notice.is_error { palette.bad } else { palette.weak }),
+                None => (self.work_in_words(), palette.weak),
+            };
+            let resources = self.session.jobs.engine().resources();
+            let right = format!(
+                "CPU, {} · at most {}",
+                format::plural(resources.threads, "thread"),
+                format::memory(resources.memory_bytes)
+            );
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                ui.label(small(right, palette.weak))
+                    .on_hover_text("What a merge may use: threads, and bytes of buffers");
+                ui.with_layout(egui::Layout::left_to_right(egui::Align::Center), |ui| {
+                    ui.add(egui::Label::new(small(text.clone(), colour)).truncate()).on_hover_text(text);
+                });
+            });
+        });
+    }
+
+    fn work_in_words(&self) -> String {
+        let opening = self.session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
+        match (&self.session.preflight, &self.session.vector) {
+            (Stage::Running(..), _) => "Comparing the models".to_owned(),
+            (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
+            (_, Stage::Done(measured)) => format!(
+                "Vector measured · {} read in {}",
+                format::bytes(measured.analysis.bytes_read),
+                format::duration(measured.analysis.elapsed)
+            ),
+            _ if opening => "Opening models".to_owned(),
+            _ => "Ready".to_owned(),
+        }
+    }
+
+    fn panels_ui(&mut self, ui: &mut Ui) {
+        let palette = theme::palette(ui);
+        let bar = |margin: i8| Frame::new().fill(palette.background).inner_margin(Margin::symmetric(margin, 0));
+        Panel::top("menu bar")
+            .exact_size(theme::MENU_BAR_HEIGHT)
+            .resizable(false)
+            .frame(bar(16))
+            .show(ui, |ui| menu_bar::ui(self, ui));
+        Panel::bottom("status")
+            .exact_size(theme::STATUS_HEIGHT)
+            .resizable(false)
+            .frame(bar(16))
+            .show(ui, |ui| self.status_ui(ui));
+        left::ui(self, ui);
+        self.content_ui(ui);
+    }
+
+    fn dialogs_ui(&mut self, ctx: &Context) {
+        let Some(dialog) = self.dialog.take() else { return };
+        match dialogs::ui(self, ctx, dialog) {
+            DialogEnd::Open(dialog) => {
+                // What was asked for while it was open, such as a path, may have replaced it.
+                self.dialog.get_or_insert(dialog);
+            }
+            DialogEnd::Closed => {}
+            DialogEnd::Path(purpose, path) => self.on_path(&purpose, path),
+            DialogEnd::Merge { output, spec } => {
+                self.session.recipe.output = spec;
+                self.last_parent = output.parent().map(Path::to_owned);
+                self.session.start_merge(output);
+            }
+            DialogEnd::Browse(dialog, start) => {
+                self.dialog = Some(dialog);
+                self.pick(PickFor::OutputFolder, start, String::new());
+            }
+            DialogEnd::Quit => {
+                self.quit_confirmed = true;
+                ctx.send_viewport_cmd(egui::ViewportCommand::Close);
+            }
+        }
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        for event in self.session.jobs.drain() {
+            self.on_event(event);
+        }
+        if self.session.take_merge_ended() {
+            self.tab = Tab::Results;
+            self.free.forget();
+        }
+        self.follow_screenshot(ctx);
+        let closing = ctx.input(|input| input.viewport().close_requested());
+        if closing && self.session.merge.is_some() && !self.quit_confirmed {
+            ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
+            self.dialog = Some(Dialog::Quit);
+        }
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        let ctx = ui.ctx().clone();
+        self.shortcuts(&ctx);
+        drop::take(self, &ctx);
+        self.panels_ui(ui);
+        drop::overlay_ui(self, ui);
+        self.dialogs_ui(&ctx);
+        palette::ui(self, &ctx);
+        for command in std::mem::take(&mut self.commands) {
+            self.carry_out(command, &ctx);
+            ctx.request_repaint();
+        }
+        // While something is dragged the recipe is on its way, not there yet.
+        let (dragging, now) = ctx.input(|input| (input.pointer.any_down(), input.time));
+        if !dragging {
+            let recipe = self.session.recipe.clone();
+            self.session.history.record(&recipe, now);
+        }
+    }
+
+    fn save(&mut self, storage: &mut dyn eframe::Storage) {
+        Saved {
+            recipe: Some(self.session.recipe.clone()),
+            file: self.session.file.clone(),
+            recent: self.session.recent.clone(),
+            dark: self.theme_chosen,
+            output_parent: self.last_parent.clone(),
+        }
+        .store(storage);
+    }
+
+    fn persist_egui_memory(&self) -> bool {
+        false
+    }
+
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
+    }
+}
+
+fn with_extension(path: PathBuf, extension: &str) -> PathBuf {
+    if path.extension().is_some() { path } else { path.with_extension(extension) }
+}

@@ -1,0 +1,202 @@
+//! Everything that can be asked of the window: one list that feeds menus, shortcuts and the palette.
+
+use eframe::egui::{Key, KeyboardShortcut, Modifiers};
+use mergescope_core::alignment::Role;
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Reads a recipe file.
+    OpenRecipe,
+    /// Writes the recipe to its file.
+    SaveRecipe,
+    /// Writes the recipe to another file.
+    SaveRecipeAs,
+    /// Chooses a model's folder.
+    Browse(Role),
+    /// Takes the demo models.
+    UseDemo,
+    /// Closes the window.
+    Quit,
+    /// Takes the last change of the recipe back.
+    Undo,
+    /// Makes a change again that was taken back.
+    Redo,
+    /// Opens the merge dialog.
+    Merge,
+    /// Stops the merge.
+    CancelMerge,
+    /// Shows the Vector tab.
+    ShowVector,
+    /// Shows the Results tab.
+    ShowResults,
+    /// Shows the chart's numbers as a table.
+    ToggleTable,
+    /// Copies the numbers in view.
+    CopyCsv,
+    /// Saves the chart in view.
+    SavePng,
+    /// Opens the folder of the merged model.
+    OpenOutput,
+    /// Changes between dark and light.
+    ToggleTheme,
+    /// Shows the palette.
+    Palette,
+    /// Shows the three first steps.
+    FirstSteps,
+    /// Says what this program is.
+    About,
+}
+
+impl Command {
+    /// All, in the order of the palette.
+    pub const ALL: [Self; 22] = [
+        Self::Merge,
+        Self::CancelMerge,
+        Self::ShowVector,
+        Self::ShowResults,
+        Self::ToggleTable,
+        Self::CopyCsv,
+        Self::SavePng,
+        Self::OpenOutput,
+        Self::Browse(Role::Pre),
+        Self::Browse(Role::Post),
+        Self::Browse(Role::Target),
+        Self::UseDemo,
+        Self::OpenRecipe,
+        Self::SaveRecipe,
+        Self::SaveRecipeAs,
+        Self::Undo,
+        Self::Redo,
+        Self::ToggleTheme,
+        Self::FirstSteps,
+        Self::About,
+        Self::Palette,
+        Self::Quit,
+    ];
+
+    /// What it is called.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::OpenRecipe => "Open recipe…",
+            Self::SaveRecipe => "Save recipe",
+            Self::SaveRecipeAs => "Save recipe as…",
+            Self::Browse(Role::Pre) => "Choose the pre model…",
+            Self::Browse(Role::Post) => "Choose the post model…",
+            Self::Browse(Role::Target) => "Choose the target model…",
+            Self::UseDemo => "Use the demo models",
+            Self::Quit => "Quit",
+            Self::Undo => "Undo",
+            Self::Redo => "Redo",
+            Self::Merge => "Merge…",
+            Self::CancelMerge => "Cancel the merge",
+            Self::ShowVector => "Vector",
+            Self::ShowResults => "Results",
+            Self::ToggleTable => "Table",
+            Self::CopyCsv => "Copy CSV",
+            Self::SavePng => "Save PNG",
+            Self::OpenOutput => "Open folder",
+            Self::ToggleTheme => "Change between dark and light",
+            Self::Palette => "Find a command",
+            Self::FirstSteps => "First steps",
+            Self::About => "About Mergescope",
+        }
+    }
+
+    /// What it does, for the tooltip.
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::OpenRecipe => "Read models, w and output choices from a recipe file",
+            Self::SaveRecipe => "Write models, w and output choices to the recipe file",
+            Self::SaveRecipeAs => "Write models, w and output choices to another recipe file",
+            Self::Browse(Role::Pre) => "Choose the folder of the model before fine-tuning",
+            Self::Browse(Role::Post) => "Choose the folder of the model after fine-tuning",
+            Self::Browse(Role::Target) => "Choose the folder of the model that the vector is added to",
+            Self::UseDemo => "Take the three small models that come with Mergescope",
+            Self::Quit => "Close the window; a merge under way is cancelled",
+            Self::Undo => "Take the last change of models, w or output choices back",
+            Self::Redo => "Make the change again that was taken back",
+            Self::Merge => "Choose where to write target + w·v, then write it",
+            Self::CancelMerge => "Stop the merge and leave nothing behind",
+            Self::ShowVector => "What the vector looks like, layer by layer",
+            Self::ShowResults => "What the last merge wrote, against what was asked for",
+            Self::ToggleTable => "Show the chart's numbers as a table",
+            Self::CopyCsv => "Copy the numbers in view as comma-separated values",
+            Self::SavePng => "Save the chart as a picture",
+            Self::OpenOutput => "Open the folder of the merged model in the file manager",
+            Self::ToggleTheme => "Change between the dark and the light theme",
+            Self::Palette => "Find any command by its name",
+            Self::FirstSteps => "Show the three sentences on what to do first",
+            Self::About => "Version and licences",
+        }
+    }
+
+    /// The keys that do it.
+    pub fn shortcut(self) -> Option<KeyboardShortcut> {
+        let command = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND, key));
+        let shift = |key| Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key));
+        match self {
+            Self::OpenRecipe => command(Key::O),
+            Self::SaveRecipe => command(Key::S),
+            Self::SaveRecipeAs => shift(Key::S),
+            Self::Quit => command(Key::Q),
+            Self::Undo => command(Key::Z),
+            Self::Redo => shift(Key::Z),
+            Self::Merge => command(Key::M),
+            Self::ShowVector => command(Key::Num1),
+            Self::ShowResults => command(Key::Num2),
+            Self::ToggleTable => command(Key::T),
+            Self::Palette => command(Key::K),
+            _ => None,
+        }
+    }
+
+    /// All shortcuts, those with more modifiers first, so that Ctrl+Z does not swallow Ctrl+Shift+Z.
+    pub fn by_shortcut() -> Vec<(Self, KeyboardShortcut)> {
+        let with_keys = Self::ALL.into_iter().filter_map(|command| Some((command, command.shortcut()?)));
+        let mut commands: Vec<_> = with_keys.collect();
+        commands.sort_by_key(|(_, shortcut)| !shortcut.modifiers.shift);
+        commands
+    }
+
+    /// Whether `query` finds it: its letters occur in the label in this order. Lower is better.
+    pub fn rank(self, query: &str) -> Option<usize> {
+        let label = self.label().to_lowercase();
+        let query = query.trim().to_lowercase();
+        if let Some(position) = label.find(&query) {
+            return Some(position);
+        }
+        let mut letters = label.char_indices();
+        let mut last = 0;
+        for wanted in query.chars().filter(|letter| !letter.is_whitespace()) {
+            last = letters.find(|(_, letter)| *letter == wanted)?.0;
+        }
+        Some(100 + last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_commands_share_a_shortcut_or_a_name() {
+        let commands = Command::by_shortcut();
+        for (position, (command, shortcut)) in commands.iter().enumerate() {
+            for (other, same) in &commands[position + 1..] {
+                assert!(shortcut != same, "{command:?} and {other:?}");
+            }
+        }
+        for (position, command) in Command::ALL.into_iter().enumerate() {
+            assert!(Command::ALL[position + 1..].iter().all(|other| other.label() != command.label()), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn a_few_letters_in_order_find_a_command() {
+        assert!(Command::CopyCsv.rank("csv").is_some());
+        assert!(Command::CopyCsv.rank("cpcsv").is_some());
+        assert!(Command::CopyCsv.rank("png").is_none());
+        assert!(Command::Merge.rank("mer") < Command::CancelMerge.rank("mer"));
+    }
+}

@@ -1,0 +1,68 @@
+//! What the window asks of the engine, behind a trait so that tests can be slow or fail on purpose.
+
+use std::path::Path;
+
+use mergescope_core::alignment::{Alignment, Triple};
+use mergescope_core::analysis::{self, VectorAnalysis};
+use mergescope_core::checkpoint::{Checkpoint, OpenError};
+use mergescope_core::hub::{self, CachedModel};
+use mergescope_core::merge::{self, MergeError, MergeReport, Plan};
+use mergescope_core::preflight::{self, Preflight, PreflightError};
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::Recipe;
+use mergescope_core::scaling::ScalingError;
+use mergescope_core::stream::{Resources, StreamError};
+
+/// The work that the window starts. Every method but `plan` may take long and runs off the window's thread.
+pub trait Engine: Send + Sync {
+    /// Opens the model that a person's words stand for.
+    fn open(&self, spec: &str) -> Result<Checkpoint, OpenError> {
+        Checkpoint::open(&hub::resolve(spec))
+    }
+
+    /// Says whether three models fit together.
+    fn preflight(&self, triple: &Triple, control: &Control) -> Result<Preflight, PreflightError> {
+        preflight::preflight(triple, control)
+    }
+
+    /// Measures the vector.
+    fn measure(
+        &self,
+        triple: &Triple,
+        alignment: &Alignment,
+        control: &Control,
+    ) -> Result<VectorAnalysis, StreamError> {
+        analysis::measure(triple, alignment, &self.resources(), control)
+    }
+
+    /// Plans the output from headers alone.
+    fn plan(&self, triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
+        merge::plan(triple, recipe)
+    }
+
+    /// Writes the merged model.
+    fn merge(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<MergeReport, MergeError> {
+        merge::merge(recipe, output, &self.resources(), control)
+    }
+
+    /// Models in the local Hub cache.
+    fn cached_models(&self) -> Vec<CachedModel> {
+        hub::cache_dir().map(|cache| hub::cached_models(&cache)).unwrap_or_default()
+    }
+
+    /// Free bytes on the disk that holds `folder`, or the nearest folder above it that exists.
+    fn free_bytes(&self, folder: &Path) -> Option<u64> {
+        folder.ancestors().find(|ancestor| ancestor.is_dir()).and_then(|existing| fs4::available_space(existing).ok())
+    }
+
+    /// Threads and memory that the work may use.
+    fn resources(&self) -> Resources {
+        Resources::default()
+    }
+}
+
+/// The engine as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CoreEngine;
+
+impl Engine for CoreEngine {}

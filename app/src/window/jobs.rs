@@ -1,0 +1,316 @@
+//! Work off the window's thread: each job on a named thread, its events over one bounded channel.
+//!
+//! 1. Progress is dropped when the channel is full; results never are. A thread with a result waits until the window
+//!    has drained the channel, or gives up when the window is gone, so nothing can hang on the other.
+//! 2. A panic becomes that job's error. No other job notices.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use mergescope_core::alignment::{Alignment, Role, Triple};
+use mergescope_core::analysis::VectorAnalysis;
+use mergescope_core::checkpoint::Checkpoint;
+use mergescope_core::error::chain;
+use mergescope_core::hub::CachedModel;
+use mergescope_core::merge::{MergeError, MergeReport};
+use mergescope_core::preflight::{Finding, Preflight};
+use mergescope_core::progress::{Control, Progress};
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::panic_message;
+
+use super::engine::Engine;
+use super::picker::{PickRequest, Picker};
+
+/// Events that may wait for the window.
+const CHANNEL_CAPACITY: usize = 256;
+/// How long closing the window waits for jobs to notice that they were cancelled.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(2);
+
+/// Names one run of one job.
+pub type JobId = u64;
+
+/// Asks the window to look at its channel.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Work to be done.
+pub enum Job {
+    /// Opens a model.
+    Open {
+        /// Which of the three it is.
+        role: Role,
+        /// What the person typed.
+        spec: String,
+    },
+    /// Compares three models.
+    Preflight {
+        /// The models.
+        triple: Triple,
+    },
+    /// Measures the vector.
+    Measure {
+        /// The models.
+        triple: Triple,
+        /// Which of their tensors belong together.
+        alignment: Alignment,
+    },
+    /// Writes the merged model.
+    Merge {
+        /// What to write.
+        recipe: Recipe,
+        /// Where to.
+        output: PathBuf,
+    },
+}
+
+impl Job {
+    fn thread_name(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Preflight { .. } => "preflight",
+            Self::Measure { .. } => "measure",
+            Self::Merge { .. } => "merge",
+        }
+    }
+}
+
+/// What a job made.
+pub enum Outcome {
+    /// A model was opened.
+    Opened(Role, Checkpoint),
+    /// Three models were compared.
+    Checked(Preflight),
+    /// The vector was measured.
+    Measured(VectorAnalysis),
+    /// A model was written.
+    Merged(MergeReport),
+}
+
+/// Why a job made nothing.
+#[derive(Debug)]
+pub enum JobError {
+    /// The person, or a newer choice, cancelled it.
+    Cancelled,
+    /// The models do not fit together.
+    Refused(Vec<Finding>),
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// What a thread tells the window.
+pub enum Event {
+    /// How far a job has come.
+    Progress(JobId, Progress),
+    /// A job has ended.
+    Finished(JobId, Result<Outcome, JobError>),
+    /// The file dialog has closed.
+    Picked {
+        /// What it was asked for.
+        request: PickRequest,
+        /// What was chosen.
+        path: Option<PathBuf>,
+        /// How long it was open.
+        open_for: Duration,
+    },
+    /// The Hub cache was listed.
+    Cached(Vec<CachedModel>),
+    /// A file was written, or not, and why.
+    Saved(Result<PathBuf, String>),
+}
+
+struct Running {
+    id: JobId,
+    control: Control,
+    thread: JoinHandle<()>,
+}
+
+/// Starts jobs and collects what they say.
+pub struct Jobs {
+    engine: Arc<dyn Engine>,
+    picker: Arc<dyn Picker>,
+    waker: Waker,
+    sender: Sender<Event>,
+    /// `None` once the window is closing, so that threads with a result stop waiting.
+    receiver: Option<Receiver<Event>>,
+    running: Vec<Running>,
+    last_id: JobId,
+    picking: bool,
+}
+
+impl Jobs {
+    /// No jobs yet.
+    pub fn new(engine: Arc<dyn Engine>, picker: Arc<dyn Picker>, waker: Waker) -> Self {
+        let (sender, receiver) = bounded(CHANNEL_CAPACITY);
+        Self {
+            engine,
+            picker,
+            waker,
+            sender,
+            receiver: Some(receiver),
+            running: Vec::new(),
+            last_id: 0,
+            picking: false,
+        }
+    }
+
+    /// The engine that does the work.
+    pub fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref()
+    }
+
+    /// Starts a job.
+    pub fn start(&mut self, job: Job) -> JobId {
+        self.last_id += 1;
+        let id = self.last_id;
+        let control = Control::with_observer({
+            let (sender, waker) = (self.sender.clone(), self.waker.clone());
+            move |progress| {
+                // Full means that the window is behind: the next report will do.
+                if sender.try_send(Event::Progress(id, progress)).is_ok() {
+                    waker();
+                }
+            }
+        });
+        let name = job.thread_name();
+        let (engine, worker_control) = (self.engine.clone(), control.clone());
+        let spawned = self.spawn(name, move || {
+            let result = guarded(|| perform(engine.as_ref(), job, &worker_control));
+            // However an error is worded, after a cancellation it means just that.
+            let result =
+                if worker_control.is_cancelled() && result.is_err() { Err(JobError::Cancelled) } else { result };
+            Event::Finished(id, result)
+        });
+        match spawned {
+            Ok(thread) => self.running.push(Running { id, control, thread }),
+            Err(message) => self.tell(Event::Finished(id, Err(JobError::Failed(message)))),
+        }
+        id
+    }
+
+    /// Asks a job to stop; it still ends with an event.
+    pub fn cancel(&self, id: JobId) {
+        for running in self.running.iter().filter(|running| running.id == id) {
+            running.control.cancel();
+        }
+    }
+
+    /// Opens a file dialog, unless one is open.
+    pub fn pick(&mut self, request: PickRequest) {
+        if self.picking {
+            return;
+        }
+        let picker = self.picker.clone();
+        let spawned = self.spawn("file dialog", move || {
+            let opened = Instant::now();
+            let path = catch_unwind(AssertUnwindSafe(|| picker.pick(&request))).unwrap_or_default();
+            Event::Picked { request, path, open_for: opened.elapsed() }
+        });
+        self.picking = spawned.is_ok();
+    }
+
+    /// Lists the Hub cache.
+    pub fn list_cache(&mut self) {
+        let engine = self.engine.clone();
+        let listed = self.spawn("hub cache", move || {
+            Event::Cached(catch_unwind(AssertUnwindSafe(|| engine.cached_models())).unwrap_or_default())
+        });
+        // Without the list there is still the path field.
+        drop(listed);
+    }
+
+    /// Writes a file.
+    pub fn save(&mut self, path: PathBuf, write: impl FnOnce(&std::path::Path) -> Result<(), String> + Send + 'static) {
+        let spawned = self.spawn("save", move || Event::Saved(write(&path).map(|()| path)));
+        if let Err(message) = spawned {
+            self.tell(Event::Saved(Err(message)));
+        }
+    }
+
+    /// What has been said since the last call.
+    pub fn drain(&mut self) -> Vec<Event> {
+        let events: Vec<Event> = self.receiver.iter().flat_map(Receiver::try_iter).collect();
+        for event in &events {
+            match event {
+                Event::Finished(id, _) => self.running.retain(|running| running.id != *id),
+                Event::Picked { .. } => self.picking = false,
+                _ => {}
+            }
+        }
+        events
+    }
+
+    fn spawn(&self, name: &str, work: impl FnOnce() -> Event + Send + 'static) -> Result<JoinHandle<()>, String> {
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        thread::Builder::new()
+            .name(format!("mergescope {name}"))
+            .spawn(move || deliver(&sender, &waker, work()))
+            .map_err(|error| format!("the system refused another thread: {error}"))
+    }
+
+    /// Puts an event into the window's own channel without ever waiting for the window itself.
+    fn tell(&self, event: Event) {
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        if let Err(TrySendError::Full(event)) = sender.try_send(event) {
+            // Only a thread may wait; without one the event is lost, and there is nothing left to try.
+            drop(thread::Builder::new().spawn(move || deliver(&sender, &waker, event)));
+        } else {
+            (self.waker)();
+        }
+    }
+}
+
+impl Drop for Jobs {
+    /// Cancels everything and gives it a moment to leave no half-written model behind.
+    fn drop(&mut self) {
+        for running in &self.running {
+            running.control.cancel();
+        }
+        self.receiver = None;
+        let deadline = Instant::now() + SHUTDOWN_WAIT;
+        while self.running.iter().any(|running| !running.thread.is_finished()) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Sends a result; waits while the channel is full, returns at once when the window is gone.
+fn deliver(sender: &Sender<Event>, waker: &Waker, event: Event) {
+    if let Err(TrySendError::Full(event)) = sender.try_send(event) {
+        waker();
+        // An error means that the window is gone and nobody wants the result.
+        drop(sender.send(event));
+    }
+    waker();
+}
+
+fn guarded(work: impl FnOnce() -> Result<Outcome, JobError>) -> Result<Outcome, JobError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic_message(panic.as_ref());
+        Err(JobError::Failed(format!("this job stopped unexpectedly ({message}); please report this")))
+    })
+}
+
+fn perform(engine: &dyn Engine, job: Job, control: &Control) -> Result<Outcome, JobError> {
+    match job {
+        Job::Open { role, spec } => {
+            engine.open(&spec).map(|model| Outcome::Opened(role, model)).map_err(|e| failed(&e))
+        }
+        Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
+        Job::Measure { triple, alignment } => {
+            engine.measure(&triple, &alignment, control).map(Outcome::Measured).map_err(|e| failed(&e))
+        }
+        Job::Merge { recipe, output } => {
+            engine.merge(&recipe, &output, control).map(Outcome::Merged).map_err(|error| match error {
+                MergeError::Unfit { findings } => JobError::Refused(findings),
+                other => failed(&other),
+            })
+        }
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> JobError {
+    JobError::Failed(chain(error))
+}

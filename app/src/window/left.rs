@@ -1,0 +1,63 @@
+//! The left column: the three models, whether they fit, w, and the merge.
+
+use eframe::egui::{self, DragValue, Frame, Margin, Panel, RichText, TextStyle, Ui, Vec2};
+use mergescope_core::alignment::Role;
+
+use super::app::App;
+use super::{merge_area, model_field, theme, verdict, widgets};
+use crate::format;
+
+/// w at the start, and after a double click on the slider.
+const DEFAULT_W: f64 = 0.5;
+
+/// Draws the column.
+pub fn ui(app: &mut App, ui: &mut Ui) {
+    let palette = theme::palette(ui);
+    let margin = theme::LEFT_MARGIN as i8;
+    let frame =
+        Frame::new().fill(palette.panel).inner_margin(Margin { left: margin, right: margin, top: 18, bottom: 16 });
+    Panel::left("models").exact_size(theme::LEFT_WIDTH).resizable(false).frame(frame).show(ui, |ui| {
+        Panel::bottom("merge").frame(Frame::new()).resizable(false).show_separator_line(false).show(ui, |ui| {
+            merge_area::ui(app, ui);
+        });
+        ui.label(RichText::new("Models").text_style(theme::small_strong()).color(palette.weak));
+        ui.add_space(14.0);
+        for role in Role::ALL {
+            model_field::ui(app, ui, role);
+        }
+        ui.add_space(2.0);
+        verdict::ui(app, ui);
+        ui.add_space(10.0);
+        widgets::hairline_ui(ui);
+        ui.add_space(14.0);
+        w_ui(app, ui);
+    });
+}
+
+fn w_ui(app: &mut App, ui: &mut Ui) {
+    let palette = theme::palette(ui);
+    let heading = RichText::new("How much of the vector to add").text_style(theme::small_strong());
+    ui.label(heading.color(palette.weak)).on_hover_text(
+        "target + w·v: at w = 0 the target stays as it is, at 1 all of the vector is added, below 0 it is taken away",
+    );
+    ui.add_space(6.0);
+    let w = &mut app.session.recipe.vector.w;
+    ui.scope(|ui| {
+        let style = ui.style_mut();
+        style.drag_value_text_style = TextStyle::Heading;
+        style.spacing.button_padding = Vec2::new(0.0, 1.0);
+        style.visuals.widgets.inactive.weak_bg_fill = egui::Color32::TRANSPARENT;
+        let number = DragValue::new(w)
+            .prefix(RichText::new("w = ").text_style(TextStyle::Heading))
+            .speed(0.005)
+            .range(-10.0..=10.0)
+            .max_decimals(4)
+            .update_while_editing(false)
+            .custom_formatter(|value, _| format::w((value * 1e4).round() / 1e4))
+            .custom_parser(format::parse_number);
+        ui.add(number).on_hover_text("Click to type a number, drag to change it").accessible_name("w");
+    });
+    ui.add_space(4.0);
+    widgets::w_slider_ui(ui, w, DEFAULT_W)
+        .on_hover_text("Drag, or use the arrow keys for steps of 0.01; double-click for 0.50");
+}

@@ -1,0 +1,100 @@
+//! The end of the left column: how much will be written, the Merge… button, and a merge under way in its place.
+
+use eframe::egui::{Align, Label, Layout, RichText, Ui, Vec2};
+use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::recipe::OutputDtype;
+
+use super::app::App;
+use super::command::Command;
+use super::session::RunningMerge;
+use super::{theme, widgets};
+use crate::format;
+
+/// Draws the area.
+pub fn ui(app: &mut App, ui: &mut Ui) {
+    if let Some(merge) = &app.session.merge {
+        if progress_ui(ui, merge) {
+            app.commands.push(Command::CancelMerge);
+        }
+        return;
+    }
+    let palette = theme::palette(ui);
+    if let Some((text, enough)) = size_line(app) {
+        let colour = if enough { palette.weak } else { palette.warning };
+        ui.add(Label::new(RichText::new(text).color(colour)).truncate())
+            .on_hover_text("Size of the weights that will be written, and room on that disk");
+        ui.add_space(4.0);
+    }
+    let obstacle = app.session.merge_obstacle();
+    let button = widgets::main_button(ui, "Merge…", obstacle.is_none());
+    let size = Vec2::new(ui.available_width(), theme::MAIN_BUTTON_HEIGHT);
+    let response = ui.add_enabled_ui(obstacle.is_none(), |ui| ui.add_sized(size, button)).inner;
+    let response = response.on_hover_text(Command::Merge.explanation());
+    if let Some(obstacle) = obstacle {
+        response.on_disabled_hover_text(obstacle);
+    } else if response.clicked() {
+        app.commands.push(Command::Merge);
+    }
+}
+
+/// `Writes 988 MB of bf16 · 79 GB free`, and whether that is room enough.
+fn size_line(app: &mut App) -> Option<(String, bool)> {
+    let output = app.session.recipe.output.clone();
+    let bytes = match app.session.planned_bytes(&output)? {
+        Ok(bytes) => bytes,
+        Err(message) => return Some((message, false)),
+    };
+    let dtype = match output.dtype {
+        OutputDtype::Target => {
+            let dtypes = app.session.triple()?.target.dtypes();
+            dtypes.first().map_or_else(String::new, |&(dtype, _)| format!(" of {}", dtype_label(dtype)))
+        }
+        chosen => format!(" of {}", chosen.label()),
+    };
+    let parent = app.output_parent();
+    let free = app.free.of(&parent, app.session.jobs.engine());
+    let free_text = free.map(|free| format!(" · {} free", format::bytes(free))).unwrap_or_default();
+    let enough = free.is_none_or(|free| free > bytes);
+    Some((format!("Writes {}{dtype}{free_text}", format::bytes(bytes)), enough))
+}
+
+/// The progress of a merge; true when it should stop.
+fn progress_ui(ui: &mut Ui, merge: &RunningMerge) -> bool {
+    let palette = theme::palette(ui);
+    let mut cancel = false;
+    let (mut title, mut left, mut fraction, mut amount) = ("Starting…".to_owned(), String::new(), 0.0, String::new());
+    if let Some(progress) = &merge.progress {
+        title = progress.stage.label().to_owned();
+        if let Some(layer) = progress.layer.filter(|_| merge.layers > 0) {
+            title += &format!(" · layer {} of {}", layer + 1, merge.layers);
+        }
+        left = progress.remaining().map(|left| format!("{} left", format::duration(left))).unwrap_or_default();
+        fraction = progress.fraction();
+        if progress.total_bytes > 0 {
+            amount = format::bytes_of(progress.done_bytes, progress.total_bytes);
+            amount += &progress.bytes_per_sec().map(|speed| format!(" · {}", format::speed(speed))).unwrap_or_default();
+        }
+    }
+    if merge.cancelling {
+        title = "Cancelling…".to_owned();
+        left.clear();
+    }
+    ui.horizontal(|ui| {
+        ui.label(title);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.label(RichText::new(left).color(palette.weak));
+        });
+    });
+    ui.add_space(4.0);
+    widgets::bar_ui(ui, "Merge progress", fraction);
+    ui.add_space(4.0);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new(amount).color(palette.weak));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add_enabled_ui(!merge.cancelling, |ui| {
+                cancel = widgets::link_ui(ui, "Cancel").on_hover_text(Command::CancelMerge.explanation()).clicked();
+            });
+        });
+    });
+    cancel
+}

@@ -1,0 +1,210 @@
+//! One model of the left column: its path, its menu, and a line about it.
+
+use eframe::egui::{
+    self, Align, Button, Frame, Label, Layout, Margin, Popup, PopupCloseBehavior, Rect, Response, RichText, ScrollArea,
+    Stroke, StrokeKind, TextEdit, TextStyle, Ui, Vec2,
+};
+use mergescope_core::alignment::Role;
+
+use super::app::App;
+use super::command::Command;
+use super::session::slot_index;
+use super::slot::SlotState;
+use super::{theme, widgets};
+use crate::format;
+
+/// Recent models in a menu.
+const SHOWN_RECENT: usize = 6;
+/// Distance from one model to the next.
+const PITCH: f32 = 60.0;
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Pre => "Pre",
+        Role::Post => "Post",
+        Role::Target => "Target",
+    }
+}
+
+fn role_explanation(role: Role) -> &'static str {
+    match role {
+        Role::Pre => "The model before fine-tuning. v = post − pre",
+        Role::Post => "The model after fine-tuning, which has the skill. v = post − pre",
+        Role::Target => "The model that gets w·v added. It is only read: the result is a new model",
+    }
+}
+
+/// Draws the model of `role`.
+pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
+    let palette = theme::palette(ui);
+    let width = ui.available_width();
+    let (_, row) = ui.allocate_space(Vec2::new(width, theme::CONTROL_HEIGHT));
+    let label_rect = row.with_max_x(row.left() + theme::SLOT_LABEL_WIDTH);
+    let menu_rect = row.with_min_x(row.right() - 24.0);
+    let field_rect = Rect::from_x_y_ranges(label_rect.right()..=menu_rect.left(), row.y_range());
+
+    let label = ui
+        .scope_builder(egui::UiBuilder::new().max_rect(label_rect).layout(Layout::left_to_right(Align::Center)), |ui| {
+            ui.label(RichText::new(role_name(role)).color(palette.weak))
+        })
+        .inner
+        .on_hover_text(role_explanation(role));
+    field_ui(app, ui, role, field_rect, &label);
+    menu_ui(app, ui, role, menu_rect);
+    app.slot_rects[slot_index(role)] = row;
+
+    let indent = theme::SLOT_LABEL_WIDTH;
+    let top = ui.cursor().top();
+    let status = Rect::from_x_y_ranges(row.left() + indent..=row.right(), top..=top + 400.0);
+    let used = ui.scope_builder(egui::UiBuilder::new().max_rect(status), |ui| status_ui(app, ui, role)).response.rect;
+    // Rows keep their distance; a long error takes more room.
+    ui.add_space((PITCH - theme::CONTROL_HEIGHT - 12.0 - used.height()).max(6.0));
+}
+
+fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response) {
+    let palette = theme::palette(ui);
+    let id = ui.scope_id().with(("model field", role.label()));
+    let had_focus = ui.memory(|memory| memory.has_focus(id));
+    let slot = app.session.slot_mut(role);
+    // A path says most at its end; while it is edited all of it is there.
+    let mut shown =
+        if had_focus { slot.text.clone() } else { widgets::elide_start(ui, &slot.text, rect.width() - 18.0) };
+    let edit = TextEdit::singleline(&mut shown)
+        .id(id)
+        .hint_text("Folder, or org/name")
+        .frame(Frame::new().fill(palette.background).corner_radius(theme::RADIUS).inner_margin(Margin::symmetric(8, 5)))
+        .desired_width(rect.width() - 16.0)
+        .align(egui::Align2::LEFT_CENTER);
+    let response = ui.put(rect, edit);
+    let failed = matches!(slot.state, SlotState::Failed(_));
+    let stroke = if response.has_focus() {
+        palette.accent
+    } else if failed {
+        palette.bad
+    } else {
+        palette.hairline
+    };
+    ui.painter().rect_stroke(rect, theme::RADIUS, Stroke::new(1.0, stroke), StrokeKind::Inside);
+    if had_focus && response.changed() {
+        slot.text.clone_from(&shown);
+    }
+    if response.gained_focus() {
+        select_all(ui, id, slot.text.chars().count());
+    }
+    if response.lost_focus() {
+        let text = slot.text.clone();
+        let (is_again, cancelled) = (slot.spec == text.trim(), ui.input(|input| input.key_pressed(egui::Key::Escape)));
+        if cancelled {
+            slot.text = slot.spec.clone();
+        } else if is_again && failed {
+            app.session.reopen(role);
+        } else {
+            app.session.set_model(role, &text);
+        }
+    }
+    let value = app.session.slot(role).text.clone();
+    let name = format!("{} model", role_name(role));
+    ui.ctx().accesskit_node_builder(response.id, |node| {
+        node.set_value(value.clone());
+        node.set_label(name);
+        node.push_labelled_by(label.id.accesskit_id());
+        node.clear_labelled_by();
+    });
+    response.on_hover_ui(|ui| {
+        ui.label(role_explanation(role));
+        if !value.is_empty() {
+            widgets::note_ui(ui, value);
+        }
+    });
+}
+
+/// Marks the whole text, so that typing or pasting replaces it.
+fn select_all(ui: &Ui, id: egui::Id, letters: usize) {
+    use egui::text::{CCursor, CCursorRange};
+    let mut state = TextEdit::load_state(ui.ctx(), id).unwrap_or_default();
+    state.cursor.set_char_range(Some(CCursorRange::two(CCursor::new(0), CCursor::new(letters))));
+    TextEdit::store_state(ui.ctx(), id, state);
+}
+
+fn menu_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect) {
+    let palette = theme::palette(ui);
+    let button = Button::new(RichText::new("…").color(palette.weak)).frame_when_inactive(false);
+    let name = format!("Choose the {} model", role.label());
+    let response = ui
+        .scope(|ui| {
+            ui.spacing_mut().button_padding.x = 4.0;
+            ui.put(rect, button)
+        })
+        .inner
+        .on_hover_text("Browse…, models used before, models in the Hub cache");
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &name));
+    if response.clicked() {
+        app.session.jobs.list_cache();
+    }
+    let mut chosen: Option<String> = None;
+    Popup::menu(&response).width(320.0).close_behavior(PopupCloseBehavior::CloseOnClick).show(|ui| {
+        let browse = ui.button("Browse…").on_hover_text(Command::Browse(role).explanation());
+        if browse.clicked() {
+            app.commands.push(Command::Browse(role));
+        }
+        let current = app.session.spec(role).to_owned();
+        let recent = app.session.recent.iter().filter(|spec| **spec != current).take(SHOWN_RECENT);
+        for (position, spec) in recent.enumerate() {
+            if position == 0 {
+                ui.separator();
+                widgets::note_ui(ui, "Used before");
+            }
+            if ui.button(widgets::elide_start(ui, spec, 300.0)).on_hover_text(spec).clicked() {
+                chosen = Some(spec.clone());
+            }
+        }
+        ui.separator();
+        if app.session.cached.is_empty() {
+            widgets::note_ui(ui, "No models in the Hugging Face cache of this computer");
+            return;
+        }
+        widgets::note_ui(ui, "Hugging Face cache");
+        ScrollArea::vertical().max_height(240.0).show(ui, |ui| {
+            for model in &app.session.cached {
+                let item = Button::new(&model.id).right_text(
+                    RichText::new(format::bytes(model.bytes)).text_style(TextStyle::Small).color(palette.weak),
+                );
+                if ui.add(item).on_hover_text(format::path(&model.path)).clicked() {
+                    chosen = Some(model.id.clone());
+                }
+            }
+        });
+    });
+    if let Some(spec) = chosen {
+        app.session.set_model(role, &spec);
+    }
+}
+
+fn status_ui(app: &App, ui: &mut Ui, role: Role) {
+    let palette = theme::palette(ui);
+    let slot = app.session.slot(role);
+    if let Some(hint) = &slot.hint {
+        let text = RichText::new(hint).text_style(TextStyle::Small).color(palette.warning);
+        ui.add(Label::new(text).wrap());
+        return;
+    }
+    match &slot.state {
+        SlotState::Empty => drop(widgets::note_ui(ui, "Type a path, drop a folder, or …")),
+        SlotState::Opening(_) => drop(widgets::note_ui(ui, "Opening…")),
+        SlotState::Ready(checkpoint) => {
+            let detail = format!(
+                "{}\n{}, {} of weights in {}",
+                format::path(checkpoint.root()),
+                format::plural(checkpoint.tensors().len(), "tensor"),
+                format::bytes(checkpoint.total_bytes()),
+                format::plural(checkpoint.shard_paths().count(), "file"),
+            );
+            let text = RichText::new(&slot.summary).text_style(TextStyle::Small).color(palette.weak);
+            ui.add(Label::new(text).truncate()).on_hover_text(detail);
+        }
+        SlotState::Failed(message) => {
+            let text = RichText::new(message).text_style(TextStyle::Small).color(palette.bad);
+            ui.add(Label::new(text).wrap());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What survives closing the window, beside its size and place.
+
+use std::path::PathBuf;
+
+use mergescope_core::recipe::Recipe;
+use serde::{Deserialize, Serialize};
+
+/// Key in the storage.
+const KEY: &str = "mergescope";
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Saved {
+    /// The last recipe.
+    pub recipe: Option<Recipe>,
+    /// Its file.
+    pub file: Option<PathBuf>,
+    /// Models used before.
+    pub recent: Vec<String>,
+    /// Whether the dark or the light theme was chosen; the system's otherwise.
+    pub dark: Option<bool>,
+    /// Where the last merge was written to.
+    pub output_parent: Option<PathBuf>,
+}
+
+impl Saved {
+    /// Reads it; whatever cannot be read counts as nothing remembered.
+    pub fn load(storage: &dyn eframe::Storage) -> Self {
+        eframe::get_value(storage, KEY).unwrap_or_default()
+    }
+
+    /// Writes it.
+    pub fn store(&self, storage: &mut dyn eframe::Storage) {
+        eframe::set_value(storage, KEY, self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Memory(std::collections::BTreeMap<String, String>);
+
+    impl eframe::Storage for Memory {
+        fn get_string(&self, key: &str) -> Option<String> {
+            self.0.get(key).cloned()
+        }
+        fn set_string(&mut self, key: &str, value: String) {
+            self.0.insert(key.to_owned(), value);
+        }
+        fn remove_string(&mut self, key: &str) {
+            self.0.remove(key);
+        }
+        fn flush(&mut self) {}
+    }
+
+    #[test]
+    fn what_is_stored_comes_back() {
+        let mut recipe = Recipe::new("日本語/pre", "post", "target");
+        recipe.vector.w = -0.25;
+        let saved = Saved { recipe: Some(recipe), recent: vec!["a".into()], dark: Some(false), ..Saved::default() };
+        let mut storage = Memory::default();
+        saved.store(&mut storage);
+        assert_eq!(Saved::load(&storage), saved);
+    }
+
+    #[test]
+    fn nonsense_counts_as_nothing() {
+        let mut storage = Memory::default();
+        eframe::Storage::set_string(&mut storage, KEY, "(recipe: 7".to_owned());
+        assert_eq!(Saved::load(&storage), Saved::default());
+    }
+}

@@ -1,0 +1,84 @@
+//! The system's file dialogs, behind a trait: some desktops have none, and tests want none.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mergescope_core::alignment::Role;
+
+/// A dialog that closes faster than anyone can click was never shown.
+pub const NEVER_SHOWN: Duration = Duration::from_millis(200);
+
+/// What is shown then.
+pub const NO_DIALOG: &str = "No file dialog is available here: type or paste a path";
+
+/// What a path is wanted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PickFor {
+    /// One of the three models: a folder.
+    Model(Role),
+    /// The folder that the merged model goes into.
+    OutputFolder,
+    /// A recipe to open.
+    OpenRecipe,
+    /// A recipe to write.
+    SaveRecipe,
+    /// A picture to write.
+    SavePicture,
+}
+
+/// A question to the file dialog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PickRequest {
+    /// What the answer is for.
+    pub purpose: PickFor,
+    /// Folder to start in.
+    pub start: Option<PathBuf>,
+    /// Name offered for a file that will be written.
+    pub file_name: String,
+}
+
+impl PickRequest {
+    /// The dialog's title.
+    pub fn title(&self) -> String {
+        match &self.purpose {
+            PickFor::Model(role) => format!("Choose the {} model's folder", role.label()),
+            PickFor::OutputFolder => "Choose the folder to write into".to_owned(),
+            PickFor::OpenRecipe => "Open a recipe".to_owned(),
+            PickFor::SaveRecipe => "Save the recipe".to_owned(),
+            PickFor::SavePicture => "Save the chart".to_owned(),
+        }
+    }
+}
+
+/// Asks the person for a path; blocks until the dialog is closed.
+pub trait Picker: Send + Sync {
+    /// The chosen path; `None` when the dialog was cancelled or never came up.
+    fn pick(&self, request: &PickRequest) -> Option<PathBuf>;
+}
+
+/// The desktop's own dialogs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemPicker;
+
+impl Picker for SystemPicker {
+    fn pick(&self, request: &PickRequest) -> Option<PathBuf> {
+        let mut dialog = rfd::AsyncFileDialog::new().set_title(request.title());
+        if let Some(start) = &request.start {
+            dialog = dialog.set_directory(start);
+        }
+        // The asynchronous dialogs may be waited for on any thread, on every system; the others may not.
+        let chosen = match request.purpose {
+            PickFor::Model(_) | PickFor::OutputFolder => pollster::block_on(dialog.pick_folder()),
+            PickFor::OpenRecipe => pollster::block_on(dialog.add_filter("Recipe", &["toml"]).pick_file()),
+            PickFor::SaveRecipe => {
+                let dialog = dialog.set_file_name(&request.file_name).add_filter("Recipe", &["toml"]);
+                pollster::block_on(dialog.save_file())
+            }
+            PickFor::SavePicture => {
+                let dialog = dialog.set_file_name(&request.file_name).add_filter("PNG", &["png"]);
+                pollster::block_on(dialog.save_file())
+            }
+        };
+        chosen.map(|file| file.path().to_owned())
+    }
+}

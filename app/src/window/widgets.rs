@@ -1,0 +1,245 @@
+//! Small controls that several panels share.
+
+use eframe::egui::{
+    self, Align, Button, Popup, Pos2, Response, RichText, Sense, Stroke, TextStyle, Ui, Vec2, WidgetInfo, WidgetText,
+};
+
+use super::{fonts, theme};
+
+/// A word that acts, in the colour of links.
+pub fn link_ui(ui: &mut Ui, label: &str) -> Response {
+    let palette = theme::palette(ui);
+    word_ui(ui, label, palette.link, palette.link)
+}
+
+/// A word that acts but does not call for attention.
+pub fn quiet_ui(ui: &mut Ui, label: &str, is_on: bool) -> Response {
+    let palette = theme::palette(ui);
+    word_ui(ui, label, if is_on { palette.text } else { palette.weak }, palette.text)
+}
+
+fn word_ui(ui: &mut Ui, label: &str, colour: egui::Color32, hovered: egui::Color32) -> Response {
+    let galley =
+        WidgetText::from(label).into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, TextStyle::Body);
+    let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
+    response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, ui.is_enabled(), label));
+    if ui.is_rect_visible(rect) {
+        let active = response.hovered() || response.has_focus();
+        let colour = if !ui.is_enabled() {
+            colour.gamma_multiply(0.5)
+        } else if active {
+            hovered
+        } else {
+            colour
+        };
+        ui.painter().galley_with_override_text_color(rect.min, galley, colour);
+        if active {
+            let y = rect.bottom() - 1.0;
+            ui.painter().hline(rect.x_range(), y, Stroke::new(1.0, colour));
+        }
+    }
+    response.on_hover_cursor(egui::CursorIcon::PointingHand)
+}
+
+/// A button in the colour of the accent: the one thing to do.
+pub fn main_button(ui: &Ui, label: &str, enabled: bool) -> Button<'static> {
+    let palette = theme::palette(ui);
+    let text = RichText::new(label).text_style(theme::strong());
+    if enabled {
+        Button::new(text.color(palette.on_accent)).fill(palette.accent)
+    } else {
+        Button::new(text.color(palette.weak)).fill(palette.raised)
+    }
+}
+
+/// A weak label and a menu of values behind it: `Show  Relative norm ▾`.
+pub fn choice_ui<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    label: &str,
+    tooltip: &str,
+    current: &mut T,
+    options: &[(T, &str, &str)],
+) -> Response {
+    let palette = theme::palette(ui);
+    if !label.is_empty() {
+        ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
+    }
+    let shown = options.iter().find(|(value, ..)| value == current).map_or("", |(_, name, _)| name);
+    let response = ui.add(Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0)));
+    let response = response.on_hover_text(tooltip);
+    let name = if label.is_empty() { shown.to_owned() } else { format!("{label}: {shown}") };
+    response.widget_info(|| WidgetInfo::labeled(egui::Role::ComboBox, true, &name));
+    Popup::menu(&response).show(|ui| {
+        for (value, name, explanation) in options {
+            let item = ui.add(
+                Button::selectable(value == current, RichText::new(*name).color(palette.text))
+                    .min_size(Vec2::new(140.0, 0.0)),
+            );
+            let item = if explanation.is_empty() { item } else { item.on_hover_text(*explanation) };
+            if item.clicked() {
+                *current = *value;
+                ui.close();
+            }
+        }
+    });
+    response
+}
+
+/// A line of 11 in the weak colour.
+pub fn note_ui(ui: &mut Ui, text: impl Into<String>) -> Response {
+    let palette = theme::palette(ui);
+    let text = RichText::new(text).text_style(TextStyle::Small).color(palette.weak);
+    ui.add(egui::Label::new(text.line_height(Some(theme::NOTE_LINE))).wrap())
+}
+
+/// Running text of 13 with lines of 20.
+pub fn paragraph_ui(ui: &mut Ui, text: &str) -> Response {
+    ui.add(egui::Label::new(RichText::new(text).line_height(Some(theme::TEXT_LINE))).wrap())
+}
+
+/// A hairline across the room there is.
+pub fn hairline_ui(ui: &mut Ui) {
+    let palette = theme::palette(ui);
+    let (rect, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 1.0), Sense::hover());
+    ui.painter().hline(rect.x_range(), rect.center().y, Stroke::new(1.0, palette.hairline));
+}
+
+/// How far something is: a bar of 6 with the share done filled.
+pub fn bar_ui(ui: &mut Ui, name: &str, fraction: f32) {
+    let palette = theme::palette(ui);
+    let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 6.0), Sense::hover());
+    response.widget_info(|| WidgetInfo {
+        value: Some(f64::from(fraction * 100.0)),
+        ..WidgetInfo::labeled(egui::Role::ProgressIndicator, true, name)
+    });
+    ui.painter().rect_filled(rect, 3.0, palette.raised);
+    let done = rect.with_max_x(egui::lerp(rect.x_range(), fraction.clamp(0.0, 1.0)));
+    ui.painter().rect_filled(done, 3.0, palette.accent);
+}
+
+/// A state without content: what happened, and what to do next.
+pub fn empty_ui(ui: &mut Ui, title: &str, advice: &str) {
+    let palette = theme::palette(ui);
+    ui.add_space((ui.available_height() * 0.32).floor());
+    ui.vertical_centered(|ui| {
+        ui.set_max_width(460.0);
+        ui.label(RichText::new(title).text_style(theme::strong()));
+        ui.add_space(4.0);
+        let advice = RichText::new(advice).color(palette.weak).line_height(Some(theme::TEXT_LINE));
+        ui.add(egui::Label::new(advice).wrap().halign(Align::Center));
+    });
+}
+
+/// Shortens `text` from its beginning until it is at most `width` wide; the end of a path tells most.
+pub fn elide_start(ui: &Ui, text: &str, width: f32) -> String {
+    let font = TextStyle::Body.resolve(ui.style());
+    let width_of =
+        |text: &str| -> f32 { ui.fonts_mut(|fonts| text.chars().map(|letter| fonts.glyph_width(&font, letter)).sum()) };
+    if width_of(text) <= width {
+        return text.to_owned();
+    }
+    let starts: Vec<usize> = text.char_indices().map(|(start, _)| start).collect();
+    // Widths shrink with the start, so the first one that fits can be searched for.
+    let first = starts.partition_point(|&start| width_of(&text[start..]) + width_of("…") > width);
+    format!("…{}", &text[starts.get(first).copied().unwrap_or(text.len())..])
+}
+
+/// Range of the w slider.
+const W_RANGE: std::ops::RangeInclusive<f64> = -1.0..=2.0;
+/// What an arrow key adds to w.
+const W_STEP: f64 = 0.01;
+/// Radius of the slider's handle.
+const HANDLE_RADIUS: f32 = 8.0;
+
+/// The slider of w: −1…2, filled from 0, with ticks. True when w was changed.
+pub fn w_slider_ui(ui: &mut Ui, w: &mut f64, default_w: f64) -> Response {
+    let palette = theme::palette(ui);
+    let size = Vec2::new(ui.available_width(), 40.0);
+    let (rect, mut response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+    let before = *w;
+    let rail = egui::Rangef::new(rect.left() + HANDLE_RADIUS, rect.right() - HANDLE_RADIUS);
+    let y = rect.top() + 12.0;
+    let x_of = |value: f64| egui::remap_clamp(value, W_RANGE, f64::from(rail.min)..=f64::from(rail.max)) as f32;
+
+    if response.double_clicked() {
+        *w = default_w;
+    } else if let Some(pointer) = response.interact_pointer_pos()
+        && (response.dragged() || response.clicked())
+    {
+        response.request_focus();
+        let value = egui::remap_clamp(f64::from(pointer.x), f64::from(rail.min)..=f64::from(rail.max), W_RANGE);
+        *w = (value / W_STEP).round() * W_STEP;
+    }
+    let steps = keyboard_steps(ui, &response);
+    if steps != 0 {
+        *w = (((*w / W_STEP).round() + steps as f64) * W_STEP).clamp(*W_RANGE.start(), *W_RANGE.end());
+    }
+    if let Some(value) = requested_value(ui, response.id) {
+        *w = value.clamp(*W_RANGE.start(), *W_RANGE.end());
+    }
+    // Steps of 0.01 are not exact in binary: what is shown is what is meant.
+    if *w != before {
+        *w = (*w * 1e6).round() / 1e6;
+        response.mark_changed();
+    }
+
+    response.widget_info(|| WidgetInfo::slider(ui.is_enabled(), *w, "w slider"));
+    ui.ctx().accesskit_node_builder(response.id, |node| {
+        use egui::accesskit::Action;
+        node.set_min_numeric_value(*W_RANGE.start());
+        node.set_max_numeric_value(*W_RANGE.end());
+        node.set_numeric_value_step(W_STEP);
+        for action in [Action::SetValue, Action::Increment, Action::Decrement] {
+            node.add_action(action);
+        }
+    });
+
+    let painter = ui.painter();
+    let rail_rect = egui::Rect::from_x_y_ranges(rail, egui::Rangef::new(y - 2.0, y + 2.0));
+    painter.rect_filled(rail_rect, 2.0, palette.hairline);
+    let (zero, at) = (x_of(0.0), x_of(*w));
+    let filled = egui::Rangef::new(zero.min(at), zero.max(at));
+    painter.rect_filled(egui::Rect::from_x_y_ranges(filled, rail_rect.y_range()), 0.0, palette.accent);
+    for value in [-1.0, 0.0, 1.0, 2.0] {
+        let x = x_of(value);
+        painter.vline(x, y + 9.0..=y + 12.0, Stroke::new(1.0, palette.weak));
+        let label = crate::format::fixed(value, 0);
+        let font = TextStyle::Small.resolve(ui.style());
+        painter.text(Pos2::new(x, y + 14.0), egui::Align2::CENTER_TOP, label, font, palette.weak);
+    }
+    let ring = if response.has_focus() || response.hovered() { 2.0 } else { 0.0 };
+    painter.circle(Pos2::new(at, y), HANDLE_RADIUS, palette.accent, Stroke::new(ring, palette.text));
+    response
+}
+
+fn keyboard_steps(ui: &Ui, response: &Response) -> i64 {
+    use egui::accesskit::Action;
+    if response.has_focus() {
+        ui.memory_mut(|memory| {
+            // Arrows move the handle, not the focus.
+            let filter = egui::EventFilter { horizontal_arrows: true, vertical_arrows: true, ..Default::default() };
+            memory.set_focus_lock_filter(response.id, filter);
+        });
+    }
+    let has_focus = response.has_focus();
+    ui.input(|input| {
+        let pressed = |key| if has_focus { input.num_presses(key) as i64 } else { 0 };
+        let asked = |action| input.num_accesskit_action_requests(response.id, action) as i64;
+        let up = pressed(egui::Key::ArrowRight) + pressed(egui::Key::ArrowUp) + 10 * pressed(egui::Key::PageUp);
+        let down = pressed(egui::Key::ArrowLeft) + pressed(egui::Key::ArrowDown) + 10 * pressed(egui::Key::PageDown);
+        up - down + asked(Action::Increment) - asked(Action::Decrement)
+    })
+}
+
+fn requested_value(ui: &Ui, id: egui::Id) -> Option<f64> {
+    use egui::accesskit::{Action, ActionData};
+    ui.input(|input| {
+        let requests = input.accesskit_action_requests(id, Action::SetValue);
+        requests
+            .filter_map(|request| match request.data {
+                Some(ActionData::NumericValue(value)) if value.is_finite() => Some(value),
+                _ => None,
+            })
+            .last()
+    })
+}

@@ -1,0 +1,236 @@
+//! Pictures of the real window, drawn without a display into `screenshots/` at the root of the repository.
+//!
+//! `cargo test -p mergescope --features snapshots --test snapshots` compares; `UPDATE_SNAPSHOTS=1` writes them anew.
+//! It needs a graphics adapter; Mesa's software one (`mesa-vulkan-drivers`) is enough.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be prepared should say so and stop")]
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Shape, setup_with, wait, wait_for_vector, window_in};
+use eframe::egui::Theme;
+use egui_kittest::kittest::Queryable as _;
+use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
+use mergescope::window::engine::{CoreEngine, Engine};
+use mergescope::window::session::MergeEnd;
+use mergescope::window::{App, Setup};
+use mergescope_core::alignment::{Alignment, Triple as Models};
+use mergescope_core::analysis::VectorAnalysis;
+use mergescope_core::hub::CachedModel;
+use mergescope_core::merge::{MergeError, MergeReport};
+use mergescope_core::progress::{Control, Stage};
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::{Resources, StreamError};
+
+/// As deep as a real model, and small.
+const DEEP: Shape = Shape { layers: 24, hidden: 64, inner: 160, vocabulary: 512 };
+
+fn picture(harness: &mut Harness<'_, App>, name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../screenshots");
+    // Software rasterisers differ a little in how they blend the edges of letters.
+    let options = SnapshotOptions::new().output_path(folder).threshold(2.0).max_failed_pixels(400usize);
+    harness.remove_cursor();
+    harness.run_steps(4);
+    harness.snapshot_options(name, &options);
+}
+
+/// A place with a name that stays the same, so that pictures do too.
+fn stage(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join("mergescope-pictures").join(name);
+    drop(std::fs::remove_dir_all(&folder));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn deep_recipe(folder: &Path) -> Recipe {
+    common::write_triple(folder, DEEP);
+    let path = |role: &str| folder.join(role).to_string_lossy().into_owned();
+    Recipe::new(path("pre"), path("post"), path("target"))
+}
+
+/// The engine with everything that differs from one computer or run to the next held still.
+#[derive(Default)]
+struct StillEngine {
+    /// Whether a merge stops at seven tenths until it is cancelled.
+    halts: bool,
+}
+
+impl Engine for StillEngine {
+    fn measure(
+        &self,
+        triple: &Models,
+        alignment: &Alignment,
+        control: &Control,
+    ) -> Result<VectorAnalysis, StreamError> {
+        let mut analysis = CoreEngine.measure(triple, alignment, control)?;
+        analysis.elapsed = Duration::from_millis(200);
+        Ok(analysis)
+    }
+
+    fn merge(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<MergeReport, MergeError> {
+        if self.halts {
+            control.begin(Stage::Merging, 2_460_000);
+            std::thread::sleep(Duration::from_millis(50));
+            control.advance(1_750_000, Some(16));
+            while !control.is_cancelled() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let mut report = CoreEngine.merge(recipe, output, control)?;
+        report.elapsed = Duration::from_millis(300);
+        Ok(report)
+    }
+
+    fn cached_models(&self) -> Vec<CachedModel> {
+        Vec::new()
+    }
+
+    fn free_bytes(&self, _folder: &Path) -> Option<u64> {
+        Some(79_400_000_000)
+    }
+
+    fn resources(&self) -> Resources {
+        Resources { threads: 2, memory_bytes: 256 << 20, ..Resources::default() }
+    }
+}
+
+fn setup() -> Setup {
+    setup_with(StillEngine::default())
+}
+
+#[test]
+fn vector() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "vector-dark"), (Theme::Light, "vector-light")] {
+        let folder = stage(name);
+        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+        wait_for_vector(&mut harness);
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn results() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "results-dark"), (Theme::Light, "results-light")] {
+        let folder = stage(name);
+        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+        wait_for_vector(&mut harness);
+        merge(&mut harness, &folder);
+        wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+fn merge(harness: &mut Harness<'_, App>, folder: &Path) {
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    common::type_into(harness, "Folder", &folder.to_string_lossy());
+    common::type_into(harness, "Name", "merged-w0.50");
+    harness.get_by_label("Merge").click();
+    harness.run_steps(2);
+}
+
+#[test]
+fn merge_dialog() {
+    let folder = stage("dialog-dark");
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    picture(&mut harness, "dialog-dark");
+}
+
+#[test]
+fn merging() {
+    let folder = stage("merging-light");
+    let setup = Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(StillEngine { halts: true }) };
+    let mut harness = window_in(Theme::Light, setup);
+    wait_for_vector(&mut harness);
+    merge(&mut harness, &folder);
+    wait(&mut harness, "progress arrives", |app| {
+        app.session().merge.as_ref().and_then(|merge| merge.progress).is_some_and(|progress| progress.done_bytes > 0)
+    });
+    picture(&mut harness, "merging-light");
+}
+
+#[test]
+fn mismatch() {
+    let folder = stage("mismatch-dark");
+    let mut recipe = deep_recipe(&folder);
+    let other = folder.join("other");
+    common::write_triple(&other, Shape { inner: 192, ..DEEP });
+    recipe.target = other.join("target").to_string_lossy().into_owned();
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
+    wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
+    picture(&mut harness, "mismatch-dark");
+}
+
+#[test]
+fn start() {
+    let folder = stage("assets").join("demo");
+    match mergescope::demo::folder() {
+        // A copy, so that the picture does not depend on where the sources are.
+        Some(demo) => ["pre", "post", "target"].iter().for_each(|model| copy(&demo.join(model), &folder.join(model))),
+        None => common::write_triple(&folder, common::TINY),
+    }
+    let mut harness = window_in(Theme::Dark, Setup { demo: Some(folder), ..setup() });
+    wait_for_vector(&mut harness);
+    picture(&mut harness, "start-dark");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn tables() {
+    let folder = stage("tables-light");
+    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    picture(&mut harness, "table-light");
+}
+
+#[test]
+fn narrow() {
+    let folder = stage("narrow-dark");
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.set_size([760.0, 600.0].into());
+    harness.run_steps(2);
+    merge(&mut harness, &folder);
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    picture(&mut harness, "narrow-dark");
+}
+
+#[test]
+fn palette() {
+    let folder = stage("palette-dark");
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.get_by_label("Find a command").click();
+    harness.run_steps(4);
+    picture(&mut harness, "palette-dark");
+}
+
+#[test]
+fn japanese() {
+    let folder = stage("日本語のモデル");
+    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    common::type_into(&mut harness, "Name", "推論ベクトル、強さ0.50");
+    picture(&mut harness, "japanese-light");
+}

@@ -1,0 +1,391 @@
+//! What a person does in the window, by the names that a screen reader would read.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be prepared should say so and stop")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{FakePicker, TINY, Triple, setup, setup_with, type_into, wait, wait_for_vector, window};
+use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
+use egui_kittest::Harness;
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use mergescope::window::engine::Engine;
+use mergescope::window::session::{MergeEnd, Stage, Written};
+use mergescope::window::{App, Setup, Tab};
+use mergescope_core::alignment::{Alignment, Triple as Models};
+use mergescope_core::analysis::VectorAnalysis;
+use mergescope_core::merge::{MergeError, MergeReport};
+use mergescope_core::progress::{Cancelled, Control, Stage as Work};
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::StreamError;
+
+fn is_disabled(harness: &Harness<'_, App>, label: &str) -> bool {
+    harness.get_by_label(label).accesskit_node().is_disabled()
+}
+
+fn w(harness: &Harness<'_, App>) -> f64 {
+    harness.state().session().recipe.vector.w
+}
+
+fn written<'a>(harness: &'a Harness<'_, App>) -> Option<&'a Written> {
+    match &harness.state().session().end {
+        Some(MergeEnd::Written(written)) => Some(written),
+        _ => None,
+    }
+}
+
+/// A window on a tiny triple, measured.
+fn ready(triple: &Triple) -> Harness<'static, App> {
+    let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup() });
+    wait_for_vector(&mut harness);
+    harness
+}
+
+/// Opens the merge dialog, fills it and presses Merge.
+fn merge_into(harness: &mut Harness<'_, App>, parent: &Path, name: &str) {
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    type_into(harness, "Folder", &parent.to_string_lossy());
+    type_into(harness, "Name", name);
+    harness.get_by_label("Merge").click();
+    harness.run_steps(2);
+}
+
+#[test]
+fn three_typed_paths_become_a_measured_vector() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(setup());
+    assert!(harness.query_by_label("Choose three models to begin").is_some());
+    assert!(is_disabled(&harness, "Merge…"));
+    for (field, role) in [("Pre model", "pre"), ("Post model", "post"), ("Target model", "target")] {
+        type_into(&mut harness, field, &triple.path(role));
+    }
+    wait_for_vector(&mut harness);
+    assert!(harness.query_by_label_contains("These three fit together").is_some());
+    assert!(harness.query_all_by_label_contains("Qwen2 · 3 layers").count() == 3);
+    assert!(harness.query_by_label_contains("The vector is ").is_some());
+    assert!(harness.query_by_label_contains("Chart: how far each layer moved").is_some());
+    assert!(!is_disabled(&harness, "Merge…"));
+}
+
+#[test]
+fn a_path_that_is_no_model_says_what_to_do() {
+    let mut harness = window(setup());
+    type_into(&mut harness, "Pre model", "/nowhere/at all");
+    wait(&mut harness, "the error is shown", |app| {
+        app.session().slots.iter().any(|slot| matches!(slot.state, mergescope::window::session::SlotState::Failed(_)))
+    });
+    assert!(harness.query_by_label_contains("/nowhere/at all does not exist; check the path").is_some());
+}
+
+#[test]
+fn a_mismatch_shows_its_finding_and_disables_merge() {
+    let triple = Triple::new(TINY);
+    let other = Triple::new(common::Shape { inner: 48, ..TINY });
+    let recipe = Recipe::new(triple.path("pre"), triple.path("post"), other.path("target"));
+    let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+    wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
+    assert!(harness.query_by_label_contains("These three do not fit together").is_some());
+    let Stage::Done(preflight) = &harness.state().session().preflight else { unreachable!("it is done") };
+    let title = preflight.findings[0].title.clone();
+    assert!(harness.query_by_label_contains(&title).is_some(), "{title}");
+    assert!(is_disabled(&harness, "Merge…"));
+}
+
+#[test]
+fn w_follows_the_slider_and_the_number_field() {
+    let mut harness = window(setup());
+    harness.get_by_label("w slider").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.51);
+    harness.key_press(Key::ArrowLeft);
+    harness.key_press(Key::ArrowLeft);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.49);
+    harness.get_by_label("w slider").set_value_accesskit(-1.0);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), -1.0);
+    harness.get_by_label("w").click();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.get_by_label("w").type_text("0,75");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.75);
+}
+
+#[test]
+fn undo_and_redo_step_through_the_recipe() {
+    let mut harness = window(setup());
+    harness.get_by_label("w slider").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    type_into(&mut harness, "Target model", "/tmp/none");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(2);
+    assert_eq!((w(&harness), harness.state().session().recipe.target.as_str()), (0.51, ""));
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.5);
+    harness.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.51);
+}
+
+#[test]
+fn a_merge_shows_the_engines_numbers() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    let out = tempfile::tempdir().unwrap();
+    merge_into(&mut harness, out.path(), "merged");
+    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().merge.is_none());
+    assert_eq!(harness.state().tab(), Tab::Results);
+    let report = &written(&harness).expect("a model was written").report;
+    assert!(out.path().join("merged/model.safetensors").is_file());
+    assert!(report.output.ends_with("merged"));
+    assert!(harness.query_by_label_contains("Chart: What was asked for, and what was written, 4 bars").is_some());
+    let total = report.total();
+    let sentence = format!("The written change has {:.3} of the vector in it", total.effective_w());
+    assert!(harness.query_by_label_contains(&sentence).is_some(), "{sentence}");
+    // The table begins with the largest intended change.
+    let largest = report.tensors.iter().max_by(|a, b| a.change.intended_sq.total_cmp(&b.change.intended_sq));
+    let largest = largest.expect("there are tensors");
+    assert!(harness.query_by_label(&largest.name).is_some(), "{}", largest.name);
+    let cosine = format!("{:.4}", largest.change.cosine());
+    assert!(harness.query_all_by_label(&cosine).count() > 0, "{cosine}");
+    // Sorting by name brings the first tensor up.
+    harness.get_by_label("Sort by Tensor").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("model.embed_tokens.weight").is_some());
+
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(1);
+    let csv = copied(&harness).expect("something was copied");
+    assert_eq!(csv.lines().count(), 1 + written(&harness).map_or(0, |written| written.report.tensors.len()));
+}
+
+fn copied(harness: &Harness<'_, App>) -> Option<String> {
+    let commands = &harness.output().platform_output.commands;
+    commands.iter().find_map(|command| match command {
+        OutputCommand::CopyText(text) => Some(text.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_output_that_exists_is_refused_in_the_dialog() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    type_into(&mut harness, "Folder", &triple.root.path().to_string_lossy());
+    type_into(&mut harness, "Name", "target");
+    assert!(harness.query_by_label_contains("exists already: choose another name").is_some());
+    assert!(is_disabled(&harness, "Merge"));
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Name").is_none(), "Escape closes the dialog");
+}
+
+/// Merges at a pace of its own until it is cancelled.
+struct SlowEngine;
+
+impl Engine for SlowEngine {
+    fn merge(&self, _: &Recipe, _: &Path, control: &Control) -> Result<MergeReport, MergeError> {
+        control.begin(Work::Merging, 1_000_000_000);
+        while !control.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(5));
+            control.advance(1_000_000, Some(1));
+        }
+        Err(Cancelled.into())
+    }
+}
+
+#[test]
+fn a_merge_can_be_watched_and_cancelled() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(SlowEngine) });
+    wait_for_vector(&mut harness);
+    let out = tempfile::tempdir().unwrap();
+    merge_into(&mut harness, out.path(), "merged");
+    wait(&mut harness, "progress arrives", |app| {
+        app.session().merge.as_ref().and_then(|merge| merge.progress).is_some_and(|progress| progress.done_bytes > 0)
+    });
+    assert!(harness.query_by_label("Merging · layer 2 of 3").is_some());
+    assert!(harness.query_by_label("Merge progress").is_some());
+    assert!(harness.query_by_label_contains("of 1.00").is_some());
+    assert!(harness.query_by_label("Merge…").is_none(), "progress takes the button's place");
+    // Everything else stays usable.
+    harness.get_by_label("w slider").focus();
+    harness.run_steps(2);
+    harness.key_press(Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(w(&harness), 0.51);
+    harness.get_by_label("Cancel").click();
+    wait(&mut harness, "the merge ends", |app| app.session().merge.is_none());
+    assert!(harness.query_by_label("Merge cancelled: nothing was written").is_some());
+    assert!(harness.query_by_label("Merge…").is_some());
+}
+
+/// Panics when it should measure.
+struct PanickingEngine;
+
+impl Engine for PanickingEngine {
+    fn measure(&self, _: &Models, _: &Alignment, _: &Control) -> Result<VectorAnalysis, StreamError> {
+        panic!("a wire came loose");
+    }
+}
+
+#[test]
+fn a_panic_is_that_jobs_error() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(PanickingEngine) });
+    wait(&mut harness, "the panic is shown", |app| matches!(app.session().vector, Stage::Failed(_)));
+    assert!(harness.query_by_label("The vector could not be measured").is_some());
+    assert!(harness.query_by_label_contains("a wire came loose").is_some());
+    assert!(!is_disabled(&harness, "Merge…"), "the rest still works");
+}
+
+#[derive(Debug)]
+struct Dropped(PathBuf);
+
+impl DroppedFile for Dropped {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_dropped_folder_goes_where_it_is_dropped() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(setup());
+    let field = harness.get_by_label("Target model").rect().center();
+    harness.hover_at(field);
+    harness.run_steps(1);
+    harness.input_mut().dropped_files.push(Arc::new(Dropped(triple.path("target").into())));
+    harness.run_steps(2);
+    assert_eq!(harness.state().session().recipe.target, triple.path("target"));
+    // Beside the fields, the first empty one takes it.
+    harness.hover_at([900.0, 400.0].into());
+    harness.run_steps(1);
+    harness.input_mut().dropped_files.push(Arc::new(Dropped(triple.path("pre").into())));
+    harness.run_steps(2);
+    assert_eq!(harness.state().session().recipe.vector.pre, triple.path("pre"));
+}
+
+fn browse(harness: &mut Harness<'_, App>) {
+    harness.get_by_label("Choose the pre model").click();
+    harness.run_steps(3);
+    harness.get_by_label("Browse…").click();
+    harness.run_steps(3);
+}
+
+#[test]
+fn browse_takes_the_folder_that_was_picked() {
+    let triple = Triple::new(TINY);
+    let picker = Arc::new(FakePicker(Some(triple.path("pre").into())));
+    let mut harness = window(Setup { picker, ..setup() });
+    browse(&mut harness);
+    let wanted = triple.path("pre");
+    wait(&mut harness, "the folder is taken", |app| app.session().recipe.vector.pre == wanted);
+}
+
+#[test]
+fn without_a_file_dialog_the_field_says_so() {
+    let mut harness = window(setup());
+    browse(&mut harness);
+    wait(&mut harness, "the hint is shown", |app| app.session().slots[0].hint.is_some());
+    assert!(harness.query_by_label("No file dialog is available here: type or paste a path").is_some());
+}
+
+#[test]
+fn the_palette_finds_and_does() {
+    let mut harness = window(setup());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness.get_by_label("Command name").type_text("resu");
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().tab(), Tab::Results);
+    assert!(harness.query_by_label("Command name").is_none());
+    assert!(harness.query_by_label("Nothing has been merged yet").is_some());
+}
+
+#[test]
+fn a_recipe_is_saved_and_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mine.toml");
+    let picker = Arc::new(FakePicker(Some(file.clone())));
+    let mut harness = window(Setup { picker, ..setup() });
+    harness.get_by_label("w slider").set_value_accesskit(1.25);
+    harness.run_steps(2);
+    assert!(harness.query_by_label("Unsaved recipe •").is_some());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::S);
+    wait(&mut harness, "the recipe is saved", |app| app.session().file.is_some());
+    assert_eq!(Recipe::read(&file).unwrap().vector.w, 1.25);
+    assert!(harness.query_by_label("mine.toml").is_some());
+    harness.get_by_label("w slider").set_value_accesskit(0.0);
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::O);
+    wait(&mut harness, "the recipe is opened", |app| app.session().recipe.vector.w == 1.25);
+}
+
+#[test]
+fn the_table_has_a_row_for_every_layer() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    for title in ["Layer 0", "Layer 2", "Embeddings", "Final norm"] {
+        assert!(harness.query_by_label(title).is_some(), "{title}");
+    }
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(1);
+    let csv = copied(&harness).expect("something was copied");
+    assert!(csv.starts_with("tensor,layer,part"), "{csv}");
+}
+
+#[test]
+fn first_start_opens_on_the_demo_and_says_what_to_do() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(Setup { demo: Some(triple.root.path().to_owned()), ..setup() });
+    wait_for_vector(&mut harness);
+    assert_eq!(harness.state().session().recipe.vector.post, triple.path("post"));
+    assert!(harness.query_by_label_contains("Press Merge… to write the new model").is_some());
+    harness.get_by_label("Hide the first steps").click();
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("Press Merge… to write the new model").is_none());
+}
+
+#[test]
+fn nothing_is_repainted_while_nothing_happens() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.event(Event::PointerGone);
+    harness.run();
+    let delays: Vec<Duration> = harness.output().viewport_output.values().map(|output| output.repaint_delay).collect();
+    assert!(delays.iter().all(|delay| *delay == Duration::MAX), "{delays:?}");
+}
+
+#[test]
+fn a_narrow_window_still_has_everything() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.set_size([760.0, 600.0].into());
+    harness.run_steps(3);
+    for label in ["Merge…", "w slider", "Save PNG", "Target model"] {
+        let rect = harness.get_by_label(label).rect();
+        assert!(rect.right() <= 760.0 && rect.bottom() <= 600.0, "{label} at {rect:?}");
+    }
+}
