@@ -96,7 +96,7 @@ impl BarPlot<'_> {
         let bottom = if low < 0.0 { low - margin } else { 0.0 };
         let bounds = PlotBounds::from_min_max([-0.62, bottom], [last_x + 0.62, high + margin]);
 
-        let step = nice_step((high - low) / f64::from((self.size.y / Y_LINE_SPACING).max(1.0)));
+        let step = nice_step((high - low) / f64::from((self.size.y / Y_LINE_SPACING).max(2.0)));
         let marks = self.x_marks(self.size.x - theme::Y_AXIS_WIDTH);
         let plot = plain_plot(self.id, palette, self.size)
             .custom_x_axes(vec![x_axis(palette, self.ticks)])
@@ -210,24 +210,64 @@ fn y_marks((low, high): (f64, f64), step: f64) -> Vec<GridMark> {
     (first..=last).take(100).map(|number| GridMark { value: number as f64 * step, step_size: step }).collect()
 }
 
-/// A chart's title and what its axis means, with the legend at the right.
-pub fn title_ui(ui: &mut Ui, title: &str, meaning: &str, explanation: &str, legend: impl FnOnce(&mut Ui)) {
+/// One entry of a legend.
+pub struct LegendEntry {
+    /// What it stands for.
+    pub label: &'static str,
+    /// Its colour.
+    pub fill: egui::Color32,
+    /// Its outline.
+    pub stroke: Stroke,
+}
+
+/// Room for a legend's square and the space around it.
+const LEGEND_SQUARE: f32 = 30.0;
+
+/// A chart's title and what its axis means; the legend at the right, or below where there is no room.
+pub fn title_ui(ui: &mut Ui, title: &str, meaning: &str, explanation: &str, legend: &[LegendEntry]) {
     let palette = theme::palette(ui);
+    let small = |text: &str| RichText::new(text).text_style(TextStyle::Small).color(palette.weak);
+    let font = TextStyle::Small.resolve(ui.style());
+    let widths = legend.iter().map(|entry| {
+        let text = ui.painter().layout_no_wrap(entry.label.to_owned(), font.clone(), palette.weak);
+        text.size().x + LEGEND_SQUARE
+    });
+    let legend_width: f32 = widths.sum();
+    let mut fits = false;
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 10.0;
         ui.label(RichText::new(title).text_style(theme::strong())).on_hover_text(explanation);
-        ui.label(RichText::new(meaning).text_style(TextStyle::Small).color(palette.weak)).on_hover_text(explanation);
-        ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), legend);
+        ui.add(egui::Label::new(small(meaning)).truncate()).on_hover_text(explanation);
+        fits = ui.available_width() >= legend_width;
+        if fits {
+            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
+                for entry in legend.iter().rev() {
+                    legend_entry_ui(ui, entry);
+                }
+            });
+        }
     });
+    if !fits {
+        ui.horizontal_wrapped(|ui| legend.iter().for_each(|entry| legend_entry_ui(ui, entry)));
+    }
 }
 
-/// One entry of a legend, for layouts from right to left.
-pub fn legend_ui(ui: &mut Ui, label: &str, fill: egui::Color32, stroke: Stroke) {
+fn legend_entry_ui(ui: &mut Ui, entry: &LegendEntry) {
     let palette = theme::palette(ui);
+    let from_right = ui.layout().prefer_right_to_left();
     ui.spacing_mut().item_spacing.x = 5.0;
-    ui.label(RichText::new(label).text_style(TextStyle::Small).color(palette.weak));
-    let (rect, _) = ui.allocate_exact_size(Vec2::splat(8.0), egui::Sense::hover());
-    ui.painter().rect(rect, 1.0, fill, stroke, egui::StrokeKind::Inside);
+    let text = RichText::new(entry.label).text_style(TextStyle::Small).color(palette.weak);
+    let square_ui = |ui: &mut Ui| {
+        let (rect, _) = ui.allocate_exact_size(Vec2::splat(8.0), egui::Sense::hover());
+        ui.painter().rect(rect, 1.0, entry.fill, entry.stroke, egui::StrokeKind::Inside);
+    };
+    if from_right {
+        ui.label(text);
+        square_ui(ui);
+    } else {
+        square_ui(ui);
+        ui.label(text);
+    }
     ui.add_space(10.0);
 }
 

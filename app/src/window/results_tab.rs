@@ -9,7 +9,7 @@ use mergescope_core::merge::{ChangeSums, TensorReport};
 use mergescope_core::preflight::Finding;
 
 use super::app::App;
-use super::chart::{self, BarPlot, Segment, Tick};
+use super::chart::{self, BarPlot, LegendEntry, Segment, Tick};
 use super::command::Command;
 use super::session::{MergeEnd, Written};
 use super::{fonts, theme, widgets};
@@ -17,6 +17,8 @@ use crate::format;
 
 /// Room for the buttons below the table.
 const BUTTONS_HEIGHT: f32 = 44.0;
+/// Least width of a table.
+const TABLE_WIDTH: f32 = 800.0;
 /// Share of the height that the chart takes, the rest being the table's.
 const CHART_SHARE: f32 = 0.54;
 
@@ -163,7 +165,7 @@ fn written_ui(app: &mut App, ui: &mut Ui) {
     if view.table {
         ui.allocate_ui(Vec2::new(ui.available_width(), height), |ui| {
             ui.set_min_height(height);
-            layers_table_ui(ui, written);
+            widgets::wide_ui(ui, "layers", TABLE_WIDTH, |ui| layers_table_ui(ui, written));
         });
     } else {
         app.chart_rect = Some(chart_ui(view.metric, ui, written, height));
@@ -172,7 +174,7 @@ fn written_ui(app: &mut App, ui: &mut Ui) {
     let table_height = (ui.available_height() - BUTTONS_HEIGHT).max(80.0);
     ui.allocate_ui(Vec2::new(ui.available_width(), table_height), |ui| {
         ui.set_min_height(table_height);
-        tensors_table_ui(view, ui, written, table_height);
+        widgets::wide_ui(ui, "tensors", TABLE_WIDTH, |ui| tensors_table_ui(view, ui, written, table_height));
     });
     ui.add_space(10.0);
     ui.horizontal(|ui| {
@@ -192,9 +194,10 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     let line = Some(theme::TEXT_LINE);
     let path = format::path(&report.output);
     let mut clicked = false;
+    let spacing = ui.spacing().clone();
+    ui.spacing_mut().item_spacing = Vec2::ZERO;
+    ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
     ui.horizontal_wrapped(|ui| {
-        ui.spacing_mut().item_spacing = Vec2::ZERO;
-        ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
         ui.label(RichText::new(format!("{} Written. ", fonts::CHECK)).color(palette.good).line_height(line));
         let w = format::w(report.recipe.vector.w);
         ui.label(RichText::new(format!("{} + {w}·v is in ", written.target)).line_height(line));
@@ -225,6 +228,7 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
             ui.label(RichText::new(text).color(palette.weak).line_height(line));
         }
     });
+    *ui.spacing_mut() = spacing;
     clicked
 }
 
@@ -269,12 +273,14 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     };
     let scope = ui.scope(|ui| {
         let top = ui.cursor().top();
-        chart::title_ui(ui, title, meaning, "Computed while the model was written", |ui| {
-            if metric == Metric::Change {
-                chart::legend_ui(ui, "written", palette.accent, Stroke::NONE);
-                chart::legend_ui(ui, "intended", palette.background, outline);
+        let entry = |label, fill, stroke| LegendEntry { label, fill, stroke };
+        let legend = match metric {
+            Metric::Change => {
+                vec![entry("intended", palette.background, outline), entry("written", palette.accent, Stroke::NONE)]
             }
-        });
+            _ => Vec::new(),
+        };
+        chart::title_ui(ui, title, meaning, "Computed while the model was written", &legend);
         let used = ui.cursor().top() - top;
         let plot = BarPlot {
             id: "results by layer",

@@ -6,7 +6,7 @@ use mergescope_core::layout::Part;
 use mergescope_core::progress::Progress;
 
 use super::app::App;
-use super::chart::{self, BarPlot, Segment, Tick};
+use super::chart::{self, BarPlot, LegendEntry, Segment, Tick};
 use super::session::Stage;
 use super::slot::SlotState;
 use super::stats::{Group, GroupStats, VectorStats};
@@ -198,11 +198,13 @@ fn chart_ui(view: &VectorView, ui: &mut Ui, stats: &VectorStats) -> egui::Rect {
             Metric::Relative => "‖v‖ ∕ ‖pre‖ in %; colours: share of ‖v‖²",
             Metric::Norm => "‖v‖; colours: share of ‖v‖²",
         };
-        chart::title_ui(ui, "How far each layer moved", meaning, EXPLANATION, |ui| {
-            for &part in stats.parts.iter().rev().filter(|part| view.part.is_none_or(|only| only == **part)) {
-                chart::legend_ui(ui, part.label(), palette.part(part), Stroke::NONE);
-            }
-        });
+        let legend: Vec<LegendEntry> = stats
+            .parts
+            .iter()
+            .filter(|part| view.part.is_none_or(|only| only == **part))
+            .map(|&part| LegendEntry { label: part.label(), fill: palette.part(part), stroke: Stroke::NONE })
+            .collect();
+        chart::title_ui(ui, "How far each layer moved", meaning, EXPLANATION, &legend);
         let size = ui.available_size().max(Vec2::new(200.0, 160.0));
         let plot = BarPlot {
             id: "vector by layer",
@@ -239,6 +241,11 @@ fn group_tooltip_ui(ui: &mut Ui, stats: &GroupStats) {
 }
 
 fn table_ui(ui: &mut Ui, stats: &VectorStats) {
+    let least = 110.0 + 3.0 * 92.0 + 54.0 * stats.parts.len() as f32;
+    widgets::wide_ui(ui, "vector table", least, |ui| table_rows_ui(ui, stats));
+}
+
+fn table_rows_ui(ui: &mut Ui, stats: &VectorStats) {
     let palette = theme::palette(ui);
     let right = Layout::right_to_left(egui::Align::Center);
     ui.spacing_mut().item_spacing = Vec2::new(4.0, 0.0);

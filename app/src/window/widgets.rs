@@ -130,6 +130,15 @@ pub fn empty_ui(ui: &mut Ui, title: &str, advice: &str) {
     });
 }
 
+/// Something at least `least` wide, which scrolls sideways where there is less room.
+pub fn wide_ui(ui: &mut Ui, name: &str, least: f32, add_contents: impl FnOnce(&mut Ui)) {
+    let width = ui.available_width().max(least);
+    egui::ScrollArea::horizontal().id_salt(("wide", name)).auto_shrink([false, false]).show(ui, |ui| {
+        ui.set_width(width);
+        add_contents(ui);
+    });
+}
+
 /// Shortens `text` from its beginning until it is at most `width` wide; the end of a path tells most.
 pub fn elide_start(ui: &Ui, text: &str, width: f32) -> String {
     let font = TextStyle::Body.resolve(ui.style());
