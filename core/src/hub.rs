@@ -62,6 +62,11 @@ impl Environment {
 
     /// The path that a person's words stand for; see [`resolve`].
     pub fn resolve(&self, spec: &str) -> PathBuf {
+        // A folder's name may end in a space; only what a person typed around a path is trimmed.
+        let as_it_is = self.expand(Path::new(spec));
+        if as_it_is.exists() {
+            return as_it_is;
+        }
         let path = self.expand(Path::new(spec.trim()));
         if path.exists() {
             return path;
@@ -131,6 +136,18 @@ fn cached_model(repo: &Path) -> Option<CachedModel> {
 /// such path exists, anything else as it is.
 pub fn resolve(spec: &str) -> PathBuf {
     Environment::of_process().resolve(spec)
+}
+
+/// What a recipe should say for what a person said: an absolute path, so that it holds from any folder, or the name of a
+/// model in the Hub cache as it is.
+pub fn lasting(spec: &str) -> String {
+    let environment = Environment::of_process();
+    if environment.find_in_cache(spec.trim()).is_some() && !environment.expand(Path::new(spec.trim())).exists() {
+        return spec.trim().to_owned();
+    }
+    let path = environment.resolve(spec);
+    // Without a working directory there is nothing better than what was said.
+    std::path::absolute(&path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| spec.to_owned())
 }
 
 /// Which of a repository's snapshots is meant when none is named.

@@ -210,7 +210,11 @@ impl Recipe {
     /// Reads a recipe file. Relative paths in it stay as they are written.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
         let io = |source| RecipeError::Io { path: path.display().to_string(), source };
-        let bytes = std::fs::metadata(path).map_err(io)?.len();
+        let metadata = std::fs::metadata(path).map_err(io)?;
+        if !metadata.is_file() {
+            return Err(io(std::io::Error::other("it is not a file")));
+        }
+        let bytes = metadata.len();
         if bytes > MAX_RECIPE_BYTES {
             return Err(io(std::io::Error::other(format!("{bytes} bytes are too many for a recipe"))));
         }

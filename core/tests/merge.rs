@@ -271,15 +271,22 @@ fn everything_but_the_weights_comes_from_the_target() {
         .with_file(".gitattributes", "*");
     let pre = pre.with_file("tokenizer.json", "{}").with_file("only_in_pre.json", "{}");
     let folders = Folders::write(&pre, &post, &target);
+    for folder in ["additional_chat_templates", "original"] {
+        fs::create_dir(folders.target().join(folder)).unwrap();
+        fs::write(folders.target().join(folder).join("file.jinja"), "{{ tools }}").unwrap();
+    }
     let recipe = recipe(&folders, 0.5, |_| {});
     let output = folders.dir.path().join("merged");
     let report = merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
+    assert_eq!(report.left_out, ["original"], "what stays behind is told");
+    assert!(output.join("additional_chat_templates").join("file.jinja").exists());
 
     let mut names: Vec<String> =
         fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     let expected = [
         "README.md",
+        "additional_chat_templates",
         "chat_template.jinja",
         "config.json",
         "mergescope-report.json",
@@ -321,6 +328,39 @@ fn the_written_recipe_makes_the_same_weights_again_and_refuses_other_inputs() {
     let error = merge(&again, &folders.dir.path().join("third"), &Resources::default(), &Control::new());
     let message = error.unwrap_err().to_string();
     assert!(message.contains("post is not the model that this recipe was made with"), "{message}");
+}
+
+#[test]
+fn a_recipe_holds_from_any_folder() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let mut recipe = recipe(&folders, 0.5, |_| {});
+    let here = std::env::current_dir().unwrap();
+    let up: std::path::PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = |path: std::path::PathBuf| up.join(path.strip_prefix("/").unwrap()).to_str().unwrap().to_owned();
+    recipe.vector.pre = relative(folders.pre());
+    let output = folders.dir.path().join("merged");
+    merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
+    let written = Recipe::read(&output.join("mergescope.toml")).unwrap();
+    assert!(Path::new(&written.vector.pre).is_absolute(), "{}", written.vector.pre);
+}
+
+#[test]
+fn a_recipe_of_another_version_or_with_a_typo_is_refused_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.toml");
+    let text = Recipe::new("a", "b", "c").to_toml();
+    for (from, to, words) in [
+        ("version = 1", "version = 2", "update Mergescope"),
+        ("rounding", "roundng", "unknown field `roundng`"),
+        ("w = 0.5", "w = \"half\"", "invalid type"),
+        ("[vector]", "[vector", "TOML parse error"),
+    ] {
+        fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        let message = mergescope_core::error::chain(&Recipe::read(&path).unwrap_err());
+        assert!(message.contains(words), "{message}");
+    }
+    assert!(Recipe::read(folder.path()).is_err(), "a folder is no recipe");
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use mergescope_core::checkpoint::{Checkpoint, Dtype, ReadPath};
+use mergescope_core::checkpoint::{Checkpoint, Dtype, ReadError, ReadPath};
 use mergescope_core::error::chain;
 use serde_json::{Value, json};
 use support::{Model, Size, Tensor, hostile_safetensors, qwen2_tensors};
@@ -63,7 +63,8 @@ fn one_file_and_several_shards_hold_the_same_model() {
             assert_eq!(bytes, tensor.bytes, "{}", tensor.name);
         }
     }
-    assert_eq!(one.fingerprint().unwrap(), three.fingerprint().unwrap());
+    let fingerprint = |checkpoint: &Checkpoint| checkpoint.fingerprint(|| Ok::<(), ReadError>(())).unwrap();
+    assert_eq!(fingerprint(&one), fingerprint(&three));
     assert_eq!(one.label(), "one");
 }
 
@@ -373,4 +374,33 @@ fn a_file_that_changes_after_opening_is_noticed() {
     fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
     let message = chain(&opened.read(&opened.tensors()[0], 0, &mut [0; 2]).unwrap_err());
     assert!(message.contains("the file changed after it was opened; open the model again"), "{message}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_and_never_waited_for() {
+    let dir = folder();
+    tiny().write(dir.path());
+    let pipe = |name: &str| {
+        let path = dir.path().join(name);
+        fs::remove_file(&path).ok();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    assert_refused(&pipe("weights.safetensors"), "is neither a file nor a folder");
+    assert_refused(&pipe("anything"), "is neither a file nor a folder");
+    pipe("config.json");
+    assert_refused(dir.path(), "config.json");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_a_missing_file() {
+    for name in ["config.json", "model.safetensors"] {
+        let dir = folder();
+        tiny().write(dir.path());
+        fs::remove_file(dir.path().join(name)).unwrap();
+        std::os::unix::fs::symlink("no-such-blob", dir.path().join(name)).unwrap();
+        assert_refused(dir.path(), &format!("should hold `{name}`, which is missing; download it again"));
+    }
 }

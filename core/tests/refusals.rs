@@ -6,11 +6,12 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::error::chain;
-use mergescope_core::merge::{MergeError, MergeReport, merge};
+use mergescope_core::merge::{MergeError, MergeReport, check_output, merge, plan};
 use mergescope_core::progress::{Control, Stage};
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::Resources;
@@ -249,27 +250,123 @@ fn a_merge_cancelled_while_syncing_leaves_nothing_behind() {
     }
 }
 
+/// The hidden names that a merge works under, seen while it runs: its staging folder and its lock.
+fn hidden_names(scene: &Scene) -> (PathBuf, PathBuf) {
+    let root = scene.folders.dir.path().to_owned();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let control = Control::with_observer({
+        let seen = seen.clone();
+        move |progress| {
+            if progress.stage == Stage::Merging {
+                let names = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+                seen.lock().unwrap().extend(names);
+            }
+        }
+    });
+    scene.merge_to(&scene.output(), &control).unwrap();
+    fs::remove_dir_all(scene.output()).unwrap();
+    scene.nothing_changed();
+    let seen = seen.lock().unwrap();
+    let ends = |end: &str| seen.iter().find(|path| path.to_str().unwrap().ends_with(end)).unwrap().clone();
+    (ends(".mergescope-partial"), ends(".mergescope-lock"))
+}
+
 #[test]
-fn what_a_dead_merge_left_is_replaced() {
+fn what_a_dead_merge_left_is_removed() {
     let scene = Scene::ordinary();
-    let leftover = scene.folders.dir.path().join(".merged.mergescope-partial");
-    fs::create_dir(&leftover).unwrap();
-    fs::write(leftover.join(".lock"), "").unwrap();
-    fs::write(leftover.join("model.safetensors"), "half").unwrap();
+    let (folder, lock) = hidden_names(&scene);
+    fs::write(&lock, "").unwrap();
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("model.safetensors"), "half").unwrap();
     scene.merge().unwrap();
-    assert!(!leftover.exists());
+    assert!(!folder.exists() && !lock.exists());
     assert!(scene.output().join("model.safetensors").metadata().unwrap().len() > 1000);
 }
 
 #[test]
 fn a_second_merge_to_the_same_output() {
     let mut scene = Scene::ordinary();
-    let staging = scene.folders.dir.path().join(".merged.mergescope-partial");
-    fs::create_dir(&staging).unwrap();
-    let lock = fs::File::create(staging.join(".lock")).unwrap();
-    lock.try_lock().unwrap();
+    let (folder, lock) = hidden_names(&scene);
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("model.safetensors"), "of the living").unwrap();
+    let held = fs::File::create(&lock).unwrap();
+    held.try_lock().unwrap();
     scene.before = files(scene.folders.dir.path());
     says(&scene.refused(), &["another merge is writing to", "merged"]);
+}
+
+#[test]
+fn of_merges_that_begin_at_once_one_is_whole_and_the_others_leave_no_trace() {
+    let scene = Scene::ordinary();
+    for _ in 0..20 {
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let merges: Vec<_> = (0..4).map(|_| scope.spawn(|| scene.merge())).collect();
+            merges.into_iter().map(|merge| merge.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        for error in results.into_iter().filter_map(Result::err) {
+            assert!(matches!(error, MergeError::Busy { .. } | MergeError::OutputExists { .. }), "{error}");
+        }
+        let names = ["README.md", "config.json", "mergescope-report.json", "mergescope.toml", "model.safetensors"];
+        assert_eq!(
+            files(&scene.output())
+                .iter()
+                .map(|(path, _)| path.file_name().unwrap().to_str().unwrap())
+                .collect::<Vec<_>>(),
+            names
+        );
+        fs::remove_dir_all(scene.output()).unwrap();
+        scene.nothing_changed();
+    }
+}
+
+#[test]
+fn a_disk_without_room() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let scene = Scene::new(&pre, &post, &target);
+    let mut plan = plan(&scene.folders.open(), &scene.recipe).unwrap();
+    check_output(&scene.output(), &scene.folders.open(), &plan).unwrap();
+    plan.files.files[0].bytes = u64::MAX / 2;
+    let message = chain(&check_output(&scene.output(), &scene.folders.open(), &plan).unwrap_err());
+    says(&message, &["bytes free but the merged model needs", "free some space"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_the_target_that_leads_out_or_nowhere_before_any_work() {
+    for (leads_to, words) in
+        [("/etc/hostname", "leads out of the model folder"), ("gone.json", "which is missing; download it again")]
+    {
+        let (pre, post, target) = related(Size::default(), Dtype::BF16);
+        let mut scene = Scene::new(&pre, &post, &target);
+        let link = scene.folders.target().join("generation_config.json");
+        std::os::unix::fs::symlink(leads_to, &link).unwrap();
+        let message = chain(&scene.merge().unwrap_err());
+        says(&message, &["a file of the target cannot be carried over", "generation_config.json", words]);
+        let open = scene.folders.open();
+        let plan = plan(&open, &scene.recipe).unwrap();
+        assert!(check_output(&scene.output(), &open, &plan).is_err(), "a dry run says so too");
+        fs::remove_file(link).unwrap();
+        scene.before = files(scene.folders.dir.path());
+        scene.nothing_changed();
+    }
+}
+
+#[test]
+fn an_input_that_changes_during_the_merge() {
+    let scene = Scene::ordinary();
+    let path = scene.folders.post().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let control = Control::with_observer(move |progress| {
+        if progress.stage == Stage::Merging && progress.done_bytes == 0 {
+            // The same size: only the time of change tells.
+            std::thread::sleep(Duration::from_millis(20));
+            fs::write(&path, &whole).unwrap();
+        }
+    });
+    let message = chain(&scene.merge_to(&scene.output(), &control).unwrap_err());
+    says(&message, &["of post changed", "nothing was written"]);
+    scene.nothing_changed();
 }
 
 #[test]

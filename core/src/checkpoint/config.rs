@@ -46,7 +46,11 @@ impl Config {
         if bytes > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLarge { bytes });
         }
-        Self::from_value(serde_json::from_slice(&std::fs::read(path)?)?)
+        let bytes = std::fs::read(path)?;
+        // Python writes NaN and Infinity into JSON, which has no such numbers; what they stand for is not needed here.
+        let value = serde_json::from_slice(&bytes)
+            .or_else(|error| serde_json::from_slice(&without_nonfinite(&bytes)).map_err(|_| error))?;
+        Self::from_value(value)
     }
 
     /// Takes a parsed `config.json`.
@@ -91,6 +95,27 @@ impl Config {
     }
 }
 
+/// The JSON text with `NaN`, `Infinity` and `-Infinity` outside strings turned to `null`.
+fn without_nonfinite(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len());
+    let (mut in_string, mut at) = (false, 0);
+    while let Some(&byte) = json.get(at) {
+        let rest = &json[at..];
+        let word = [&b"-Infinity"[..], b"Infinity", b"NaN"].into_iter().find(|word| rest.starts_with(word));
+        if let (false, Some(word)) = (in_string, word) {
+            out.extend_from_slice(b"null");
+            at += word.len();
+            continue;
+        }
+        // An escaped character, a quote among them, is passed over together with its backslash.
+        let length = if in_string && byte == b'\\' { 2.min(rest.len()) } else { 1 };
+        in_string ^= byte == b'"';
+        out.extend_from_slice(&rest[..length]);
+        at += length;
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -107,6 +132,13 @@ mod tests {
         assert_eq!(config.get("rope_theta"), Some(&json!(1e6)));
         assert_eq!(config.get("rope_scaling"), Some(&json!({"factor": 8.0})));
         assert_eq!(config.get("head_dim"), None);
+    }
+
+    #[test]
+    fn numbers_that_only_python_writes_are_passed_over() {
+        let json = br#"{"a": [0.0, Infinity], "b": "NaN \" -Infinity", "c": -Infinity, "d": NaN}"#;
+        let value: Value = serde_json::from_slice(&without_nonfinite(json)).unwrap();
+        assert_eq!(value, json!({"a": [0.0, null], "b": "NaN \" -Infinity", "c": null, "d": null}));
     }
 
     #[test]

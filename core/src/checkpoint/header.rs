@@ -18,6 +18,9 @@ const LENGTH_BYTES: u64 = 8;
 /// Longest header accepted, in bytes: the safetensors crate's own limit.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 
+/// How a Git LFS pointer begins: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
+const LFS_POINTER: &[u8; LENGTH_BYTES as usize] = b"version ";
+
 /// Most dimensions accepted for one tensor; checkpoints have at most five.
 const MAX_RANK: usize = 16;
 
@@ -48,6 +51,9 @@ pub enum HeaderError {
         /// Size of the file.
         file_bytes: u64,
     },
+    /// A Git LFS pointer lies in the file's place.
+    #[error("it is a Git LFS pointer, not the weights themselves; fetch them with `git lfs pull`")]
+    LfsPointer,
     /// The header's length passes the limit.
     #[error(
         "it declares a header of {header_bytes} bytes, more than the {MAX_HEADER_BYTES} allowed: not a safetensors file, or a damaged one"
@@ -175,6 +181,9 @@ pub fn read_header(
     }
     let mut length = [0; LENGTH_BYTES as usize];
     read_at(0, &mut length)?;
+    if &length == LFS_POINTER {
+        return Err(HeaderError::LfsPointer);
+    }
     let header_bytes = u64::from_le_bytes(length);
     if header_bytes > MAX_HEADER_BYTES {
         return Err(HeaderError::HeaderTooLong { header_bytes });
@@ -275,6 +284,12 @@ mod tests {
     fn refuses_a_header_length_past_the_limit_before_allocating() {
         let bytes = (1_u64 << 60).to_le_bytes();
         assert!(message(&bytes).contains("declares a header of 1152921504606846976 bytes"));
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_says_what_to_do() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n";
+        assert!(message(pointer).contains("git lfs pull"));
     }
 
     #[test]

@@ -36,7 +36,13 @@ pub(super) fn locate(path: &Path) -> Result<Located, OpenError> {
         std::io::ErrorKind::NotFound => OpenError::NotFound { path: path.to_owned() },
         _ => OpenError::Io { path: path.to_owned(), source },
     })?;
-    if metadata.is_dir() { locate_in_folder(&resolve_hub_folder(path)?) } else { locate_file(path) }
+    if metadata.is_dir() {
+        locate_in_folder(&resolve_hub_folder(path)?)
+    } else if metadata.is_file() {
+        locate_file(path)
+    } else {
+        Err(OpenError::NotAFile { path: path.to_owned() })
+    }
 }
 
 fn locate_file(path: &Path) -> Result<Located, OpenError> {
@@ -133,11 +139,11 @@ pub(super) fn contained(root: &Path, name: &str) -> Result<PathBuf, OpenError> {
     })?;
     let real_root = root.canonicalize().map_err(|source| OpenError::Io { path: root.to_owned(), source })?;
     let in_blobs = hub_blobs(&real_root).is_some_and(|blobs| real.starts_with(blobs));
-    if real.starts_with(&real_root) || in_blobs {
-        Ok(path)
-    } else {
-        Err(OpenError::Escapes { folder: root.to_owned(), name: name.to_owned() })
+    if !(real.starts_with(&real_root) || in_blobs) {
+        return Err(OpenError::Escapes { folder: root.to_owned(), name: name.to_owned() });
     }
+    // A pipe or device would be waited for without end.
+    if real.is_file() { Ok(path) } else { Err(OpenError::NotAFile { path }) }
 }
 
 /// `…/models--ORG--NAME/snapshots/REV` → `…/models--ORG--NAME/blobs`.
@@ -147,8 +153,11 @@ fn hub_blobs(real_root: &Path) -> Option<PathBuf> {
     repo.file_name()?.to_str()?.starts_with("models--").then(|| repo.join("blobs"))
 }
 
-/// Files of the folder that a merged model takes over: tokenizer, configs, licence. Neither weights nor their index,
-/// neither hidden files nor the `README.md`, which a merge writes anew.
+/// The one subfolder that belongs to a model: transformers keeps further chat templates in it.
+const TEMPLATE_FOLDER: &str = "additional_chat_templates";
+
+/// Files of the folder that a merged model takes over: tokenizer, configs, licence, chat templates. Neither weights nor
+/// their index, neither hidden files nor the `README.md`, which a merge writes anew.
 pub(super) fn sidecars(root: &Path) -> Result<Vec<String>, OpenError> {
     let mut kept = Vec::new();
     for name in file_names(root)? {
@@ -161,7 +170,30 @@ pub(super) fn sidecars(root: &Path) -> Result<Vec<String>, OpenError> {
             kept.push(name);
         }
     }
+    let templates = root.join(TEMPLATE_FOLDER);
+    if templates.is_dir() {
+        for name in file_names(&templates)? {
+            let name = format!("{TEMPLATE_FOLDER}/{name}");
+            contained(root, &name)?;
+            kept.push(name);
+        }
+    }
     Ok(kept)
+}
+
+/// Subfolders that a merged model does not take over, hidden ones aside.
+pub(super) fn other_folders(root: &Path) -> Result<Vec<String>, OpenError> {
+    let io = |source| OpenError::Io { path: root.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && !name.starts_with('.') && name != TEMPLATE_FOLDER {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[derive(Deserialize)]
@@ -229,8 +261,10 @@ fn file_names(root: &Path) -> Result<Vec<String>, OpenError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(root).map_err(io)? {
         let entry = entry.map_err(io)?;
-        // Through links, as the Hub cache has them. A name that is not Unicode belongs to no model format.
-        if let (true, Ok(name)) = (entry.path().is_file(), entry.file_name().into_string()) {
+        // Through links, as the Hub cache has them. One that leads nowhere is listed too: whoever needs it says that it is
+        // missing, instead of doing without. A name that is not Unicode belongs to no model format.
+        let is_file = entry.path().metadata().map_or(true, |metadata| metadata.is_file());
+        if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
             names.push(name);
         }
     }

@@ -80,6 +80,12 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// A pipe, device or socket.
+    #[error("{} is neither a file nor a folder; choose a model folder or a .safetensors file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
     /// One shard of several was chosen.
     #[error("{} is one shard of several; choose its folder {}", path.display(), folder.display())]
     ShardOfSeveral {
@@ -341,6 +347,11 @@ impl Checkpoint {
         if self.single_file { Ok(Vec::new()) } else { locate::sidecars(&self.root) }
     }
 
+    /// Subfolders that are not taken over (hidden ones aside), by name. A lone weight file has none.
+    pub fn other_folders(&self) -> Result<Vec<String>, OpenError> {
+        if self.single_file { Ok(Vec::new()) } else { locate::other_folders(&self.root) }
+    }
+
     /// The path of a file beside the weights, refused if it leaves the folder.
     pub fn sidecar(&self, name: &str) -> Result<PathBuf, OpenError> {
         locate::contained(&self.root, name)
@@ -368,6 +379,11 @@ impl Checkpoint {
         })
     }
 
+    /// The first weight file that is no longer as it was when it was opened, going by size and time of change.
+    pub fn changed_shard(&self) -> Option<&Path> {
+        self.shards.iter().find(|shard| shard.has_changed()).map(Shard::path)
+    }
+
     /// The weight file that holds `tensor`.
     pub fn path_of(&self, tensor: &TensorInfo) -> &Path {
         self.shards[tensor.shard].path()
@@ -377,12 +393,13 @@ impl Checkpoint {
     /// stretches of its bytes (first, middle and last 256).
     ///
     /// It does not depend on how the tensors are spread over shards. It tells models apart; it does not prove that no
-    /// byte between the stretches differs.
-    pub fn fingerprint(&self) -> Result<String, ReadError> {
+    /// byte between the stretches differs. `go_on` is asked before each tensor; its error ends the work.
+    pub fn fingerprint<E: From<ReadError>>(&self, mut go_on: impl FnMut() -> Result<(), E>) -> Result<String, E> {
         const STRETCH_BYTES: u64 = 256;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = [0; STRETCH_BYTES as usize];
         for tensor in &self.tensors {
+            go_on()?;
             let shape: Vec<u8> = tensor.shape.iter().flat_map(|dim| dim.to_le_bytes()).collect();
             for field in [tensor.name.as_bytes(), tensor.dtype.to_string().as_bytes(), &shape] {
                 hasher.update(&(field.len() as u64).to_le_bytes());
@@ -403,7 +420,7 @@ impl Checkpoint {
 }
 
 fn read_config(root: &Path) -> Result<Option<Config>, OpenError> {
-    if !root.join("config.json").exists() {
+    if root.join("config.json").symlink_metadata().is_err() {
         return Ok(None);
     }
     let path = locate::contained(root, "config.json")?;

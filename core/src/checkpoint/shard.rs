@@ -66,6 +66,11 @@ impl Shard {
         }
     }
 
+    /// Whether the file at the path is no longer the one whose header was read.
+    pub(super) fn has_changed(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(true, |metadata| Stamp::from(&metadata) != self.stamp)
+    }
+
     fn file(&self) -> io::Result<&File> {
         if let Some(file) = self.file.get() {
             return Ok(file);

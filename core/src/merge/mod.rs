@@ -12,11 +12,14 @@ use std::time::Instant;
 
 use crate::alignment::{OpenTripleError, Role, Triple};
 use crate::checkpoint::OpenError;
+use crate::hub;
 use crate::preflight::{Finding, PreflightError, Severity, preflight};
 use crate::progress::{Cancelled, Control};
-use crate::recipe::{Fingerprints, Recipe};
+use crate::recipe::{Fingerprints, Recipe, VectorSpec};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
+
+use output::Sidecars;
 
 pub use crate::method::ChangeSums;
 pub use plan::{Plan, plan};
@@ -99,15 +102,23 @@ pub enum MergeError {
         available_bytes: u64,
     },
     /// A write failed.
-    #[error("cannot write {}; is the disk full or gone?", path.display())]
+    #[error("cannot write {}, so the merge was undone", path.display())]
     Write {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
     },
+    /// A weight file changed while it was read.
+    #[error("{} of {} changed during the merge, so the result would be of two models; nothing was written. Merge again once nobody writes to it", path.display(), role.label())]
+    InputChanged {
+        /// The model.
+        role: Role,
+        /// The weight file.
+        path: PathBuf,
+    },
     /// A file beside the target's weights cannot be carried over.
-    #[error("cannot carry over a file of the target")]
+    #[error("a file of the target cannot be carried over")]
     Sidecar(#[source] OpenError),
     /// An input holds NaN or infinity.
     #[error("tensor `{tensor}` of {role} ({}) holds NaN or infinity: the file may be damaged; download it again, or allow such values", path.display(), role = role.label())]
@@ -159,25 +170,33 @@ pub fn merge(
     let began = Instant::now();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
     let place = output::check(output, &triple)?;
+    let sidecars = Sidecars::open(&triple)?;
     let plan = plan(&triple, recipe)?;
 
     let preflight = preflight(&triple, control)?;
     if !preflight.passes() {
         return Err(MergeError::Unfit { findings: preflight.findings });
     }
-    let inputs = fingerprints(&triple)?;
-    if let Some(expected) = &recipe.inputs {
-        let differs = |role: &Role| expected.get(*role) != inputs.get(*role);
-        if let Some(role) = Role::ALL.into_iter().find(differs) {
-            return Err(MergeError::OtherInput { role });
-        }
-    }
-    let recipe = Recipe { inputs: Some(inputs), ..recipe.clone() };
+    let recipe = Recipe {
+        vector: VectorSpec {
+            pre: hub::lasting(&recipe.vector.pre),
+            post: hub::lasting(&recipe.vector.post),
+            w: recipe.vector.w,
+        },
+        target: hub::lasting(&recipe.target),
+        inputs: Some(check_inputs(recipe, &triple, control)?),
+        ..recipe.clone()
+    };
 
     let staging = place.stage()?;
-    staging.place().check_space(plan.bytes())?;
+    staging.place().check_space(plan.bytes() + sidecars.bytes)?;
+    let left_out = sidecars.copy(&triple, &recipe, staging.path(), control)?;
     let tensors = run::write_weights(&triple, &plan, &recipe, staging.path(), resources, control)?;
-    let left_out = output::carry_over(&triple, &recipe, staging.path())?;
+    for role in Role::ALL {
+        if let Some(path) = triple.get(role).changed_shard() {
+            return Err(MergeError::InputChanged { role, path: path.to_owned() });
+        }
+    }
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
@@ -198,15 +217,20 @@ pub fn merge(
 }
 
 /// Refuses an output folder that [`merge`] would refuse, as far as that can be told without writing: one that exists, lies
-/// inside an input, has nowhere to be, or needs more than the disk has free.
+/// inside an input, has nowhere to be, or needs more than the disk has free. The target's other files are opened too.
 pub fn check_output(output: &Path, triple: &Triple, plan: &Plan) -> Result<(), MergeError> {
-    output::check(output, triple)?.check_space(plan.bytes())
+    let place = output::check(output, triple)?;
+    let sidecars = Sidecars::open(triple)?;
+    place.check_space(plan.bytes() + sidecars.bytes)
 }
 
-fn fingerprints(triple: &Triple) -> Result<Fingerprints, StreamError> {
-    Ok(Fingerprints {
-        pre: triple.pre.fingerprint()?,
-        post: triple.post.fingerprint()?,
-        target: triple.target.fingerprint()?,
-    })
+/// The fingerprints of the three models, refused if the recipe was made with others.
+pub fn check_inputs(recipe: &Recipe, triple: &Triple, control: &Control) -> Result<Fingerprints, MergeError> {
+    let of = |role| triple.get(role).fingerprint(|| control.check().map_err(StreamError::from));
+    let found = Fingerprints { pre: of(Role::Pre)?, post: of(Role::Post)?, target: of(Role::Target)? };
+    let differs = |expected: &Fingerprints| Role::ALL.into_iter().find(|role| expected.get(*role) != found.get(*role));
+    match recipe.inputs.as_ref().and_then(differs) {
+        Some(role) => Err(MergeError::OtherInput { role }),
+        None => Ok(found),
+    }
 }

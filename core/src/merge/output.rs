@@ -1,7 +1,7 @@
 //! The output folder: where it may be, the staging folder beside it, and the step that makes it appear whole.
 
-use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::MergeError;
 use crate::alignment::{Role, Triple};
+use crate::checkpoint::OpenError;
 use crate::progress::{Control, Stage};
 use crate::recipe::{OutputDtype, Recipe};
 use crate::stream::StreamError;
@@ -19,8 +20,12 @@ use crate::stream::StreamError;
 /// Larger files beside the weights are no part of a tokenizer or config, and stay behind.
 const MAX_SIDECAR_BYTES: u64 = 256 << 20;
 
-/// Held while a merge runs, so that a second one to the same output is refused.
-const LOCK_FILE: &str = ".lock";
+/// What the names of staging folders and of their locks end with.
+const STAGING_SUFFIX: &str = ".mergescope-partial";
+const LOCK_SUFFIX: &str = ".mergescope-lock";
+
+/// Bytes of the output's name that a staging folder's name repeats: file systems allow 255 in all.
+const NAME_BYTES: usize = 100;
 
 /// How often a wait looks for cancellation.
 const POLL: Duration = Duration::from_millis(20);
@@ -30,7 +35,8 @@ const POLL: Duration = Duration::from_millis(20);
 pub(super) struct OutputPlace {
     parent: PathBuf,
     output: PathBuf,
-    staging: PathBuf,
+    /// What the names of all staging folders for this output begin with.
+    prefix: String,
 }
 
 /// Refuses an output that exists, lies in a model's folder or has nowhere to be.
@@ -56,10 +62,11 @@ pub(super) fn check(output: &Path, triple: &Triple) -> Result<OutputPlace, Merge
             return Err(MergeError::OutputInsideInput { path, role, input: model.root().to_owned() });
         }
     }
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".mergescope-partial");
-    Ok(OutputPlace { output: parent.join(name), staging: parent.join(hidden), parent })
+    let shown = name.to_string_lossy();
+    let shown = &shown[..shown.floor_char_boundary(NAME_BYTES)];
+    let hash = blake3::hash(name.as_encoded_bytes()).to_hex();
+    let prefix = format!(".{shown}.{}-", &hash[..8]);
+    Ok(OutputPlace { output: parent.join(name), prefix, parent })
 }
 
 impl OutputPlace {
@@ -74,29 +81,59 @@ impl OutputPlace {
         }
     }
 
-    /// Creates the staging folder. One that a dead process left behind is replaced.
+    /// Creates a staging folder of this merge's own, after removing what dead merges to the same output left.
+    ///
+    /// Each has a random name and a lock file beside it that is held while the merge lives. Two merges that begin at the
+    /// same moment may not see each other: then both work, and the one that ends first has the output.
     pub(super) fn stage(self) -> Result<Staging, MergeError> {
+        self.clear_dead()?;
         let unwritable = |source| MergeError::Unwritable { path: self.parent.clone(), source };
-        if self.staging.exists() {
-            let leftover = File::options().write(true).open(self.staging.join(LOCK_FILE));
-            if leftover.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock))) {
-                return Err(MergeError::Busy { path: self.output });
+        loop {
+            let id = RandomState::new().hash_one(std::process::id()) as u32;
+            let name = format!("{}{id:08x}", self.prefix);
+            let lock_path = self.parent.join(format!("{name}{LOCK_SUFFIX}"));
+            let folder = self.parent.join(format!("{name}{STAGING_SUFFIX}"));
+            let lock = match File::create_new(&lock_path) {
+                Ok(lock) => lock,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(unwritable(error)),
+            };
+            // Another merge that looks for dead ones may hold the lock for a moment, and will remove it.
+            if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+                continue;
             }
-            fs::remove_dir_all(&self.staging).map_err(unwritable)?;
+            // From here on whatever was made is removed again, unless it is committed.
+            let staging = Staging { place: self, folder, lock_path, lock: Some(lock), committed: false };
+            fs::create_dir(&staging.folder)
+                .map_err(|source| MergeError::Unwritable { path: staging.place.parent.clone(), source })?;
+            return Ok(staging);
         }
-        fs::create_dir(&self.staging).map_err(unwritable)?;
-        let mut staging = Staging { place: self, lock: None, committed: false };
-        let lock = File::create(staging.path().join(LOCK_FILE)).and_then(|lock| {
-            lock.try_lock()?;
-            Ok(lock)
-        });
-        match lock {
-            Ok(lock) => staging.lock = Some(lock),
-            Err(source) => {
-                return Err(MergeError::Unwritable { path: staging.place.parent.clone(), source });
+    }
+
+    /// Removes the staging folders of merges that no longer live; refuses while one lives.
+    fn clear_dead(&self) -> Result<(), MergeError> {
+        // A folder that cannot be listed cannot be written to either, which is told next.
+        let Ok(entries) = fs::read_dir(&self.parent) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let file_name = entry.file_name();
+            let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(LOCK_SUFFIX)) else { continue };
+            if !name.starts_with(&self.prefix) {
+                continue;
+            }
+            let Ok(lock) = File::options().write(true).open(entry.path()) else { continue };
+            match lock.try_lock() {
+                Err(TryLockError::WouldBlock) => return Err(MergeError::Busy { path: self.output.clone() }),
+                // A file system without locks cannot tell the living from the dead: nothing is removed.
+                Err(TryLockError::Error(_)) => {}
+                Ok(()) => {
+                    let folder = self.parent.join(format!("{name}{STAGING_SUFFIX}"));
+                    // What cannot be removed only takes room: this merge has a folder of its own.
+                    let _ = fs::remove_dir_all(folder);
+                    let _ = fs::remove_file(entry.path());
+                }
             }
         }
-        Ok(staging)
+        Ok(())
     }
 }
 
@@ -104,13 +141,15 @@ impl OutputPlace {
 #[derive(Debug)]
 pub(super) struct Staging {
     place: OutputPlace,
+    folder: PathBuf,
+    lock_path: PathBuf,
     lock: Option<File>,
     committed: bool,
 }
 
 impl Staging {
     pub(super) fn path(&self) -> &Path {
-        &self.place.staging
+        &self.folder
     }
 
     /// Where the output will be.
@@ -127,19 +166,16 @@ impl Staging {
     /// Syncs everything to the disk and renames the folder into place.
     pub(super) fn commit(mut self, control: &Control) -> Result<(), MergeError> {
         control.begin(Stage::Syncing, 0);
-        let write = |path: &Path| {
-            let path = path.to_owned();
-            move |source| MergeError::Write { path, source }
-        };
-        // An unlocked, unheld file: a folder with an open one cannot be renamed on Windows.
-        self.lock = None;
-        let lock = self.path().join(LOCK_FILE);
-        fs::remove_file(&lock).map_err(write(&lock))?;
         sync_folder(self.path(), control)?;
+        let exists = || MergeError::OutputExists { path: self.place.output.clone() };
         if fs::symlink_metadata(&self.place.output).is_ok() {
-            return Err(MergeError::OutputExists { path: self.place.output.clone() });
+            return Err(exists());
         }
-        fs::rename(self.path(), &self.place.output).map_err(write(&self.place.output))?;
+        // A folder with something in it is never replaced by a rename, so that of two merges the first one stays.
+        fs::rename(self.path(), &self.place.output).map_err(|source| match source.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => exists(),
+            _ => MergeError::Write { path: self.place.output.clone(), source },
+        })?;
         self.committed = true;
         // The output is whole; whether its name has reached the disk too changes nothing for the reader.
         let _ = sync_directory(&self.place.parent);
@@ -149,11 +185,13 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.lock = None;
         if !self.committed {
             // What cannot be removed now is removed by the next merge to this output.
             let _ = fs::remove_dir_all(self.path());
         }
+        // Closed before it is removed, since Windows keeps a file that is open.
+        self.lock = None;
+        let _ = fs::remove_file(&self.lock_path);
     }
 }
 
@@ -182,7 +220,12 @@ fn sync_folder(folder: &Path, control: &Control) -> Result<(), MergeError> {
 
 fn sync_files(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        File::options().write(true).open(entry?.path())?.sync_all()?;
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_files(&path)?;
+        } else {
+            File::options().write(true).open(path)?.sync_all()?;
+        }
     }
     sync_directory(folder)
 }
@@ -197,35 +240,65 @@ fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies the target's files beside the weights; gives the names of those too large to be a tokenizer or config.
-///
-/// Where the output has another dtype than the target, `config.json` says so.
-pub(super) fn carry_over(triple: &Triple, recipe: &Recipe, staging: &Path) -> Result<Vec<String>, MergeError> {
-    let target = &triple.target;
-    let mut left_out = Vec::new();
-    for name in target.sidecars().map_err(MergeError::Sidecar)? {
-        let from = target.sidecar(&name).map_err(MergeError::Sidecar)?;
-        let to = staging.join(&name);
-        let write = |source| MergeError::Write { path: to.clone(), source };
-        let read = |source| MergeError::Sidecar(crate::checkpoint::OpenError::Io { path: from.clone(), source });
-        let file = File::open(&from).map_err(read)?;
-        if file.metadata().map_err(read)?.len() > MAX_SIDECAR_BYTES {
-            left_out.push(name);
-            continue;
-        }
-        match target.config() {
-            Some(config) if name == "config.json" && recipe.output.dtype != OutputDtype::Target => {
-                let text = format!("{:#}\n", with_dtype(config.value(), recipe.output.dtype));
-                fs::write(&to, text).map_err(write)?;
+/// The target's files beside the weights, found and opened before any work is done.
+pub(super) struct Sidecars {
+    files: Vec<(String, File)>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Files too large to be a tokenizer or config, and subfolders.
+    pub left_out: Vec<String>,
+}
+
+impl Sidecars {
+    /// Opens all of them; refuses one that leads out of the folder, leads nowhere or cannot be read.
+    pub(super) fn open(triple: &Triple) -> Result<Self, MergeError> {
+        let target = &triple.target;
+        let mut left_out = target.other_folders().map_err(MergeError::Sidecar)?;
+        let (mut files, mut bytes) = (Vec::new(), 0);
+        for name in target.sidecars().map_err(MergeError::Sidecar)? {
+            let path = target.sidecar(&name).map_err(MergeError::Sidecar)?;
+            let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            let (size, file) =
+                opened.map_err(|source| MergeError::Sidecar(OpenError::Io { path: path.clone(), source }))?;
+            if size > MAX_SIDECAR_BYTES {
+                left_out.push(name);
+            } else {
+                bytes += size;
+                files.push((name, file));
             }
-            // Contents only: a read-only blob of the Hub cache becomes a file like any other.
-            _ => {
-                let mut copy = File::create_new(&to).map_err(write)?;
-                io::copy(&mut file.take(MAX_SIDECAR_BYTES), &mut copy).map_err(write)?;
-            }
         }
+        Ok(Self { files, bytes, left_out })
     }
-    Ok(left_out)
+
+    /// Copies them into `staging`. Where the output has another dtype than the target, `config.json` says so.
+    pub(super) fn copy(
+        self,
+        triple: &Triple,
+        recipe: &Recipe,
+        staging: &Path,
+        control: &Control,
+    ) -> Result<Vec<String>, MergeError> {
+        for (name, file) in self.files {
+            control.check()?;
+            let to = staging.join(&name);
+            let write = |source| MergeError::Write { path: to.clone(), source };
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder).map_err(write)?;
+            }
+            match triple.target.config() {
+                Some(config) if name == "config.json" && recipe.output.dtype != OutputDtype::Target => {
+                    let text = format!("{:#}\n", with_dtype(config.value(), recipe.output.dtype));
+                    fs::write(&to, text).map_err(write)?;
+                }
+                // Contents only: a read-only blob of the Hub cache becomes a file like any other.
+                _ => {
+                    let mut copy = File::create_new(&to).map_err(write)?;
+                    io::copy(&mut file.take(MAX_SIDECAR_BYTES), &mut copy).map_err(write)?;
+                }
+            }
+        }
+        Ok(self.left_out)
+    }
 }
 
 /// The config with its dtype (`torch_dtype`, or `dtype` since transformers 5) set to what was written.

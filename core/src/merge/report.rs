@@ -40,12 +40,13 @@ pub struct MergeReport {
     /// The recipe as run, with the fingerprints of its inputs.
     pub recipe: Recipe,
     /// The folder written.
+    #[serde(serialize_with = "lossy_path")]
     pub output: PathBuf,
     /// Every tensor of the output in natural name order.
     pub tensors: Vec<TensorReport>,
     /// Bytes of the weight files.
     pub bytes_written: u64,
-    /// Files of the target that were too large to be carried over.
+    /// Files and subfolders of the target that were not carried over.
     pub left_out: Vec<String>,
     /// Time from opening the models to the committed output.
     #[serde(with = "secs", rename = "elapsed_secs")]
@@ -86,6 +87,11 @@ impl MergeReport {
         // Strings, finite numbers and lists of them: all of it has a JSON form.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
+}
+
+/// A path as text; a name that is not Unicode loses what JSON cannot hold.
+fn lossy_path<S: serde::Serializer>(path: &std::path::Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// A [`Duration`] as seconds.

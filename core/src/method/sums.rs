@@ -25,7 +25,7 @@ pub struct ChangeSums {
     pub updates: u64,
     /// Of these, elements in which the output equals the target.
     pub lost: u64,
-    /// Finite sums that became infinite in the output type.
+    /// Elements with finite inputs whose output is infinite or NaN.
     pub overflowed: u64,
     /// Sums held at the largest value of an output type without infinity.
     pub clipped: u64,

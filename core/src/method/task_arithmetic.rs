@@ -209,7 +209,9 @@ impl LeafStretch<'_> {
                 let update = stretch.coefficient != 0.0 && v != 0.0;
                 leaf.updates += u64::from(update);
                 leaf.lost += u64::from(update && change == 0.0);
-                leaf.overflowed += u64::from(values[i].is_infinite() && sums[i].is_finite());
+                // The steps of a mergekit mode can overflow too, so it is the inputs that count.
+                let finite = pre[i].is_finite() && post[i].is_finite() && target[i].is_finite();
+                leaf.overflowed += u64::from(finite && !values[i].is_finite());
                 for (count, value) in leaf.nonfinite.iter_mut().zip([pre[i], post[i], target[i]]) {
                     *count += u64::from(!value.is_finite());
                 }
@@ -465,6 +467,8 @@ mod tests {
         let (_, leaves) = case.run(Dtype::BF16, 1.0, Rounding::Nearest);
         assert_eq!(leaves[0].overflowed, 1);
         assert_eq!(leaves[0].nonfinite, [1, 1, 0]);
+        let (_, leaves) = case.run(Dtype::F32, 3e38, Rounding::MergekitF32);
+        assert_eq!(leaves[0].overflowed, 1, "inside the steps of the mode");
         let (_, leaves) = case.run(Dtype::F8_E4M3, 1.0, Rounding::Nearest);
         assert_eq!(leaves[0].clipped, 2, "the overflow and the infinite post");
     }
