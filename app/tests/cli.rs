@@ -187,7 +187,66 @@ fn models_that_do_not_fit_end_with_3_and_the_finding_in_words() {
     let words = ["the three models do not fit together", "model.norm.weight"];
     run_merge(&folders, &["--out", "merged"]).ends_with_code(3).fails_saying(&words);
     run_merge(&folders, &["--out", "merged", "--dry-run"]).ends_with_code(3).fails_saying(&words);
+    for more in [&[][..], &["--dry-run"]] {
+        let args = [&["--out", "merged", "--json"][..], more].concat();
+        let ran = run_merge(&folders, &args).ends_with_code(3);
+        assert_eq!(ran.json(), document, "as preflight has it");
+        assert!(ran.stderr.starts_with("error: the three models do not fit together"), "{}", ran.stderr);
+    }
     assert_eq!(names(folders.dir.path()), ["post", "pre", "target"]);
+}
+
+#[test]
+fn names_in_a_model_cannot_steer_the_terminal() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let evil = "model.evil\u{1b}[2J\u{7}\r\nERROR  forged";
+    let long = format!("model.{}.end", "x".repeat(20_000));
+    let with = |model: Model, length: usize| {
+        let tensor = |name: &str| Tensor::of(name, Dtype::BF16, &[length], &vec![1.0; length]);
+        let architecture = json!(["Evil\u{1b}]0;title\u{7}\nForged5\u{a0}B"]);
+        model.with_tensor(tensor(evil)).with_tensor(tensor(&long)).with_setting("architectures", architecture)
+    };
+    let folders = Folders::write(&with(pre, 4), &with(post, 4), &with(target, 8));
+    let models = ["--pre", "pre", "--post", "post", "--target", "target"];
+    let args = |command, more: &[&'static str]| -> Vec<&str> { [&[command][..], &models, more].concat() };
+
+    let inspected = run(&folders, ["inspect", "target"]).ends_with_code(0);
+    let found = run(&folders, args("preflight", &[])).ends_with_code(3).says(&["model.evil", "\\u{1b}[2J", ".end"]);
+    let merged = run(&folders, args("merge", &["--out", "merged"])).ends_with_code(3);
+    for text in [&inspected.stdout, &found.stdout, &merged.stderr] {
+        let raw = text.chars().find(|&character| character.is_control() && character != '\n');
+        assert_eq!(raw, None, "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("ERROR  forged") || line.starts_with("Forged")), "{text}");
+        assert!(text.len() < 16_000, "{} bytes", text.len());
+    }
+    merged.fails_saying(&["model.evil"]);
+    let inspected = inspected.says(&["architecture  Evil\\u{1b}]0;title\\u{7}\\u{a}Forged5 B\n"]);
+    assert!(!inspected.stdout.contains('\u{a0}'), "spaces in text are plain");
+
+    // A document has what the files have.
+    let document = run(&folders, ["inspect", "target", "--json"]).ends_with_code(0).json();
+    let model = &document["models"][0];
+    assert_eq!(model["architecture"], "Evil\u{1b}]0;title\u{7}\nForged5\u{a0}B");
+    let tensors = model["tensors"].as_array().unwrap();
+    assert!([evil, &long].iter().all(|name| tensors.iter().any(|tensor| tensor["name"] == *name)));
+}
+
+/// macOS has no such names.
+#[cfg(all(unix, not(target_os = "macos")))]
+#[test]
+fn an_output_that_is_not_unicode_can_be_told_in_json() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folders = fitting();
+    let out = OsStr::from_bytes(b"merged-\xff");
+    let args = ["merge", "--pre", "pre", "--post", "post", "--target", "target", "--json"];
+    for more in [&["--dry-run"][..], &[]] {
+        let mut command = mergescope(folders.dir.path(), args.iter().chain(more).copied());
+        let document = Ran::of(command.arg("--out").arg(out)).ends_with_code(0).json();
+        assert_eq!(document["output"], "merged-\u{fffd}");
+    }
+    assert!(folders.dir.path().join(out).join("model.safetensors").exists());
 }
 
 #[test]
@@ -275,9 +334,21 @@ fn a_recipe_is_run_again_and_flags_override_it() {
     assert_ne!(weights("first"), weights("third"));
 
     related(Size::default(), Dtype::BF16).0.tuned(77, 0.05).write(&folders.dir.path().join("other"));
-    let args = ["merge", "--recipe", "first/mergescope.toml", "--out", "fourth", "--post", "other"];
-    run(&folders, args).ends_with_code(1).fails_saying(&["post is not the model that this recipe was made with"]);
-    run(&folders, ["merge", "--recipe", "none.toml", "--out", "fourth"])
+    let args = ["merge", "--recipe", "first/mergescope.toml", "--out", "fourth", "--post", "other", "--json"];
+    let made = run(&folders, args).ends_with_code(0).json()["recipe"].take();
+    assert_eq!((&made["vector"]["post"], &made["vector"]["w"]), (&json!("other"), &json!(0.75)));
+    assert_eq!(made["inputs"]["pre"], recipe["inputs"]["pre"]);
+    assert_ne!(made["inputs"]["post"], recipe["inputs"]["post"], "the fingerprint of the model that took part");
+    assert_ne!(weights("first"), weights("fourth"));
+
+    // Without a flag the recipe's models are those it was made with, or there is no merge.
+    fs::rename(folders.dir.path().join("other"), folders.dir.path().join("new")).unwrap();
+    fs::rename(folders.dir.path().join("post"), folders.dir.path().join("other")).unwrap();
+    fs::rename(folders.dir.path().join("new"), folders.dir.path().join("post")).unwrap();
+    run(&folders, ["merge", "--recipe", "first/mergescope.toml", "--out", "fifth"])
+        .ends_with_code(1)
+        .fails_saying(&["post is not the model that this recipe was made with"]);
+    run(&folders, ["merge", "--recipe", "none.toml", "--out", "fifth"])
         .ends_with_code(1)
         .fails_saying(&["cannot read the recipe none.toml"]);
 }
@@ -391,7 +462,10 @@ fn the_demo_does_the_whole_job() {
     Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(0).says(&words);
     assert!(folder.path().join("merged/model.safetensors").exists());
     assert!(folder.path().join("merged/tokenizer.json").exists());
-    Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(1).says(&["The models fit together"]);
+    // Before anything is measured.
+    Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(1).fails_saying(&["merged already exists"]);
+    let args = ["demo", "--no-window", "-w", "inf", "--out", "other"];
+    Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(1).fails_saying(&["it must be a finite number"]);
 }
 
 #[test]

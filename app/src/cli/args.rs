@@ -100,6 +100,9 @@ pub struct MergeArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    ///
+    /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
+    /// do not count.
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,
     /// Element type of the output's floats [default: target, each tensor as in the target]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use mergescope_core::alignment::Triple;
 use mergescope_core::analysis::{Gram, VectorAnalysis, measure};
-use mergescope_core::merge::{MergeError, merge};
+use mergescope_core::merge::{MergeError, check_output, merge, plan};
 use mergescope_core::preflight::preflight;
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::Resources;
@@ -36,6 +36,8 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
 
     let job = Job::begin();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+    // Nobody should wait for a measurement to hear that the folder is taken.
+    check_output(&output, &triple, &plan(&triple, &recipe)?)?;
     printer.text(&format!("1. The three models of {}\n\n{}", folder.display(), findings::models_text(&triple)))?;
     let found = preflight(&triple, &job.control)?;
     printer.text(&format!("\n2. Do they fit together?\n\n{}", findings::text(&found)))?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::args::InspectArgs;
 use super::exit::Exit;
-use super::print::Printer;
+use super::print::{self, Printer};
 use super::table::{Align, Table};
 use crate::format;
 
@@ -73,16 +73,16 @@ impl Facts {
         });
         let or_none = |text: String| if text.is_empty() { format::NONE.to_owned() } else { text };
         let facts = [
-            ("path", model.root().display().to_string()),
-            ("architecture", or_none(architecture(model).unwrap_or_default().to_owned())),
+            ("path", print::line(&model.root().to_string_lossy())),
+            ("architecture", or_none(print::name(architecture(model).unwrap_or_default()))),
             ("layers", self.layers.to_string()),
             ("parameters", format!("{} ({})", format::count(parameters), format::parameters(parameters))),
             ("dtypes", or_none(dtypes.collect::<Vec<_>>().join(", "))),
             ("tensors", format::count(model.tensors().len() as u64)),
             ("weight files", format!("{} ({})", self.weight_files.len(), format::bytes(model.total_bytes()))),
-            ("other files", or_none(self.sidecars.join(", "))),
+            ("other files", or_none(self.sidecars.iter().map(|file| print::name(file)).collect::<Vec<_>>().join(", "))),
         ];
-        let mut text = format!("{}\n", model.label());
+        let mut text = format!("{}\n", print::name(&model.label()));
         for (name, fact) in facts {
             let _ = writeln!(text, "  {name:<13} {fact}");
         }
@@ -128,7 +128,7 @@ impl Facts {
         });
         json!({
             "label": model.label(),
-            "path": model.root(),
+            "path": print::path(model.root()),
             "architecture": architecture(model),
             "model_type": model.config().and_then(|config| config.model_type()),
             "layers": self.layers,

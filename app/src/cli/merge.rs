@@ -6,15 +6,14 @@ use std::path::Path;
 use mergescope_core::alignment::Triple;
 use mergescope_core::merge::{MergeError, Plan, check_output, merge, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
-use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::Resources;
 use serde_json::{Value, json};
 
 use super::args::MergeArgs;
 use super::exit::Exit;
-use super::preflight::finding_text;
-use super::print::Printer;
+use super::preflight as findings;
+use super::print::{self, Printer};
 use super::progress::Job;
 use super::report;
 use crate::format;
@@ -25,9 +24,17 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let recipe = recipe(args)?;
     let job = Job::begin();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
-    let warnings = check(&triple, &job.control)?;
+    let found = preflight(&triple, &job.control)?;
+    if !found.passes() {
+        drop(job);
+        // A script wants the findings as `preflight --json` has them; people read them in the error.
+        printer.document(&findings::document(&triple, &found))?;
+        return Err(MergeError::Unfit { findings: found.findings }.into());
+    }
+    let warnings: Vec<Finding> =
+        found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
     // Before hours of work, not after.
-    let words: String = warnings.iter().map(finding_text).collect();
+    let words: String = warnings.iter().map(findings::finding_text).collect();
     if !words.is_empty() {
         printer.say(&words)?;
     }
@@ -50,21 +57,16 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Runs preflight; gives its warnings, or the error that no merge can be made.
-pub fn check(triple: &Triple, control: &Control) -> Result<Vec<Finding>, MergeError> {
-    let found = preflight(triple, control)?;
-    if !found.passes() {
-        return Err(MergeError::Unfit { findings: found.findings });
-    }
-    Ok(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect())
-}
-
 /// The recipe file, or a new recipe, with what the flags say.
 fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
     let mut recipe = match &args.recipe {
         Some(path) => Recipe::read(path)?,
         None => Recipe::new("", "", ""),
     };
+    if [&args.pre, &args.post, &args.target].iter().any(|model| model.is_some()) {
+        // They are of the recipe's models, and this is a merge of others.
+        recipe.inputs = None;
+    }
     fn set<T: Clone>(field: &mut T, flag: Option<&T>) {
         if let Some(value) = flag {
             field.clone_from(value);
@@ -96,7 +98,7 @@ fn plan_text(plan: &Plan, output: &Path, free_bytes: Option<u64>) -> String {
     let mut text = format!(
         "Would write {} of weights to {}: {} of {}, moved by the vector\n",
         format::bytes(plan.bytes()),
-        output.display(),
+        print::line(&output.to_string_lossy()),
         format::count(moved as u64),
         format::plural(plan.tensors.len(), "tensor"),
     );
@@ -123,7 +125,7 @@ fn plan_document(plan: &Plan, recipe: &Recipe, output: &Path, free_bytes: Option
     });
     json!({
         "dry_run": true,
-        "output": output,
+        "output": print::path(output),
         "bytes": plan.bytes(),
         "free_bytes": free_bytes,
         "files": files.collect::<Vec<_>>(),

@@ -41,7 +41,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Merge(args)) => merge::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
-        print::note(&format!("error: {}", chain(error.as_ref())));
+        print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));
         Exit::of(&error)
     });
     exit.into()

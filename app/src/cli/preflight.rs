@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::args::PreflightArgs;
 use super::exit::Exit;
 use super::inspect::layers;
-use super::print::Printer;
+use super::print::{self, Printer};
 use super::progress::Job;
 use super::table::{Align, Table};
 use crate::format;
@@ -81,14 +81,16 @@ pub fn finding_text(finding: &Finding) -> String {
         Severity::Warning => "WARNING",
         Severity::Note => "NOTE",
     };
-    let mut text = format!("{label}  {}\n", finding.title);
-    let shown: Vec<&str> = finding.tensors.iter().take(TENSORS_SHOWN).map(String::as_str).collect();
+    let mut text = format!("{label}  {}\n", print::line(&finding.title));
+    let shown: Vec<String> = finding.tensors.iter().take(TENSORS_SHOWN).map(|tensor| print::name(tensor)).collect();
     let more = finding.tensors.len() - shown.len();
     let tensors = match more {
         0 => shown.join(", "),
         more => format!("{} and {} more", shown.join(", "), format::count(more as u64)),
     };
-    for (name, words) in [("", &finding.detail), ("Tensors: ", &tensors), ("To do: ", &finding.action)] {
+    for (name, words) in
+        [("", print::line(&finding.detail)), ("Tensors: ", tensors), ("To do: ", print::line(&finding.action))]
+    {
         if !words.is_empty() {
             let _ = writeln!(text, "  {name}{words}");
         }
@@ -97,10 +99,12 @@ pub fn finding_text(finding: &Finding) -> String {
     text
 }
 
-fn document(triple: &Triple, found: &Preflight) -> Value {
+/// All of it as JSON.
+pub fn document(triple: &Triple, found: &Preflight) -> Value {
     let models = Role::ALL.into_iter().map(|role| {
         let model = triple.get(role);
-        let facts = json!({ "label": model.label(), "path": model.root(), "parameters": model.parameters() });
+        let facts =
+            json!({ "label": model.label(), "path": print::path(model.root()), "parameters": model.parameters() });
         (role.label().to_owned(), facts)
     });
     json!({

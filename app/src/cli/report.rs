@@ -7,6 +7,7 @@ use mergescope_core::merge::{ChangeSums, MergeReport};
 use mergescope_core::preflight::Finding;
 use serde_json::{Value, json};
 
+use super::print;
 use super::table::{Align, Table};
 use crate::format;
 
@@ -49,7 +50,7 @@ pub fn text(report: &MergeReport) -> String {
         let _ = writeln!(
             text,
             "NOTE  Not carried over, too large for a tokenizer or config: {}",
-            report.left_out.join(", ")
+            report.left_out.iter().map(|file| print::name(file)).collect::<Vec<_>>().join(", ")
         );
     }
     let secs = report.elapsed.as_secs_f64();
@@ -57,7 +58,7 @@ pub fn text(report: &MergeReport) -> String {
     let _ = writeln!(
         text,
         "Written: {} ({} of weights, {}, {speed})",
-        report.output.display(),
+        print::line(&report.output.to_string_lossy()),
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
     );
@@ -86,7 +87,7 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
         })
     });
     json!({
-        "output": report.output,
+        "output": print::path(&report.output),
         "bytes_written": report.bytes_written,
         "elapsed_secs": report.elapsed.as_secs_f64(),
         "total": change(&report.total()),

@@ -1,5 +1,7 @@
 //! Tables on a terminal.
 
+use super::print::name;
+
 /// Where a column's cells stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -23,9 +25,9 @@ impl Table {
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row, one cell a column.
+    /// Adds a row, one cell a column, each as [`name`] shows it.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells: Vec<String> = cells.into_iter().collect();
+        let cells: Vec<String> = cells.into_iter().map(|cell| name(&cell)).collect();
         debug_assert_eq!(cells.len(), self.columns.len(), "one cell a column");
         self.rows.push(cells);
     }
