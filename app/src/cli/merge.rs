@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::alignment::Triple;
-use mergescope_core::merge::{MergeError, Plan, check_output, merge, plan};
+use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::Resources;
@@ -41,6 +41,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     if args.dry_run {
         let plan = plan(&triple, &recipe)?;
         check_output(&args.out, &triple, &plan)?;
+        check_inputs(&recipe, &triple, &job.control)?;
         drop(job);
         let free_bytes = args.out.ancestors().skip(1).find_map(|folder| {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
