@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use mergescope_core::alignment::Triple;
 
 use super::engine::Engine;
-use crate::format;
+use crate::{demo, format};
 
 /// The folder offered at first: beside the target, unless that is no place to write to.
 pub fn default_parent(triple: Option<&Triple>) -> PathBuf {
@@ -14,7 +14,10 @@ pub fn default_parent(triple: Option<&Triple>) -> PathBuf {
         // The Hub cache belongs to the Hub's own tools.
         let in_cache = root.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"));
         let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty() && !in_cache)?;
-        parent.canonicalize().ok()
+        let parent = parent.canonicalize().ok()?;
+        // The demo's models are part of the program.
+        let in_demo = demo::folder().and_then(|demo| demo.canonicalize().ok()).is_some_and(|demo| demo == parent);
+        (!in_demo).then_some(parent)
     });
     beside.or_else(std::env::home_dir).or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| PathBuf::from("/"))
 }
