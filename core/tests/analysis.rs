@@ -5,9 +5,8 @@
 mod support;
 
 use mergescope_core::alignment::Alignment;
-use mergescope_core::analysis::{VectorAnalysis, measure};
+use mergescope_core::analysis::{LogHistogram, VectorAnalysis, measure};
 use mergescope_core::checkpoint::Dtype;
-use mergescope_core::layout::Part;
 use mergescope_core::progress::Control;
 use mergescope_core::stream::Resources;
 use support::{Folders, Model, Size, Tensor, decode, related};
@@ -37,11 +36,11 @@ fn every_inner_product_agrees_with_a_sum_in_f64() {
                 max = max.max(v.abs());
                 zeros += u64::from(v == 0.0);
             }
-            let g = tensor.gram;
+            let g = tensor.sums.gram;
             for (found, sum) in [g.pre_pre, g.pre_v, g.pre_u, g.v_v, g.v_u, g.u_u].into_iter().zip(sums) {
                 assert!((found - sum).abs() <= 1e-12 * sum.abs().max(sums[0]), "{}: {found} {sum}", tensor.name);
             }
-            assert_eq!((tensor.max_abs, tensor.zeros), (max, zeros), "{} {dtype}", tensor.name);
+            assert_eq!((tensor.sums.max_abs, tensor.sums.zeros), (max, zeros), "{} {dtype}", tensor.name);
         }
     }
 }
@@ -64,7 +63,7 @@ fn norms_and_cosines_follow_from_the_inner_products() {
         Model::new().with_tensor(Tensor::of("model.layers.0.mlp.up_proj.weight", Dtype::F32, &[1, 2], &values))
     };
     let folders = Folders::write(&model([3.0, 4.0]), &model([3.0, 5.0]), &model([4.0, 5.0]));
-    let total = measured(&folders, &Resources::default()).total();
+    let total = measured(&folders, &Resources::default()).total().gram;
     assert_eq!((total.norm(), total.relative_norm(), total.pre_norm()), (1.0, 0.2, 5.0));
     assert!((total.cos_vector_target() - 0.5_f64.sqrt()).abs() < 1e-15);
     assert!((total.cos_pre_post() - 29.0 / (5.0 * 34.0_f64.sqrt())).abs() < 1e-15);
@@ -74,10 +73,12 @@ fn norms_and_cosines_follow_from_the_inner_products() {
 fn a_zero_vector_is_zero_and_not_nan() {
     let (pre, _, target) = related(Size::default(), Dtype::BF16);
     let analysis = measured(&Folders::write(&pre, &pre, &target), &Resources::default());
-    let total = analysis.total();
+    let total = analysis.total().gram;
     assert_eq!((total.norm(), total.relative_norm()), (0.0, 0.0));
     assert!(total.cos_vector_target().is_nan(), "no direction, no cosine");
-    assert!(analysis.tensors.iter().all(|tensor| tensor.zeros == tensor.elements && tensor.max_abs == 0.0));
+    assert!(
+        analysis.tensors.iter().all(|tensor| tensor.sums.zeros == tensor.sums.elements && tensor.sums.max_abs == 0.0)
+    );
 }
 
 #[test]
@@ -87,9 +88,11 @@ fn nan_is_counted_and_left_out() {
     post.tensor_mut(name).bytes[..2].copy_from_slice(&[0xc0, 0x7f]);
     let analysis = measured(&Folders::write(&pre, &post, &target), &Resources::default());
     let tensor = analysis.tensors.iter().find(|tensor| tensor.name == name).unwrap();
-    assert_eq!(tensor.nonfinite, [0, 1, 0]);
-    assert!(tensor.gram.norm() > 0.0 && tensor.max_abs.is_finite());
-    assert!(tensor.zeros < tensor.elements);
-    let mlp = analysis.gram(|tensor| tensor.place.part == Part::Up);
-    assert!(mlp.norm().is_finite());
+    let sums = tensor.sums;
+    assert_eq!((sums.nonfinite, sums.left_out), ([0, 1, 0], 1));
+    assert!(sums.gram.norm() > 0.0 && sums.max_abs.is_finite());
+    assert!(sums.zeros < sums.elements);
+    let histograms = [&tensor.vector_histogram, &tensor.pre_histogram].map(LogHistogram::total);
+    assert_eq!(histograms[0], sums.updates(), "every update has a magnitude");
+    assert!(histograms[1] <= sums.finite());
 }

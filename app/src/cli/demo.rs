@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use mergescope_core::alignment::Triple;
-use mergescope_core::analysis::{Gram, VectorAnalysis, measure};
+use mergescope_core::analysis::{Gram, Sums, VectorAnalysis, measure};
 use mergescope_core::merge::{MergeError, check_output, merge, plan};
 use mergescope_core::preflight::preflight;
 use mergescope_core::recipe::Recipe;
@@ -75,7 +75,10 @@ fn new_folder(w: f64) -> PathBuf {
 }
 
 fn norms_text(analysis: &VectorAnalysis) -> String {
-    let of_layer = |layer| (layer, analysis.gram(|tensor| tensor.place.layer == layer));
+    let of_layer = |layer| {
+        let tensors = analysis.tensors.iter().filter(|tensor| tensor.place.layer == layer);
+        (layer, tensors.map(|tensor| &tensor.sums).sum::<Sums>().gram)
+    };
     let layers: Vec<(Option<u32>, Gram)> = (0..analysis.layers()).map(Some).chain([None]).map(of_layer).collect();
     let longest = layers.iter().map(|(_, gram)| gram.relative_norm()).fold(0.0, f64::max);
     let mut table =

@@ -17,19 +17,19 @@ pub fn vector_csv(analysis: &VectorAnalysis) -> String {
     let mut csv =
         String::from("tensor,layer,part,dtype,shape,elements,norm_v,norm_pre,relative_norm,max_abs_v,zeros\n");
     for tensor in &analysis.tensors {
-        let (norm, norm_pre) = (tensor.gram.norm(), tensor.gram.pre_pre.sqrt());
+        let (norm, norm_pre) = (tensor.sums.gram.norm(), tensor.sums.gram.pre_pre.sqrt());
         csv += &row(&[
             quoted(&tensor.name),
             layer(tensor.place),
             tensor.place.part.label().to_owned(),
             dtype_label(tensor.dtype),
             shape(&tensor.shape),
-            tensor.elements.to_string(),
+            tensor.sums.elements.to_string(),
             number(norm),
             number(norm_pre),
             number(norm / norm_pre),
-            number(tensor.max_abs),
-            tensor.zeros.to_string(),
+            number(tensor.sums.max_abs),
+            tensor.sums.zeros.to_string(),
         ]);
     }
     csv

@@ -117,12 +117,12 @@ impl VectorStats {
         let mut stats =
             Self { groups: Vec::new(), parts: Vec::new(), pre_sq: 0.0, v_sq: 0.0, elements: 0, zeros: 0, nonfinite: 0 };
         for tensor in &analysis.tensors {
-            let (pre_sq, v_sq) = (tensor.gram.pre_pre, tensor.gram.v_v);
+            let (pre_sq, v_sq) = (tensor.sums.gram.pre_pre, tensor.sums.gram.v_v);
             stats.pre_sq += pre_sq;
             stats.v_sq += v_sq;
-            stats.elements += tensor.elements;
-            stats.zeros += tensor.zeros;
-            stats.nonfinite += tensor.nonfinite.iter().sum::<u64>();
+            stats.elements += tensor.sums.elements;
+            stats.zeros += tensor.sums.zeros;
+            stats.nonfinite += tensor.sums.nonfinite.iter().sum::<u64>();
             let group = Group::of(tensor.place);
             let position = stats.groups.binary_search_by_key(&group.rank(), |known| known.group.rank());
             let position = position.unwrap_or_else(|free| {
@@ -212,7 +212,7 @@ fn largest_layers(layers: &[&GroupStats]) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
-    use mergescope_core::analysis::{Gram, TensorAnalysis};
+    use mergescope_core::analysis::{Gram, LogHistogram, Sample, Sums, TensorAnalysis};
     use mergescope_core::checkpoint::Dtype;
 
     use super::*;
@@ -223,11 +223,14 @@ mod tests {
             place: Place { layer, part, expert: None },
             dtype: Dtype::BF16,
             shape: vec![10],
-            elements: 10,
-            gram: Gram { pre_pre: pre_sq, v_v: v_sq, ..Gram::default() },
-            max_abs: 0.0,
-            zeros: 0,
-            nonfinite: [0; 3],
+            sums: Sums {
+                elements: 10,
+                gram: Gram { pre_pre: pre_sq, v_v: v_sq, ..Gram::default() },
+                ..Sums::default()
+            },
+            vector_histogram: LogHistogram::default(),
+            pre_histogram: LogHistogram::default(),
+            sample: Sample::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use half::slice::HalfFloatSliceExt as _;
 use crate::checkpoint::Dtype;
 
 pub(crate) use round::{
-    StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, round_bf16, round_nearest, round_stochastic,
+    StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, flip_point, round_bf16, round_nearest, round_stochastic,
 };
 
 /// Elements handled at once: small enough that a handful of f64 copies stay in the first-level cache.
@@ -79,6 +79,21 @@ pub(crate) fn decode_narrow(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
+/// One element of a dtype that takes part in arithmetic; exact.
+pub(crate) fn element(dtype: Dtype, bytes: &[u8], index: usize) -> f64 {
+    let width = dtype.bitsize() / 8;
+    let raw = &bytes[index * width..][..width];
+    match *raw {
+        [code] => value_of_bits(dtype, u16::from(code)),
+        [low, high] => value_of_bits(dtype, u16::from_le_bytes([low, high])),
+        _ => {
+            let mut out = [0.0];
+            decode(dtype, raw, &mut out);
+            out[0]
+        }
+    }
+}
+
 /// The value of an element's bits; only for the 8 and 16 bit floats.
 fn value_of_bits(dtype: Dtype, bits: u16) -> f64 {
     match dtype {
@@ -115,6 +130,8 @@ mod tests {
                 decode(dtype, &bits.to_le_bytes(), &mut out);
                 let expected = value_of_bits(dtype, bits);
                 assert!(out[0] == expected || out[0].is_nan() && expected.is_nan(), "{dtype} {bits:#06x}");
+                let alone = element(dtype, &[0, 0, bits as u8, (bits >> 8) as u8], 1);
+                assert!(alone == expected || alone.is_nan() && expected.is_nan(), "{dtype} {bits:#06x}");
             }
         }
     }

@@ -96,6 +96,45 @@ pub(crate) fn round_nearest(dtype: Dtype, sums: &[f64], out: &mut [u8], written:
     clipped
 }
 
+/// The point halfway between what `dtype` rounds `value` to and the next element above it, or below it; and whether a sum
+/// exactly there is still rounded to what `value` is rounded to (ties go to even).
+///
+/// Infinite where sums are held at the largest finite value of a type without infinity.
+pub(crate) fn flip_point(dtype: Dtype, value: f64, up: bool) -> (f64, bool) {
+    let width = dtype.bitsize() / 8;
+    let (mut bytes, mut rounded) = ([0; 8], [0.0]);
+    round_nearest(dtype, &[value], &mut bytes[..width], &mut rounded);
+    let [rounded] = rounded;
+    let bits = u64::from_le_bytes(bytes);
+    let sign = 1 << (dtype.bitsize() - 1);
+    let magnitude = bits & (sign - 1);
+    // Codes count magnitudes; below zero they count the other way.
+    let outward = (bits & sign == 0) == up;
+    let neighbour = match (outward, magnitude) {
+        (true, _) => value_of(dtype, bits + 1),
+        (false, 0) => value_of(dtype, (bits ^ sign) + 1),
+        (false, _) => value_of(dtype, bits - 1),
+    };
+    let stays = magnitude & 1 == 0;
+    if neighbour.is_nan() {
+        return (if up { f64::INFINITY } else { f64::NEG_INFINITY }, true);
+    }
+    if neighbour.is_infinite() {
+        // Overflow begins as far beyond the largest value as the middle to a next one would be.
+        return (rounded + (rounded - value_of(dtype, bits - 1)) / 2.0, stays);
+    }
+    (rounded + (neighbour - rounded) / 2.0, stays)
+}
+
+/// The value of an element's bits.
+fn value_of(dtype: Dtype, bits: u64) -> f64 {
+    match dtype {
+        Dtype::F64 => f64::from_bits(bits),
+        Dtype::F32 => f64::from(f32::from_bits(bits as u32)),
+        _ => value_of_bits(dtype, bits as u16),
+    }
+}
+
 /// What stochastic rounding draws from: the element's index decides, not the order of work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StochasticKey(u64);
@@ -111,14 +150,18 @@ impl StochasticKey {
         Self(u64::from_le_bytes(key))
     }
 
-    /// Uniform in [0, 1), a pure function of key and element: the output function of SplitMix64 (Steele, Lea and Flood,
-    /// "Fast splittable pseudorandom number generators", 2014) at that position of its sequence.
+    /// Uniform in [0, 1), a pure function of key and element.
     fn uniform(self, element: u64) -> f64 {
+        (self.bits(element) >> 11) as f64 * (-53_f64).exp2()
+    }
+
+    /// Random bits, a pure function of key and element: the output function of SplitMix64 (Steele, Lea and Flood, "Fast
+    /// splittable pseudorandom number generators", 2014) at that position of its sequence.
+    pub(crate) fn bits(self, element: u64) -> u64 {
         let mut z = self.0.wrapping_add(element.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        (z >> 11) as f64 * (-53_f64).exp2()
+        z ^ (z >> 31)
     }
 }
 
@@ -198,6 +241,28 @@ mod tests {
         // One tie by hand: 1 + 2⁻⁸ lies between 1 (even) and 1 + 2⁻⁷ (odd).
         assert_eq!(nearest(Dtype::BF16, 1.0 + 0.5 / 128.0), 1.0);
         assert_eq!(nearest(Dtype::BF16, 1.0 + 1.5 / 128.0), 1.0 + 2.0 / 128.0);
+    }
+
+    #[test]
+    fn sums_flip_to_the_neighbour_beyond_the_flip_point() {
+        for dtype in SMALL {
+            for &value in &values(dtype) {
+                for up in [true, false] {
+                    let (point, stays) = flip_point(dtype, value, up);
+                    let (before, after) =
+                        if up { (point.next_down(), point.next_up()) } else { (point.next_up(), point.next_down()) };
+                    assert_eq!(nearest(dtype, before), value, "{dtype}: {before} is still {value}");
+                    assert_eq!(
+                        nearest(dtype, point) == value,
+                        stays || point.is_infinite(),
+                        "{dtype}: {point} from {value}"
+                    );
+                    assert!(point.is_infinite() || nearest(dtype, after) != value, "{dtype}: {after} is not {value}");
+                }
+            }
+        }
+        assert_eq!(flip_point(Dtype::F32, 1.0, true), (1.0 + (-24_f64).exp2(), true));
+        assert_eq!(flip_point(Dtype::F64, 1.0, false).0, 1.0 - (-54_f64).exp2());
     }
 
     #[test]

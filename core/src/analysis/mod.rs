@@ -1,0 +1,74 @@
+//! What a vector looks like.
+//!
+//! [`measure`] reads the three models once and keeps a few dozen numbers, a histogram and a small sample of each tensor.
+//! All else follows from those without touching a weight again: aggregates ([`Overview`]), norms and cosines at any w
+//! ([`Change`]), what rounding would leave ([`RoundingPreview`]).
+
+mod change;
+mod gram;
+mod groups;
+mod histogram;
+mod measure;
+mod rounding;
+mod sample;
+mod sums;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Dtype;
+use crate::layout::Place;
+
+pub use change::Change;
+pub use gram::Gram;
+pub use groups::{Cell, Group, GroupSums, Overview, Row, expert_cells};
+pub use histogram::{Bin, LogHistogram};
+pub use measure::measure;
+pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
+pub use sample::{FULL_SAMPLE, Sample};
+pub use sums::Sums;
+
+/// One tensor of the vector.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorAnalysis {
+    /// Name in the target.
+    pub name: String,
+    /// Layer and part.
+    pub place: Place,
+    /// Element type in the target.
+    pub dtype: Dtype,
+    /// Shape in the target.
+    pub shape: Vec<u64>,
+    /// Sums over its elements.
+    pub sums: Sums,
+    /// Magnitudes of v.
+    pub vector_histogram: LogHistogram,
+    /// Magnitudes of pre.
+    pub pre_histogram: LogHistogram,
+    /// Some of its updates, for previews of rounding.
+    pub sample: Sample,
+}
+
+/// The measured vector.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct VectorAnalysis {
+    /// Tensors that move, in natural name order.
+    pub tensors: Vec<TensorAnalysis>,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Time taken.
+    pub elapsed: Duration,
+}
+
+impl VectorAnalysis {
+    /// Sums over all tensors.
+    pub fn total(&self) -> Sums {
+        self.tensors.iter().map(|tensor| &tensor.sums).sum()
+    }
+
+    /// One more than the highest layer.
+    pub fn layers(&self) -> u32 {
+        self.tensors.iter().filter_map(|tensor| tensor.place.layer).max().map_or(0, |last| last + 1)
+    }
+}
