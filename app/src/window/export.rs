@@ -11,78 +11,61 @@ use mergescope_core::layout::Place;
 use mergescope_core::merge::MergeReport;
 
 use crate::format;
+use crate::vector::csv;
 
 /// One row a tensor of the vector. Numbers are in full, with a point.
 pub fn vector_csv(analysis: &VectorAnalysis) -> String {
-    let mut csv =
+    let mut text =
         String::from("tensor,layer,part,dtype,shape,elements,norm_v,norm_pre,relative_norm,max_abs_v,zeros\n");
     for tensor in &analysis.tensors {
         let (norm, norm_pre) = (tensor.sums.gram.norm(), tensor.sums.gram.pre_pre.sqrt());
-        csv += &row(&[
-            quoted(&tensor.name),
+        text += &csv::row([
+            csv::text(&tensor.name),
             layer(tensor.place),
             tensor.place.part.label().to_owned(),
             dtype_label(tensor.dtype),
-            shape(&tensor.shape),
+            csv::shape(&tensor.shape),
             tensor.sums.elements.to_string(),
-            number(norm),
-            number(norm_pre),
-            number(norm / norm_pre),
-            number(tensor.sums.max_abs),
+            csv::number(norm),
+            csv::number(norm_pre),
+            csv::number(norm / norm_pre),
+            csv::number(tensor.sums.max_abs),
             tensor.sums.zeros.to_string(),
         ]);
     }
-    csv
+    text
 }
 
 /// One row a tensor of the merged model.
 pub fn results_csv(report: &MergeReport) -> String {
-    let mut csv = String::from(
+    let mut text = String::from(
         "tensor,layer,part,dtype,shape,coefficient,intended,written,effective_w,updates,lost,lost_share,cosine,overflowed,clipped\n",
     );
     for tensor in &report.tensors {
         let change = &tensor.change;
-        csv += &row(&[
-            quoted(&tensor.name),
+        text += &csv::row([
+            csv::text(&tensor.name),
             layer(tensor.place),
             tensor.place.part.label().to_owned(),
             dtype_label(tensor.dtype),
-            shape(&tensor.shape),
+            csv::shape(&tensor.shape),
             tensor.coefficient.to_string(),
-            number(change.intended()),
-            number(change.written()),
-            number(change.effective_w()),
+            csv::number(change.intended()),
+            csv::number(change.written()),
+            csv::number(change.effective_w()),
             change.updates.to_string(),
             change.lost.to_string(),
-            number(change.lost_share()),
-            number(change.cosine()),
+            csv::number(change.lost_share()),
+            csv::number(change.cosine()),
             change.overflowed.to_string(),
             change.clipped.to_string(),
         ]);
     }
-    csv
-}
-
-fn row(cells: &[String]) -> String {
-    cells.join(",") + "\n"
-}
-
-/// Nothing where there is no number.
-fn number(value: f64) -> String {
-    if value.is_finite() { value.to_string() } else { String::new() }
+    text
 }
 
 fn layer(place: Place) -> String {
     place.layer.map(|layer| layer.to_string()).unwrap_or_default()
-}
-
-fn shape(dims: &[u64]) -> String {
-    dims.iter().map(u64::to_string).collect::<Vec<_>>().join("x")
-}
-
-/// RFC 4180: quoted when it holds a comma, a quote or a line break.
-fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 /// Writes the part of a picture of the window that lies in `rect`, which is in points.
@@ -112,13 +95,6 @@ mod tests {
     use eframe::egui::{Color32, pos2};
 
     use super::*;
-
-    #[test]
-    fn names_with_commas_stay_one_cell() {
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(quoted("model.norm"), "model.norm");
-        assert_eq!((number(f64::NAN), number(0.5)), (String::new(), "0.5".to_owned()));
-    }
 
     #[test]
     fn a_picture_is_cropped_to_the_chart() {

@@ -106,12 +106,23 @@ impl RoundingPreview {
 
     /// What reaches the output over all tensors, each with the coefficient that `coefficient` gives it.
     pub fn effect(&self, analysis: &VectorAnalysis, coefficient: impl Fn(&TensorAnalysis) -> f32) -> RoundedEffect {
-        let each = EFFECT_BUDGET.checked_div(analysis.tensors.len()).unwrap_or(0).max(16);
+        self.effect_of(analysis, analysis.tensors.iter().map(coefficient).enumerate())
+    }
+
+    /// What reaches the output over some tensors, taken together.
+    ///
+    /// `tensors` are positions in [`VectorAnalysis::tensors`] with their coefficients.
+    pub fn effect_of(
+        &self,
+        analysis: &VectorAnalysis,
+        tensors: impl ExactSizeIterator<Item = (usize, f32)>,
+    ) -> RoundedEffect {
+        let each = EFFECT_BUDGET.checked_div(tensors.len()).unwrap_or(0).max(16);
         let (mut v_v, mut v_written, mut intended_written, mut variance) = (0.0, 0.0, 0.0, 0.0);
         let (mut intended_sq, mut written_sq) = (0.0, 0.0);
         let mut scratch = Scratch { taken: Vec::new(), bytes: [0; CHUNK * 8], written: [0.0; CHUNK] };
-        for (tensor, &dtype) in analysis.tensors.iter().zip(&self.dtypes) {
-            let c = coefficient(tensor);
+        for (position, c) in tensors {
+            let (tensor, dtype) = (&analysis.tensors[position], self.dtypes[position]);
             let weight = tensor.sums.gram.v_v;
             let found = match self.rounding {
                 // Every update is kept in the mean.

@@ -1,0 +1,110 @@
+//! All numbers of a set of tensors, by the names they have in JSON and CSV.
+
+use mergescope_core::analysis::Sums;
+
+use super::{Metric, View};
+use crate::format;
+
+/// A number of whatever kind.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure {
+    /// Something counted.
+    Count(u64),
+    /// A metric's value.
+    Of(Metric, f64),
+    /// A share of one.
+    Share(f64),
+    /// A cosine.
+    Cosine(f64),
+    /// Any other number.
+    Number(f64),
+}
+
+impl Figure {
+    /// The number, NaN where there is none.
+    pub fn value(self) -> f64 {
+        match self {
+            Self::Count(count) => count as f64,
+            Self::Of(_, value) | Self::Share(value) | Self::Cosine(value) | Self::Number(value) => value,
+        }
+    }
+
+    /// As people read it.
+    pub fn text(self) -> String {
+        match self {
+            Self::Count(count) => format::count(count),
+            Self::Of(metric, value) => metric.text(value),
+            Self::Share(value) => format::percent(value),
+            Self::Cosine(value) => format::fixed(value, 5),
+            Self::Number(value) => format::norm(value),
+        }
+    }
+}
+
+/// The numbers of one tensor, a layer, a part or the whole vector, at one w.
+///
+/// Where there is no number (the cosine of a zero vector) it is NaN.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    fields: [(&'static str, &'static str, Figure); COUNT],
+}
+
+/// Numbers in [`Figures`].
+const COUNT: usize = 20;
+
+impl Figures {
+    /// The numbers of the tensors at those positions, whose sums are `sums`.
+    pub(super) fn new(view: &View<'_>, sums: &Sums, tensors: &[usize]) -> Self {
+        let survival = view.survival(tensors.iter().copied());
+        let change = view.change(tensors);
+        let effect = view.effect(tensors);
+        let of = |metric: Metric| (metric.key(), metric.label(), Figure::Of(metric, metric.of(sums)));
+        Self {
+            fields: [
+                ("elements", "Elements", Figure::Count(sums.elements)),
+                of(Metric::Norm),
+                ("norm_pre", "‖pre‖", Figure::Number(sums.gram.pre_norm())),
+                of(Metric::RelativeNorm),
+                of(Metric::Rms),
+                ("mean", "Mean", Figure::Number(sums.mean())),
+                of(Metric::MaxAbs),
+                of(Metric::ZeroShare),
+                ("nonfinite", "NaN or infinite", Figure::Count(sums.left_out)),
+                of(Metric::CosPrePost),
+                of(Metric::CosVectorTarget),
+                of(Metric::SignAgreement),
+                (
+                    Metric::RoundingSurvival.key(),
+                    Metric::RoundingSurvival.label(),
+                    Figure::Of(Metric::RoundingSurvival, survival.value),
+                ),
+                ("rounding_survival_margin", "± (95 %)", Figure::Share(margin(survival.value, survival.margin))),
+                ("effective_w", "Effective w", Figure::Number(effect.effective_w.value)),
+                (
+                    "effective_w_margin",
+                    "± (95 %)",
+                    Figure::Number(margin(effect.effective_w.value, effect.effective_w.margin)),
+                ),
+                ("cos_intended_written", "cos(intended, written)", Figure::Cosine(effect.cosine)),
+                ("change_norm", "‖merged − target‖", Figure::Number(change.norm())),
+                ("change_relative", "‖merged − target‖ ∕ ‖target‖", Figure::Share(change.relative())),
+                ("cos_merged_target", "cos(merged, target)", Figure::Cosine(change.cos_target())),
+            ],
+        }
+    }
+
+    /// Key, label and number of each, in a fixed order.
+    pub fn fields(&self) -> &[(&'static str, &'static str, Figure)] {
+        &self.fields
+    }
+
+    /// The number of that key; `None` when there is no such key.
+    pub fn get(&self, key: &str) -> Option<Figure> {
+        self.fields.iter().find(|(known, ..)| *known == key).map(|&(.., figure)| figure)
+    }
+}
+
+/// No margin without a value.
+fn margin(value: f64, margin: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { margin }
+}

@@ -1,0 +1,22 @@
+//! What the window and the command line share about a measured vector: its numbers, words, tables and colours.
+//!
+//! Nothing here draws on a screen or reads a weight. [`View`] puts a measurement together with a w and an output;
+//! [`Figures`] are the numbers of any set of its tensors, [`summary`](summary::summary) says in words what stands out,
+//! [`tables`] hold what each chart shows.
+
+pub mod csv;
+pub mod figures;
+pub mod labels;
+pub mod layer_cosine;
+pub mod metric;
+pub mod summary;
+pub mod tables;
+#[cfg(test)]
+mod testing;
+mod view;
+
+pub use figures::Figures;
+pub use layer_cosine::LayerCosine;
+pub use metric::{Metric, Scale};
+pub use summary::{Chart, Piece, Sentence, summary};
+pub use view::View;

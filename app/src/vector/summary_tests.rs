@@ -1,0 +1,171 @@
+use mergescope_core::analysis::TensorAnalysis;
+use mergescope_core::layout::Part;
+use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
+
+use super::super::testing::{Measured, sample, tensor};
+use super::*;
+
+fn texts(sentences: &[Sentence]) -> Vec<String> {
+    sentences.iter().map(|sentence| sentence.text().replace('\u{a0}', " ")).collect()
+}
+
+fn said(tensors: Vec<TensorAnalysis>) -> Vec<String> {
+    texts(&about_vector(&Measured::new(tensors).view(0.5), None))
+}
+
+fn layers(v_sq: &[f64]) -> Vec<TensorAnalysis> {
+    (0..).zip(v_sq).map(|(layer, &v_sq)| tensor(Some(layer), Part::Gate, 1e4, v_sq)).collect()
+}
+
+/// One tensor whose updates are `updates` times v beside a target of 1.
+fn updates(v: f32, updates: u64, complete: bool) -> TensorAnalysis {
+    let mut tensor = tensor(Some(0), Part::Q, 100.0, f64::from(v).powi(2) * updates as f64);
+    tensor.sums.elements = updates;
+    tensor.sample = sample(&vec![[1.0, v]; 100], complete);
+    tensor
+}
+
+#[test]
+fn size_layers_and_parts_are_made_from_the_numbers() {
+    let text = said(layers(&[1.0, 1.0, 9.0, 10.0, 2.0]));
+    assert_eq!(text, ["The vector is 2.1 % of the weights.", "It is largest in layers 2–3, in gate (100 % of ‖v‖²)."]);
+    let mut tensors = layers(&[1.0, 4.0]);
+    tensors.extend([tensor(Some(1), Part::Up, 1e4, 3.0), tensor(Some(1), Part::Q, 1e4, 1.0)]);
+    assert_eq!(said(tensors)[1], "It is largest in layer 1, in gate and up (89 % of ‖v‖²).");
+    assert_eq!(
+        said(layers(&[2.0, 2.0]))[1],
+        "It is largest in layer 1, though much the same in all, in gate (100 % of ‖v‖²)."
+    );
+}
+
+#[test]
+fn a_model_of_one_layer_has_no_largest_layer() {
+    assert_eq!(said(layers(&[4.0]))[1], "It is largest in gate (100 % of ‖v‖²).");
+}
+
+#[test]
+fn embeddings_that_moved_further_than_the_layers_are_named() {
+    let mut tensors = layers(&[1.0, 2.0]);
+    tensors.push(tensor(None, Part::Embed, 1e4, 100.0));
+    assert_eq!(said(tensors)[2], "Embeddings moved further than any layer: by 10 %.");
+}
+
+#[test]
+fn a_vector_of_nothing_says_so_and_no_more() {
+    let measured = Measured::new(layers(&[0.0, 0.0]));
+    let text = texts(&summary(&measured.view(0.5), None));
+    assert_eq!(text.len(), 1);
+    assert!(text[0].starts_with("The vector is zero: pre and post hold the same weights (100 %"), "{}", text[0]);
+    assert!(texts(&summary(&Measured::new(Vec::new()).view(0.5), None))[0].contains("no vector"));
+}
+
+#[test]
+fn no_sentence_ever_holds_a_nan() {
+    let cases = [layers(&[0.0]), vec![tensor(Some(0), Part::Q, 0.0, 1.0)], vec![updates(1e-6, 100, true)]];
+    for tensors in cases {
+        let measured = Measured::new(tensors);
+        let nan = LayerCosine { layers: vec![0], values: vec![f64::NAN] };
+        for w in [-1.0, 0.0, 0.5, 1e30] {
+            for text in texts(&summary(&measured.view(w), Some(&nan))) {
+                assert!(!text.contains("NaN ") && !text.contains('–'), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_and_values_that_are_no_numbers_are_counted() {
+    let mut part = tensor(Some(0), Part::Q, 1.0, 1.0);
+    part.sums.zeros = 64;
+    assert_eq!(said(vec![part.clone()])[2], "64 % of its entries are exactly zero.");
+    part.sums.zeros = 0;
+    (part.sums.left_out, part.sums.nonfinite) = (1, [0, 1, 1]);
+    assert_eq!(said(vec![part])[2], "1 entry is NaN or infinite in post and target and left out of all numbers.");
+}
+
+#[test]
+fn lineage_is_pointed_at_only_where_it_is_notable() {
+    let with_cos = |cos: f64| {
+        let mut part = tensor(Some(0), Part::Q, 100.0, 1.0);
+        (part.sums.gram.u_u, part.sums.gram.v_u) = (1.0, cos);
+        said(vec![part]).into_iter().find(|text| text.contains("cos(v"))
+    };
+    assert_eq!(with_cos(0.2), None);
+    assert!(
+        with_cos(0.62)
+            .unwrap()
+            .starts_with("The target already holds part of this vector: cos(v, target − pre) is 0.62")
+    );
+    assert!(with_cos(-0.5).unwrap().contains("is −0.50. Adding it undoes"));
+}
+
+#[test]
+fn layers_that_go_together_are_named_with_their_mean() {
+    let planted = |value: fn(usize, usize) -> f64| {
+        let values = (0..64).map(|at| if at / 8 == at % 8 { 1.0 } else { value(at / 8, at % 8) });
+        texts(&alike(&LayerCosine { layers: (0..8).collect(), values: values.collect() }))
+    };
+    assert_eq!(
+        planted(|a, b| if a.min(b) < 2 && a.max(b) > 4 { -0.3 } else { 0.0 }),
+        ["Early layers (0–1) and late ones (5–7) move against each other (mean cosine −0.30; within ±0.1 is chance)."]
+    );
+    assert_eq!(
+        planted(|a, b| if a.abs_diff(b) == 1 { 0.4 } else { 0.0 }),
+        ["Layers that follow each other move alike (mean cosine 0.40; within ±0.1 is chance)."]
+    );
+    assert_eq!(planted(|_, _| 0.02), ["No two layers move alike or against each other: every cosine is within ±0.02."]);
+    // One pair alone is no block, and its cosine is not within chance.
+    assert_eq!(planted(|a, b| if a.min(b) == 3 && a.max(b) == 4 { 0.3 } else { 0.0 }), [""; 0]);
+}
+
+#[test]
+fn what_rounding_loses_is_said_with_what_to_do() {
+    // Beside 1 in bf16, which has steps of 2⁻⁷ there, an update of 0.01 is lost below w = 0.39.
+    let measured = Measured::new(vec![updates(0.01, 100, true)]);
+    let text = |w: f64| texts(&about_w(&measured.view(w), None)).join(" ");
+    assert_eq!(
+        text(0.25),
+        "At w = 0.25 bf16 would lose 100 % of the updates, for an effective w of 0.000: consider f32 output or \
+         stochastic rounding."
+    );
+    assert!(
+        text(0.75).starts_with("At w = 0.75 bf16 would lose 0 % of the updates, for an effective w of 0.781"),
+        "{}",
+        text(0.75)
+    );
+    assert!(text(0.75).ends_with("; at 0.15 it would lose 100 %."), "{}", text(0.75));
+    assert_eq!(text(0.0), "At w = 0 nothing is added: the merged model is the target.");
+    let f32_output = OutputSpec { dtype: OutputDtype::F32, ..OutputSpec::default() };
+    let wide = Measured::written(vec![updates(0.01, 100, true)], f32_output);
+    assert_eq!(texts(&about_w(&wide.view(0.5), None)), ["At w = 0.50 f32 would lose 0 % of the updates."]);
+    let seeded = OutputSpec { rounding: Rounding::Stochastic, ..OutputSpec::default() };
+    let stochastic = Measured::written(vec![updates(0.01, 100, true)], seeded);
+    assert!(texts(&about_w(&stochastic.view(0.25), None))[0].ends_with("so the effective w is 0.25."));
+}
+
+#[test]
+fn an_estimate_says_so() {
+    let measured = Measured::new(vec![updates(0.01, 1_000_000, false)]);
+    let text = texts(&about_w(&measured.view(0.25), None)).join("");
+    assert!(text.contains("would lose about 100 %") && text.contains("(estimated)"), "{text}");
+}
+
+#[test]
+fn every_figure_leads_to_the_chart_that_shows_it() {
+    let mut part = updates(0.01, 100, true);
+    part.sums.zeros = 20;
+    let measured = Measured::new(vec![part, tensor(Some(1), Part::Up, 100.0, 1e-4)]);
+    let cosine = LayerCosine { layers: vec![0, 1], values: vec![1.0, 0.5, 0.5, 1.0] };
+    let sentences = summary(&measured.view(0.25), Some(&cosine));
+    let charts: Vec<String> = sentences
+        .iter()
+        .flat_map(|sentence| &sentence.pieces)
+        .filter_map(|piece| match piece {
+            Piece::Figure { chart, .. } => Some(chart.key()),
+            Piece::Text(_) => None,
+        })
+        .collect();
+    for chart in ["layers", "grid-relative_norm", "layer-cosine", "grid-zero_share", "grid-rounding_survival"] {
+        assert!(charts.iter().any(|known| known == chart), "{chart} is not among {charts:?}");
+    }
+}

@@ -1,0 +1,220 @@
+//! What each chart shows as a table: for people in the window and in the report, for machines as CSV.
+
+use mergescope_core::analysis::{LogHistogram, TensorAnalysis};
+use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::layout::Part;
+
+use super::figures::Figure;
+use super::{LayerCosine, Metric, View, csv, labels};
+
+/// A column's heading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name in CSV.
+    pub key: String,
+    /// Its name for people.
+    pub label: String,
+}
+
+impl Column {
+    fn new(key: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { key: key.into(), label: label.into() }
+    }
+}
+
+/// What stands in a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// Words.
+    Text(String),
+    /// A number.
+    Figure(Figure),
+    /// Nothing.
+    Empty,
+}
+
+impl Cell {
+    /// As people read it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Figure(figure) => figure.text(),
+            Self::Empty => String::new(),
+        }
+    }
+
+    /// As it stands in CSV.
+    pub fn csv(&self) -> String {
+        match self {
+            Self::Text(text) => csv::text(text),
+            Self::Figure(Figure::Count(count)) => count.to_string(),
+            Self::Figure(figure) => csv::number(figure.value()),
+            Self::Empty => String::new(),
+        }
+    }
+
+    /// Whether it stands on the right.
+    pub fn is_number(&self) -> bool {
+        matches!(self, Self::Figure(_))
+    }
+}
+
+/// Rows of cells, one for each column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// Its name as a file, without an extension: `layers`.
+    pub name: String,
+    /// The headings.
+    pub columns: Vec<Column>,
+    /// The rows.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// The table as CSV, with a line of keys first.
+    pub fn to_csv(&self) -> String {
+        let mut text = csv::row(self.columns.iter().map(|column| csv::text(&column.key)));
+        for row in &self.rows {
+            text += &csv::row(row.iter().map(Cell::csv));
+        }
+        text
+    }
+}
+
+fn metric_cell(metric: Metric, value: f64) -> Cell {
+    Cell::Figure(Figure::Of(metric, value))
+}
+
+/// Columns of [`Figures`](super::Figures), taken from one of them.
+fn figure_columns(view: &View<'_>) -> Vec<Column> {
+    let none = view.figures(&Default::default(), &[]);
+    none.fields().iter().map(|(key, label, _)| Column::new(*key, *label)).collect()
+}
+
+fn figure_cells(figures: &super::Figures) -> impl Iterator<Item = Cell> {
+    figures.fields().iter().map(|&(.., figure)| Cell::Figure(figure))
+}
+
+/// The bars: a row for each layer and for each thing beside the layers, with all numbers and the parts' shares of ‖v‖².
+pub fn layers(view: &View<'_>) -> Table {
+    let parts: Vec<Part> = view.overview.parts.iter().map(|(part, _)| *part).collect();
+    let mut columns = vec![Column::new("layer", "Layer")];
+    columns.extend(figure_columns(view));
+    columns.extend(parts.iter().map(|part| Column::new(format!("share_{part}"), format!("{part}, of ‖v‖²"))));
+    let rows = view.overview.groups.iter().map(|group| {
+        let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
+        let figures = view.figures(&group.all, &tensors);
+        let mut row = vec![Cell::Text(labels::group_short(group.group))];
+        row.extend(figure_cells(&figures));
+        row.extend(parts.iter().map(|&part| match group.cell(part) {
+            Some(_) => Cell::Figure(Figure::Share(group.share(part))),
+            None => Cell::Empty,
+        }));
+        row
+    });
+    Table { name: "layers".to_owned(), columns, rows: rows.collect() }
+}
+
+/// Each kind of part over all layers and beside them, with all numbers.
+pub fn parts(view: &View<'_>) -> Table {
+    let mut columns = vec![Column::new("part", "Part")];
+    columns.extend(figure_columns(view));
+    let rows = view.overview.parts.iter().map(|(part, sums)| {
+        let cells = view.overview.groups.iter().filter_map(|group| group.cell(*part));
+        let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
+        let figures = view.figures(sums, &tensors);
+        std::iter::once(Cell::Text(part.label().to_owned())).chain(figure_cells(&figures)).collect()
+    });
+    Table { name: "parts".to_owned(), columns, rows: rows.collect() }
+}
+
+/// The layer × part grid in one metric: a row for each layer, a column for each part.
+pub fn grid(view: &View<'_>, metric: Metric) -> Table {
+    let parts: Vec<Part> = view.overview.parts.iter().map(|(part, _)| *part).collect();
+    let mut columns = vec![Column::new("layer", "Layer")];
+    columns.extend(parts.iter().map(|part| Column::new(part.label(), part.label())));
+    let rows = view.overview.groups.iter().map(|group| {
+        let mut row = vec![Cell::Text(labels::group_short(group.group))];
+        row.extend(parts.iter().map(|&part| match group.cell(part) {
+            Some(cell) => metric_cell(metric, view.value(metric, &cell.sums, &cell.tensors).value),
+            None => Cell::Empty,
+        }));
+        row
+    });
+    Table { name: format!("grid-{}", metric.key()), columns, rows: rows.collect() }
+}
+
+/// The layer × layer cosine, of one part or, without one, of all together.
+pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Table {
+    let mut columns = vec![Column::new("layer", "Layer")];
+    columns.extend(cosine.layers.iter().map(|layer| Column::new(layer.to_string(), layer.to_string())));
+    let rows = cosine.layers.iter().enumerate().map(|(row, layer)| {
+        let cells = (0..cosine.layers.len()).map(|column| Cell::Figure(Figure::Cosine(cosine.at(row, column))));
+        std::iter::once(Cell::Text(layer.to_string())).chain(cells).collect()
+    });
+    let name = format!("layer-cosine-{}", part.map_or("all", Part::label));
+    Table { name, columns, rows: rows.collect() }
+}
+
+/// Every tensor with all its numbers.
+pub fn tensors(view: &View<'_>) -> Table {
+    let words = ["tensor", "layer", "part", "expert", "dtype", "shape"];
+    let names = ["Tensor", "Layer", "Part", "Expert", "dtype", "Shape"];
+    let mut columns: Vec<Column> = words.iter().zip(names).map(|(key, label)| Column::new(*key, label)).collect();
+    columns.extend(figure_columns(view));
+    let rows = view.analysis.tensors.iter().enumerate().map(|(position, tensor)| {
+        let figures = view.figures(&tensor.sums, &[position]);
+        let number = |number: Option<u32>| number.map_or(Cell::Empty, |number| Cell::Text(number.to_string()));
+        let mut row = vec![
+            Cell::Text(tensor.name.clone()),
+            number(tensor.place.layer),
+            Cell::Text(tensor.place.part.label().to_owned()),
+            number(tensor.place.expert),
+            Cell::Text(dtype_label(tensor.dtype)),
+            Cell::Text(csv::shape(&tensor.shape)),
+        ];
+        row.extend(figure_cells(&figures));
+        row
+    });
+    Table { name: "tensors".to_owned(), columns, rows: rows.collect() }
+}
+
+/// Magnitudes of v and of pre in one tensor: a row for each half octave that holds any.
+pub fn histogram(tensor: &TensorAnalysis) -> Table {
+    let columns = [
+        ("low", "From"),
+        ("high", "To"),
+        ("count_v", "|v|"),
+        ("per_octave_v", "|v| per octave"),
+        ("count_pre", "|pre|"),
+        ("per_octave_pre", "|pre| per octave"),
+    ];
+    let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
+    let mut both = tensor.vector_histogram.clone();
+    both.add(&tensor.pre_histogram);
+    let find = |histogram: &LogHistogram, low: f64| {
+        let bin = histogram.bins().find(|bin| bin.low == low);
+        bin.map_or((0, 0.0), |bin| (bin.count, bin.per_octave()))
+    };
+    let rows = both.bins().map(|bin| {
+        let mut row = vec![Cell::Figure(Figure::Number(bin.low)), Cell::Figure(Figure::Number(bin.high))];
+        for histogram in [&tensor.vector_histogram, &tensor.pre_histogram] {
+            let (count, per_octave) = find(histogram, bin.low);
+            row.extend([Cell::Figure(Figure::Count(count)), Cell::Figure(Figure::Number(per_octave))]);
+        }
+        row
+    });
+    Table { name: format!("histogram-{}", file_name(&tensor.name)), columns, rows: rows.collect() }
+}
+
+/// A tensor's name as part of a file's: letters, digits, `.`, `-` and `_` are kept, anything else becomes `_`.
+///
+/// A name is not trusted: what it becomes has no separators, and no more than 100 characters.
+pub fn file_name(tensor: &str) -> String {
+    let keep = |character: char| if character.is_alphanumeric() || ".-_".contains(character) { character } else { '_' };
+    tensor.chars().map(keep).take(100).collect()
+}
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;

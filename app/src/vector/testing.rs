@@ -1,0 +1,66 @@
+//! Made-up measurements for the tests of this folder.
+
+use mergescope_core::analysis::{
+    Gram, LogHistogram, Overview, RoundingPreview, Sample, Sums, TensorAnalysis, VectorAnalysis,
+};
+use mergescope_core::checkpoint::Dtype;
+use mergescope_core::layout::{Part, Place};
+use mergescope_core::recipe::OutputSpec;
+use mergescope_core::scaling::Scaling;
+
+use super::View;
+
+/// A tensor of 100 elements with those squared norms; target = pre.
+pub fn tensor(layer: Option<u32>, part: Part, pre_sq: f64, v_sq: f64) -> TensorAnalysis {
+    TensorAnalysis {
+        name: format!("{layer:?}.{part}"),
+        place: Place { layer, part, expert: None },
+        dtype: Dtype::BF16,
+        shape: vec![10, 10],
+        sums: Sums {
+            elements: 100,
+            gram: Gram { pre_pre: pre_sq, v_v: v_sq, ..Gram::default() },
+            zeros: if v_sq == 0.0 { 100 } else { 0 },
+            ..Sums::default()
+        },
+        vector_histogram: LogHistogram::default(),
+        pre_histogram: LogHistogram::default(),
+        sample: Sample::default(),
+    }
+}
+
+/// A sample of updates (target, v) of a tensor; all of them when `complete`.
+pub fn sample(pairs: &[[f32; 2]], complete: bool) -> Sample {
+    serde_json::from_value(serde_json::json!({ "pairs": pairs, "complete": complete })).unwrap()
+}
+
+/// What a [`View`] looks at.
+pub struct Measured {
+    pub analysis: VectorAnalysis,
+    pub overview: Overview,
+    pub preview: RoundingPreview,
+    pub output: OutputSpec,
+}
+
+impl Measured {
+    pub fn new(tensors: Vec<TensorAnalysis>) -> Self {
+        Self::written(tensors, OutputSpec::default())
+    }
+
+    pub fn written(tensors: Vec<TensorAnalysis>, output: OutputSpec) -> Self {
+        let analysis = VectorAnalysis { tensors, ..VectorAnalysis::default() };
+        let (overview, preview) = (Overview::new(&analysis), RoundingPreview::new(&analysis, &output));
+        Self { analysis, overview, preview, output }
+    }
+
+    pub fn view(&self, w: f64) -> View<'_> {
+        View {
+            analysis: &self.analysis,
+            overview: &self.overview,
+            preview: &self.preview,
+            output: &self.output,
+            w,
+            scaling: Scaling::new(w).unwrap(),
+        }
+    }
+}
