@@ -182,8 +182,7 @@ pub fn place(name: &str) -> Place {
         [stem @ .., "weight" | "bias"] => stem,
         all => all,
     };
-    let marker = stem.windows(2).position(|pair| LAYER_MARKERS.contains(&pair[0]) && number(pair[1]).is_some());
-    let Some(marker) = marker else {
+    let Some(marker) = layer_marker(stem) else {
         return Place { layer: None, part: look_up(&BESIDE_LAYERS, stem), expert: None };
     };
     let layer = number(stem[marker + 1]);
@@ -193,6 +192,19 @@ pub fn place(name: &str) -> Place {
         return Place { layer, part: Part::Expert, expert };
     }
     Place { layer, part: look_up(&IN_LAYER, rest), expert: None }
+}
+
+/// A tensor's name without the number of its layer, which its counterparts in other layers share; `None` beside layers.
+pub(crate) fn without_layer(name: &str) -> Option<String> {
+    let mut words: Vec<&str> = name.split('.').collect();
+    let marker = layer_marker(&words)?;
+    words[marker + 1] = "*";
+    Some(words.join("."))
+}
+
+/// Where the word stands that the number of the layer follows.
+fn layer_marker(words: &[&str]) -> Option<usize> {
+    words.windows(2).position(|pair| LAYER_MARKERS.contains(&pair[0]) && number(pair[1]).is_some())
 }
 
 fn look_up(table: &[(&str, Part)], stem: &[&str]) -> Part {
@@ -354,6 +366,16 @@ mod tests {
                 assert_eq!(named(name), Place { layer: None, part, expert: None }, "{prefix}{name}");
             }
         }
+    }
+
+    #[test]
+    fn counterparts_in_other_layers_differ_in_the_number_alone() {
+        let same = |a: &str, b: &str| assert_eq!(without_layer(a).unwrap(), without_layer(b).unwrap());
+        same("model.layers.3.mlp.up_proj.weight", "model.layers.11.mlp.up_proj.weight");
+        same("h.0.attn.c_attn.bias", "h.5.attn.c_attn.bias");
+        let expert = |number| without_layer(&format!("model.layers.3.mlp.experts.{number}.up_proj.weight"));
+        assert_ne!(expert(1), expert(2), "experts are no layers");
+        assert_eq!(without_layer("model.embed_tokens.weight"), None);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Stage {
     Merging = 2,
     /// Waiting until the output has reached the disk.
     Syncing = 3,
+    /// Multiplying the vector's layers with one another.
+    Comparing = 4,
 }
 
 impl Stage {
@@ -29,6 +31,7 @@ impl Stage {
             Self::Measuring => "Measuring",
             Self::Merging => "Merging",
             Self::Syncing => "Syncing to disk",
+            Self::Comparing => "Comparing layers",
         }
     }
 
@@ -37,6 +40,7 @@ impl Stage {
             1 => Self::Measuring,
             2 => Self::Merging,
             3 => Self::Syncing,
+            4 => Self::Comparing,
             _ => Self::Checking,
         }
     }

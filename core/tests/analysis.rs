@@ -5,11 +5,14 @@
 mod support;
 
 use mergescope_core::alignment::Alignment;
-use mergescope_core::analysis::{LogHistogram, VectorAnalysis, measure};
+use mergescope_core::analysis::{
+    AnalysisCache, Group, LogHistogram, Overview, Sums, VectorAnalysis, expert_cells, measure,
+};
 use mergescope_core::checkpoint::Dtype;
+use mergescope_core::layout::Part;
 use mergescope_core::progress::Control;
 use mergescope_core::stream::Resources;
-use support::{Folders, Model, Size, Tensor, decode, related};
+use support::{Folders, Model, Size, Tensor, decode, related, values};
 
 fn measured(folders: &Folders, resources: &Resources) -> VectorAnalysis {
     let triple = folders.open();
@@ -25,22 +28,36 @@ fn every_inner_product_agrees_with_a_sum_in_f64() {
         assert_eq!(analysis.tensors.len(), target.tensors.len());
         for tensor in &analysis.tensors {
             let [a, b, t] = [&pre, &post, &target].map(|model| decode(dtype, &model.tensor(&tensor.name).bytes));
-            let mut sums = [0.0_f64; 6];
-            let (mut max, mut zeros) = (0.0_f64, 0);
+            let mut sums = [0.0_f64; 7];
+            let (mut max, mut zeros, mut same, mut opposite) = (0.0_f64, 0, 0, 0);
             for i in 0..a.len() {
                 let p = f64::from(a[i]);
                 let (v, u) = (f64::from(b[i]) - p, f64::from(t[i]) - p);
-                for (sum, product) in sums.iter_mut().zip([p * p, p * v, p * u, v * v, v * u, u * u]) {
+                for (sum, product) in sums.iter_mut().zip([p * p, p * v, p * u, v * v, v * u, u * u, v]) {
                     *sum += product;
                 }
                 max = max.max(v.abs());
                 zeros += u64::from(v == 0.0);
+                same += u64::from(v * u > 0.0);
+                opposite += u64::from(v * u < 0.0);
             }
-            let g = tensor.sums.gram;
-            for (found, sum) in [g.pre_pre, g.pre_v, g.pre_u, g.v_v, g.v_u, g.u_u].into_iter().zip(sums) {
+            let (g, sum_v) = (tensor.sums.gram, tensor.sums.sum);
+            for (found, sum) in [g.pre_pre, g.pre_v, g.pre_u, g.v_v, g.v_u, g.u_u, sum_v].into_iter().zip(sums) {
                 assert!((found - sum).abs() <= 1e-12 * sum.abs().max(sums[0]), "{}: {found} {sum}", tensor.name);
             }
-            assert_eq!((tensor.sums.max_abs, tensor.sums.zeros), (max, zeros), "{} {dtype}", tensor.name);
+            let counts = (tensor.sums.zeros, tensor.sums.same_sign, tensor.sums.opposite_sign);
+            assert_eq!((tensor.sums.max_abs, counts), (max, (zeros, same, opposite)), "{} {dtype}", tensor.name);
+            assert_eq!(tensor.sums.elements, a.len() as u64);
+            for (histogram, magnitudes) in [
+                (&tensor.vector_histogram, a.iter().zip(&b).map(|(a, b)| (b - a).abs()).collect::<Vec<f32>>()),
+                (&tensor.pre_histogram, a.iter().map(|a| a.abs()).collect()),
+            ] {
+                assert_eq!(histogram.total(), magnitudes.iter().filter(|&&magnitude| magnitude != 0.0).count() as u64);
+                for bin in histogram.bins() {
+                    let within = |magnitude: &&f32| (bin.low..bin.high).contains(&f64::from(**magnitude));
+                    assert_eq!(bin.count, magnitudes.iter().filter(within).count() as u64, "{bin:?}");
+                }
+            }
         }
     }
 }
@@ -67,6 +84,122 @@ fn norms_and_cosines_follow_from_the_inner_products() {
     assert_eq!((total.norm(), total.relative_norm(), total.pre_norm()), (1.0, 0.2, 5.0));
     assert!((total.cos_vector_target() - 0.5_f64.sqrt()).abs() < 1e-15);
     assert!((total.cos_pre_post() - 29.0 / (5.0 * 34.0_f64.sqrt())).abs() < 1e-15);
+}
+
+/// One tensor of f32 in layer 0.
+fn one_tensor(values: &[f32]) -> Model {
+    Model::new().with_tensor(Tensor::of("model.layers.0.mlp.up_proj.weight", Dtype::F32, &[1, values.len()], values))
+}
+
+#[test]
+fn planted_zeros_and_sign_conflicts_are_counted() {
+    // Of ten elements v moves three; of those target − pre moves two the same way and one the other.
+    let count = 10 * 7_000;
+    let pre = values(1, count, 0.02);
+    let moved = |i: usize, steps: [f32; 3]| pre[i] + steps.get(i % 10).copied().unwrap_or(0.0);
+    let post: Vec<f32> = (0..count).map(|i| moved(i, [0.5, -0.5, 0.25])).collect();
+    let target: Vec<f32> = (0..count).map(|i| moved(i, [0.125, -0.125, -0.5])).collect();
+    let folders = Folders::write(&one_tensor(&pre), &one_tensor(&post), &one_tensor(&target));
+    let sums = measured(&folders, &Resources::default()).tensors[0].sums;
+    assert_eq!((sums.zero_share(), sums.updates()), (0.7, 21_000));
+    assert_eq!((sums.same_sign, sums.opposite_sign), (14_000, 7_000));
+    assert!((sums.sign_agreement() - 2.0 / 3.0).abs() < 1e-15);
+}
+
+#[test]
+fn swapped_pre_and_post_turn_the_vector_round() {
+    // The target lies further along v: swapped, v points away from it.
+    let (a, b, c) = ([1.0, 2.0], [1.5, 2.0], [2.0, 2.0]);
+    let of = |pre: &[f32], post: &[f32]| {
+        let folders = Folders::write(&one_tensor(pre), &one_tensor(post), &one_tensor(&c));
+        measured(&folders, &Resources::default()).tensors[0].sums
+    };
+    let (right, swapped) = (of(&a, &b), of(&b, &a));
+    assert_eq!((right.gram.cos_vector_target(), swapped.gram.cos_vector_target()), (1.0, -1.0));
+    assert_eq!((right.sign_agreement(), swapped.sign_agreement()), (1.0, 0.0));
+    assert_eq!((right.mean(), swapped.mean()), (0.25, -0.25));
+    assert_eq!(right.gram.norm(), swapped.gram.norm());
+}
+
+#[test]
+fn layers_parts_and_totals_are_sums_of_their_tensors() {
+    let (pre, post, target) = related(Size { layers: 3, ..Size::default() }, Dtype::BF16);
+    let analysis = measured(&Folders::write(&pre, &post, &target), &Resources::default());
+    let overview = Overview::new(&analysis);
+    let groups: Vec<Group> = overview.groups.iter().map(|group| group.group).collect();
+    assert_eq!(
+        groups,
+        [Group::Layer(0), Group::Layer(1), Group::Layer(2), Group::Beside(Part::Embed), Group::Beside(Part::Norm)]
+    );
+    assert_eq!((overview.layers().len(), overview.beside().len()), (3, 2));
+    let close = |a: &Sums, b: &Sums| {
+        assert_eq!((a.elements, a.zeros, a.same_sign, a.max_abs), (b.elements, b.zeros, b.same_sign, b.max_abs));
+        assert!((a.gram.v_v / b.gram.v_v - 1.0).abs() < 1e-14 && (a.gram.pre_pre / b.gram.pre_pre - 1.0).abs() < 1e-14);
+    };
+    for group in &overview.groups {
+        let tensors = analysis.tensors.iter().filter(|tensor| Group::of(tensor.place) == group.group);
+        close(&group.all, &tensors.map(|tensor| &tensor.sums).sum());
+        let cells: f64 = group.cells.iter().map(|cell| group.share(cell.row.part)).sum();
+        assert!((cells - 1.0).abs() < 1e-14, "squares add up");
+    }
+    for (part, sums) in &overview.parts {
+        let tensors = analysis.tensors.iter().filter(|tensor| tensor.place.part == *part);
+        close(sums, &tensors.map(|tensor| &tensor.sums).sum());
+    }
+    close(&overview.total, &analysis.total());
+    // Weight and bias of a projection share a cell.
+    assert_eq!(overview.groups[0].cell(Part::Q).unwrap().tensors.len(), 2);
+    assert!(expert_cells(&analysis).is_empty());
+}
+
+#[test]
+fn experts_are_one_cell_together_and_one_each() {
+    let name = |expert, projection| format!("model.layers.0.mlp.experts.{expert}.{projection}_proj.weight");
+    let model = |step: f32| {
+        let tensors = (0..3).flat_map(|expert| ["gate", "up"].map(move |projection| (expert, projection)));
+        tensors.fold(Model::new(), |model, (expert, projection)| {
+            model.with_tensor(Tensor::of(&name(expert, projection), Dtype::F32, &[1], &[step * (expert + 1) as f32]))
+        })
+    };
+    let analysis = measured(&Folders::write(&model(1.0), &model(2.0), &model(1.0)), &Resources::default());
+    let overview = Overview::new(&analysis);
+    let cell = overview.groups[0].cell(Part::Expert).unwrap();
+    assert_eq!((cell.tensors.len(), cell.sums.gram.v_v), (6, 2.0 * (1.0 + 4.0 + 9.0)));
+    let experts = expert_cells(&analysis);
+    let found: Vec<_> = experts.iter().map(|cell| (cell.row.expert, cell.tensors.len(), cell.sums.gram.v_v)).collect();
+    assert_eq!(found, [(Some(0), 2, 2.0), (Some(1), 2, 8.0), (Some(2), 2, 18.0)]);
+}
+
+#[test]
+fn a_second_opening_takes_the_analysis_from_the_cache() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let cache = AnalysisCache::at(folders.dir.path().join("cache"));
+    let run = || {
+        let triple = folders.open();
+        let (alignment, resources, control) = (Alignment::new(&triple), Resources::default(), Control::new());
+        let analysis = cache.measure(&triple, &alignment, &resources, &control).unwrap();
+        (analysis, cache.layer_products(&triple, &alignment, &resources, &control).unwrap())
+    };
+    let (first, first_products) = run();
+    assert!(!first.cached && !first_products.cached);
+    let (second, second_products) = run();
+    assert!(second.cached && second_products.cached);
+    assert_eq!((&first.tensors, &first_products.parts), (&second.tensors, &second_products.parts));
+    // Another target: v stays, how it lies to the target does not.
+    pre.tuned(9, 0.05).write(&folders.target());
+    let (third, third_products) = run();
+    assert!(!third.cached && third_products.cached);
+    assert_ne!(first.tensors, third.tensors);
+    // A byte that no fingerprint looks at.
+    let mut changed = post.clone();
+    let bytes = &mut changed.tensor_mut("model.layers.1.mlp.up_proj.weight").bytes;
+    let at = bytes.len() / 4;
+    bytes[at] ^= 1;
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    changed.write(&folders.post());
+    let (fourth, fourth_products) = run();
+    assert!(!fourth.cached && !fourth_products.cached);
 }
 
 #[test]

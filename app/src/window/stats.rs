@@ -235,7 +235,7 @@ mod tests {
     }
 
     fn stats(tensors: Vec<TensorAnalysis>) -> VectorStats {
-        VectorStats::new(&VectorAnalysis { tensors, bytes_read: 0, elapsed: Duration::ZERO })
+        VectorStats::new(&VectorAnalysis { tensors, bytes_read: 0, elapsed: Duration::ZERO, cached: false })
     }
 
     #[test]

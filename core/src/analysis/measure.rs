@@ -104,7 +104,7 @@ pub fn measure(
     )?;
 
     let tensors = jobs.into_iter().map(Job::finish).collect();
-    Ok(VectorAnalysis { tensors, bytes_read, elapsed: began.elapsed() })
+    Ok(VectorAnalysis { tensors, bytes_read, elapsed: began.elapsed(), cached: false })
 }
 
 impl<'a> Job<'a> {

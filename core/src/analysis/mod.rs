@@ -4,10 +4,12 @@
 //! All else follows from those without touching a weight again: aggregates ([`Overview`]), norms and cosines at any w
 //! ([`Change`]), what rounding would leave ([`RoundingPreview`]).
 
+mod cache;
 mod change;
 mod gram;
 mod groups;
 mod histogram;
+mod layer_products;
 mod measure;
 mod rounding;
 mod sample;
@@ -20,10 +22,12 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Dtype;
 use crate::layout::Place;
 
+pub use cache::AnalysisCache;
 pub use change::Change;
 pub use gram::Gram;
 pub use groups::{Cell, Group, GroupSums, Overview, Row, expert_cells};
 pub use histogram::{Bin, LogHistogram};
+pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_products};
 pub use measure::measure;
 pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
@@ -59,6 +63,8 @@ pub struct VectorAnalysis {
     pub bytes_read: u64,
     /// Time taken.
     pub elapsed: Duration,
+    /// Whether it was measured earlier and kept on disk; the two above speak of then.
+    pub cached: bool,
 }
 
 impl VectorAnalysis {

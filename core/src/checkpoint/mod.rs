@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use config::{Config, ConfigError};
 pub use header::{HeaderError, HeaderTensor, MAX_HEADER_BYTES, byte_count, read_header};
@@ -382,6 +383,11 @@ impl Checkpoint {
     /// The first weight file that is no longer as it was when it was opened, going by size and time of change.
     pub fn changed_shard(&self) -> Option<&Path> {
         self.shards.iter().find(|shard| shard.has_changed()).map(Shard::path)
+    }
+
+    /// Size and time of last change of each weight file, as they were when it was opened.
+    pub(crate) fn stamps(&self) -> impl Iterator<Item = (u64, Option<SystemTime>)> {
+        self.shards.iter().map(Shard::stamp)
     }
 
     /// The weight file that holds `tensor`.

@@ -66,6 +66,11 @@ impl Shard {
         }
     }
 
+    /// Its size and time of last change when its header was read.
+    pub(super) fn stamp(&self) -> (u64, Option<SystemTime>) {
+        (self.stamp.bytes, self.stamp.modified)
+    }
+
     /// Whether the file at the path is no longer the one whose header was read.
     pub(super) fn has_changed(&self) -> bool {
         std::fs::metadata(&self.path).map_or(true, |metadata| Stamp::from(&metadata) != self.stamp)

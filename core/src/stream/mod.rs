@@ -1,5 +1,6 @@
 //! The one way weights are read: independent units of a plan, claimed by workers, with bounded buffers.
 
+mod in_order;
 mod tally;
 
 use std::any::Any;
@@ -12,6 +13,7 @@ use crate::checkpoint::{ReadError, ReadPath};
 use crate::method::LEAF;
 use crate::progress::{Cancelled, Control};
 
+pub(crate) use in_order::InOrder;
 pub(crate) use tally::Tally;
 
 /// What a pass over the weights may use.
