@@ -13,6 +13,7 @@ mod layer_products;
 mod measure;
 mod rounding;
 mod sample;
+mod spectrum;
 mod sums;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_pr
 pub use measure::measure;
 pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
+pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
 
 /// One tensor of the vector.
