@@ -119,7 +119,8 @@ pub fn norm(value: f64) -> String {
     with_minus(&format!("{value:.decimals$}"))
 }
 
-fn superscript(number: i32) -> String {
+/// An exponent: `⁻⁷`.
+pub fn superscript(number: i32) -> String {
     number
         .to_string()
         .chars()

@@ -1,5 +1,8 @@
 //! Which layers move alike: the cosine of v between each two layers, and what stands out in it.
 
+use mergescope_core::analysis::LayerProducts;
+use mergescope_core::layout::Part;
+
 /// cos(v of layer i, v of layer j), for one kind of part or for several together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerCosine {
@@ -24,6 +27,12 @@ pub struct Block {
 }
 
 impl LayerCosine {
+    /// Of one part or, without one, of all parts together.
+    pub fn new(products: &LayerProducts, part: Option<Part>) -> Self {
+        let values = products.cosine(|known| part.is_none_or(|part| part == known));
+        Self { layers: products.layers.clone(), values }
+    }
+
     /// The cosine of the layers at two positions.
     pub fn at(&self, row: usize, column: usize) -> f64 {
         self.values.get(row * self.layers.len() + column).copied().unwrap_or(f64::NAN)

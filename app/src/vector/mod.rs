@@ -4,12 +4,15 @@
 //! [`Figures`] are the numbers of any set of its tensors, [`summary`](summary::summary) says in words what stands out,
 //! [`tables`] hold what each chart shows.
 
+pub mod colour;
 pub mod csv;
 pub mod figures;
 pub mod labels;
 pub mod layer_cosine;
+pub mod magnitudes;
 pub mod metric;
 pub mod summary;
+pub mod svg;
 pub mod tables;
 #[cfg(test)]
 mod testing;

@@ -1,6 +1,6 @@
 //! What each chart shows as a table: for people in the window and in the report, for machines as CSV.
 
-use mergescope_core::analysis::{LogHistogram, TensorAnalysis};
+use mergescope_core::analysis::{LogHistogram, Spectrum, TensorAnalysis};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 
@@ -207,12 +207,30 @@ pub fn histogram(tensor: &TensorAnalysis) -> Table {
     Table { name: format!("histogram-{}", file_name(&tensor.name)), columns, rows: rows.collect() }
 }
 
+/// Singular values of v in one tensor, with the share of ‖v‖² that each and those before it keep.
+pub fn spectrum(spectrum: &Spectrum, label: &str) -> Table {
+    let columns = [("rank", "Rank"), ("singular_value", "Singular value"), ("energy_kept", "of ‖v‖² kept")];
+    let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
+    let rows = (1..).zip(&spectrum.singular_values).map(|(rank, &value)| {
+        let kept = spectrum.energy_kept(rank).unwrap_or(f64::NAN);
+        vec![
+            Cell::Figure(Figure::Count(rank as u64)),
+            Cell::Figure(Figure::Number(value)),
+            Cell::Figure(Figure::Share(kept)),
+        ]
+    });
+    Table { name: format!("spectrum-{}", file_name(label)), columns, rows: rows.collect() }
+}
+
 /// A tensor's name as part of a file's: letters, digits, `.`, `-` and `_` are kept, anything else becomes `_`.
 ///
-/// A name is not trusted: what it becomes has no separators, and no more than 100 characters.
+/// A name is not trusted: what it becomes has no separators, and no more bytes than a file's name may have.
 pub fn file_name(tensor: &str) -> String {
+    const MAX_BYTES: usize = 160;
     let keep = |character: char| if character.is_alphanumeric() || ".-_".contains(character) { character } else { '_' };
-    tensor.chars().map(keep).take(100).collect()
+    let mut name: String = tensor.chars().map(keep).collect();
+    name.truncate(name.floor_char_boundary(MAX_BYTES));
+    name
 }
 
 #[cfg(test)]

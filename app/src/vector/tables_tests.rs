@@ -88,5 +88,5 @@ fn a_histogram_lists_both_models_over_the_same_bins() {
 fn a_name_from_a_model_cannot_leave_the_folder() {
     assert_eq!(file_name("../../etc/passwd\0"), ".._.._etc_passwd_");
     assert_eq!(file_name("層.0.重み"), "層.0.重み");
-    assert_eq!(file_name(&"a".repeat(500)).len(), 100);
+    assert_eq!(file_name(&"é".repeat(500)).len(), 160);
 }

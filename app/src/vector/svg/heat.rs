@@ -1,0 +1,157 @@
+//! Tables of coloured cells: layer × part and layer × layer.
+
+use mergescope_core::layout::Part;
+
+use super::paper::Drawing;
+use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
+use crate::format;
+use crate::vector::{LayerCosine, Metric, Scale, View};
+
+const TOP: f64 = 44.0;
+const BOTTOM: f64 = 32.0;
+const ROW: f64 = 28.0;
+/// Least width and height of a cell that its value is printed in.
+const PRINTED: [f64; 2] = [40.0, 16.0];
+/// Side of the layer × layer table.
+const SIDE: f64 = 560.0;
+const MAX_CELL: f64 = 40.0;
+/// Between two cells, where there is room.
+const SEAM: f64 = 0.5;
+
+/// How values become colours.
+struct Colours {
+    scale: Scale,
+    /// The value at the far end.
+    most: f64,
+}
+
+impl Colours {
+    /// The class of a value's cell.
+    fn class(&self, value: f64) -> String {
+        if value.is_nan() {
+            return "none".to_owned();
+        }
+        let (letter, share) = match self.scale {
+            Scale::Cosine => ("c", (value + 1.0) / 2.0),
+            _ if self.most > 0.0 => ("a", value / self.most),
+            _ => ("a", 0.0),
+        };
+        format!("{letter}{}", (share.clamp(0.0, 1.0) * LEVELS as f64).round() as usize)
+    }
+
+    /// The scale itself, ending at `right`.
+    fn legend(&self, drawing: &mut Drawing, right: f64, text: impl Fn(f64) -> String) {
+        const STEP: f64 = 4.0;
+        let low = if self.scale == Scale::Cosine { -1.0 } else { 0.0 };
+        let end = text(self.most);
+        let left = right - 10.0 - end.chars().count() as f64 * 6.2 - STEP * (LEVELS + 1) as f64;
+        for level in 0..=LEVELS {
+            let value = low + (self.most - low) * level as f64 / LEVELS as f64;
+            let class = if self.most > low { self.class(value) } else { "a0".to_owned() };
+            drawing.rect(&class, [left + STEP * level as f64, 16.0, STEP, 9.0], "");
+        }
+        drawing.text("weak end", [left - 6.0, 24.0], &text(low));
+        drawing.text("weak end", [right, 24.0], &end);
+    }
+}
+
+/// The layer × part grid in one metric; layers stand where they stand in [`layers`](super::layers).
+pub fn grid(view: &View<'_>, metric: Metric) -> Drawing {
+    let parts: Vec<Part> = view.overview.parts.iter().map(|(part, _)| *part).collect();
+    let slots = slots(view);
+    let estimated = metric == Metric::RoundingSurvival;
+    let mut note = metric.label().to_owned();
+    if estimated {
+        note += &format!(" at w = {} in {}", format::w(view.w), view.written_dtype());
+    }
+    let title = format!("Layer × part: {note}");
+    let size = [WIDTH, TOP + ROW * parts.len() as f64 + BOTTOM];
+    let mut drawing = Drawing::new(format!("grid-{}", metric.key()), title, metric.meaning().to_owned(), size);
+    drawing.text("title", [16.0, 24.0], "Layer × part");
+    drawing.text("weak", [112.0, 24.0], &note);
+
+    let value = |group: usize, part: Part| {
+        let cell = view.overview.groups[group].cell(part)?;
+        Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.len()))
+    };
+    let most = match metric.scale() {
+        Scale::Amount => {
+            let values = slots.iter().flat_map(|slot| parts.iter().map(move |&part| (slot.group, part)));
+            let values = values.filter_map(|(group, part)| value(group, part)).map(|(estimate, _)| estimate.value);
+            values.filter(|value| value.is_finite()).fold(0.0, f64::max)
+        }
+        Scale::Share | Scale::Cosine => 1.0,
+    };
+    let colours = Colours { scale: metric.scale(), most };
+    let text = |value: f64| if metric.scale() == Scale::Cosine { format::fixed(value, 0) } else { metric.text(value) };
+    colours.legend(&mut drawing, WIDTH - RIGHT, text);
+    for (row, &part) in parts.iter().enumerate() {
+        let y = TOP + ROW * row as f64;
+        drawing.text("weak end", [LEFT - 8.0, y + ROW / 2.0 + 4.0], part.label());
+        for slot in &slots {
+            let Some((found, tensors)) = value(slot.group, part) else { continue };
+            let class = colours.class(found.value);
+            let shown = metric.text(found.value);
+            let mut tooltip = format!("{}, {part}: {} {shown}", slot.title, metric.label());
+            if found.is_estimated() {
+                tooltip += &format!(" ± {} (estimated)", format::percent(found.margin));
+            }
+            if tensors > 1 {
+                tooltip += &format!(", {}", format::plural(tensors, "tensor"));
+            }
+            let rect = [slot.left + SEAM, y + SEAM, (slot.width - 2.0 * SEAM).max(0.5), ROW - 2.0 * SEAM];
+            drawing.rect(&class, rect, &tooltip);
+            if slot.width >= PRINTED[0] && shown.chars().count() as f64 * 6.4 < slot.width {
+                let at = [slot.left + slot.width / 2.0, y + ROW / 2.0 + 4.0];
+                drawing.text(&format!("on-{class} middle"), at, &shown);
+            }
+        }
+    }
+    for slot in &slots {
+        if let Some(label) = &slot.label {
+            let at = [slot.left + slot.width / 2.0, TOP + ROW * parts.len() as f64 + 18.0];
+            drawing.text("weak middle", at, label);
+        }
+    }
+    drawing
+}
+
+/// The layer × layer cosine, of one part or, without one, of all together.
+pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Drawing {
+    let count = cosine.layers.len();
+    let cell = (SIDE / count.max(1) as f64).min(MAX_CELL);
+    let side = cell * count as f64;
+    let of = part.map_or("all parts together".to_owned(), |part| part.label().to_owned());
+    let description = "Cosine of v between each two layers: red, they move alike; blue, against each other; neutral, they \
+                       have nothing to do with each other. Grey: a layer has no such part, or does not move.";
+    let name = format!("layer-cosine-{}", part.map_or("all", Part::label));
+    // Wide enough for its heading.
+    let width = (LEFT + side + RIGHT).max(480.0);
+    let size = [width, TOP + side + BOTTOM];
+    let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description.to_owned(), size);
+    drawing.text("title", [16.0, 24.0], "Do layers move alike?");
+    drawing.text("weak", [172.0, 24.0], &of);
+    let colours = Colours { scale: Scale::Cosine, most: 1.0 };
+    colours.legend(&mut drawing, width - RIGHT, |value| format::fixed(value, 0));
+    let seam = if cell >= 6.0 { SEAM } else { 0.0 };
+    for (row, first) in cosine.layers.iter().enumerate() {
+        for (column, second) in cosine.layers.iter().enumerate() {
+            let value = cosine.at(row, column);
+            let class = colours.class(value);
+            let (x, y) = (LEFT + cell * column as f64, TOP + cell * row as f64);
+            let tooltip = format!("Layers {first} and {second}: {}", format::fixed(value, 3));
+            drawing.rect(&class, [x + seam, y + seam, cell - 2.0 * seam, cell - 2.0 * seam], &tooltip);
+            if cell >= PRINTED[1] * 2.0 {
+                let at = [x + cell / 2.0, y + cell / 2.0 + 4.0];
+                drawing.text(&format!("on-{class} middle"), at, &format::fixed(value, 2));
+            }
+        }
+    }
+    let every = (LABEL_SPACING / cell).ceil().max(1.0) as usize;
+    for (position, layer) in cosine.layers.iter().enumerate().step_by(every) {
+        let middle = cell * (position as f64 + 0.5);
+        drawing.text("weak end", [LEFT - 8.0, TOP + middle + 4.0], &layer.to_string());
+        drawing.text("weak middle", [LEFT + middle, TOP + side + 18.0], &layer.to_string());
+    }
+    drawing
+}

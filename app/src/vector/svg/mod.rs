@@ -1,0 +1,104 @@
+//! Charts as SVG, drawn without a window: the same numbers always give the same bytes.
+//!
+//! Every colour is a class, so that one picture is light or dark as its reader is. Continuous scales have [`LEVELS`]
+//! steps. Bars, cells and curves carry a `<title>` that says their number, which browsers show under the pointer.
+
+mod bars;
+mod curves;
+mod heat;
+mod paper;
+mod style;
+
+pub use bars::layers;
+pub use curves::{histogram, spectrum, spectrum_note};
+pub use heat::{grid, layer_cosine};
+pub use paper::{Drawing, escape};
+pub use style::{Theme, css};
+
+use mergescope_core::analysis::Group;
+
+use super::{View, labels};
+
+/// Steps of a continuous colour scale.
+const LEVELS: usize = 32;
+
+/// Room for the labels of the y axis.
+const LEFT: f64 = 56.0;
+/// Room at the right.
+const RIGHT: f64 = 16.0;
+/// Width of the drawings.
+const WIDTH: f64 = 960.0;
+/// Distance of two layers between the last layer and what is beside the layers.
+const GAP: f64 = 0.5;
+/// Least width for the name of what is beside the layers.
+const NAME_WIDTH: f64 = 44.0;
+/// Least distance between two numbers on the x axis.
+const LABEL_SPACING: f64 = 30.0;
+/// Widest slot: a model of few layers needs no walls.
+const MAX_SLOT: f64 = 72.0;
+
+/// Where a layer, or what is beside the layers, stands on the x axis.
+#[derive(Clone, Debug, PartialEq)]
+struct Slot {
+    /// The position in the overview's groups.
+    group: usize,
+    left: f64,
+    width: f64,
+    /// What is written below it, if anything.
+    label: Option<String>,
+    title: String,
+}
+
+/// The x axis that all charts over the same layers share.
+fn slots(view: &View<'_>) -> Vec<Slot> {
+    let groups = &view.overview.groups;
+    let layers = view.overview.layers().len();
+    let beside = (groups.len() - layers) as f64;
+    let room = WIDTH - LEFT - RIGHT;
+    let gap = if layers > 0 && beside > 0.0 { GAP } else { 0.0 };
+    // Names want their width; layers share the rest.
+    let even = room / (layers as f64 + beside + gap).max(1.0);
+    let (slot, named) = if even >= NAME_WIDTH {
+        (even.min(MAX_SLOT), even.min(MAX_SLOT))
+    } else {
+        ((room - beside * NAME_WIDTH) / (layers as f64 + gap).max(1.0), NAME_WIDTH)
+    };
+    let every = (LABEL_SPACING / slot).ceil().max(1.0) as usize;
+    let every = [1, 2, 4, 5, 8, 10, 20, 50, 100].into_iter().find(|&step| step >= every).unwrap_or(every);
+    let mut left = LEFT;
+    let mut slots = Vec::with_capacity(groups.len());
+    for (position, group) in groups.iter().enumerate() {
+        let is_layer = matches!(group.group, Group::Layer(_));
+        if position == layers {
+            left += gap * slot;
+        }
+        let width = if is_layer { slot } else { named };
+        let labelled = !is_layer || position % every == 0;
+        slots.push(Slot {
+            group: position,
+            left,
+            width,
+            label: labelled.then(|| labels::group_short(group.group)),
+            title: labels::group_title(group.group),
+        });
+        left += width;
+    }
+    slots
+}
+
+/// A round step that divides a range into about `lines` parts: 1, 2 or 5 times a power of ten.
+fn nice_step(range: f64, lines: f64) -> f64 {
+    let raw = range / lines;
+    if !(raw.is_finite() && raw > 0.0) {
+        return 1.0;
+    }
+    let power = 10_f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0].into_iter().map(|factor| factor * power).find(|&step| step >= raw);
+    step.unwrap_or(10.0 * power)
+}
+
+/// A number on an axis with as many decimals as its step needs.
+fn axis_number(value: f64, step: f64) -> String {
+    let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+    crate::format::fixed(value, decimals)
+}
