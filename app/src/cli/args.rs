@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use mergescope_core::recipe::{OutputDtype, Rounding};
 
 use super::{exit, size};
+use crate::vector::svg::Theme;
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///
@@ -34,6 +35,11 @@ pub enum Command {
     /// Say whether three models fit together, and what to do if not
     #[command(after_help = exit::HELP)]
     Preflight(PreflightArgs),
+    /// Show what a vector looks like: by layer, by part, and in words
+    ///
+    /// Measures v = post − pre and what target + w·v would be, and writes nothing but what is asked for.
+    #[command(after_help = exit::HELP)]
+    Analyze(AnalyzeArgs),
     /// Write target + w·(post − pre) as a new model
     #[command(after_help = exit::HELP)]
     Merge(MergeArgs),
@@ -79,6 +85,64 @@ pub struct PreflightArgs {
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `analyze`. Those that a recipe has too override it.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// The model before fine-tuning
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub pre: Option<String>,
+    /// The model after fine-tuning
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub post: Option<String>,
+    /// The model that the vector would be added to
+    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    pub target: Option<String>,
+    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
+    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
+    pub w: Option<f64>,
+    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Element type that would be written [default: target, each tensor as in the target]
+    #[arg(long, value_parser = one_of(&OutputDtype::ALL, OutputDtype::label))]
+    pub dtype: Option<OutputDtype>,
+    /// How sums would become elements of that type [default: nearest]
+    #[arg(long, value_parser = one_of(&Rounding::ALL, Rounding::label))]
+    pub rounding: Option<Rounding>,
+    /// Singular values and magnitudes of a tensor of v; may be given several times
+    ///
+    /// Of a stack of experts NAME[3] is expert 3.
+    #[arg(long, value_name = "TENSOR")]
+    pub spectrum: Vec<String>,
+    /// Another vector to compare v with, by its own pre and post; may be given several times
+    #[arg(long, num_args = 2, value_names = ["PRE", "POST"])]
+    pub other: Vec<String>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Write a CSV file for each table to this folder, which must be new or empty
+    #[arg(long, value_name = "DIR")]
+    pub csv: Option<PathBuf>,
+    /// Write an SVG file for each chart to this folder, which must be new or empty
+    #[arg(long, value_name = "DIR")]
+    pub svg: Option<PathBuf>,
+    /// Write one page with everything in it to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Colours of the charts; auto follows the reader's system
+    #[arg(long, default_value = "auto", value_parser = one_of(&Theme::ALL, Theme::label))]
+    pub theme: Theme,
+    /// Worker threads; the result does not depend on it [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory for buffers, whatever the models' size; the result does not depend on it [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub memory: Option<u64>,
+    /// Measure anew, and keep nothing for the next time
+    #[arg(long)]
+    pub no_cache: bool,
 }
 
 /// Arguments of `merge`. Those that a recipe has too override it.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Error;
+use mergescope_core::analysis::{LayerProductsError, SpectrumError, VectorsError};
 use mergescope_core::merge::MergeError;
 use mergescope_core::preflight::PreflightError;
 use mergescope_core::progress::Cancelled;
@@ -41,7 +42,10 @@ impl Exit {
         let cancelled = error.is::<Cancelled>()
             || error.downcast_ref().is_some_and(MergeError::is_cancelled)
             || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
-            || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)));
+            || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)))
+            || matches!(error.downcast_ref(), Some(LayerProductsError::Stream(StreamError::Cancelled(_))))
+            || matches!(error.downcast_ref(), Some(SpectrumError::Stream(StreamError::Cancelled(_))))
+            || matches!(error.downcast_ref(), Some(VectorsError::Stream(StreamError::Cancelled(_))));
         match error.downcast_ref() {
             _ if cancelled => Self::Cancelled,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
@@ -67,6 +71,9 @@ mod tests {
             StreamError::from(Cancelled).into(),
             PreflightError::from(Cancelled).into(),
             MergeError::from(Cancelled).into(),
+            LayerProductsError::from(StreamError::from(Cancelled)).into(),
+            SpectrumError::from(StreamError::from(Cancelled)).into(),
+            VectorsError::from(StreamError::from(Cancelled)).into(),
         ];
         assert!(errors.iter().all(|error| Exit::of(error) == Exit::Cancelled));
         assert_eq!(Exit::of(&MergeError::Unfit { findings: Vec::new() }.into()), Exit::Unfit);

@@ -1,5 +1,6 @@
 //! The command line: arguments to recipes, results to text or JSON, errors to words and exit codes.
 
+mod analyze;
 mod args;
 mod demo;
 mod exit;
@@ -38,6 +39,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Demo(args)) => demo::run(&args, window),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Preflight(args)) => preflight::run(&args),
+        Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {

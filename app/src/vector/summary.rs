@@ -38,12 +38,12 @@ pub enum Chart {
 }
 
 impl Chart {
-    /// Its name in JSON and of its SVG file: `layers`, `grid-zero_share`, `layer-cosine`.
+    /// Its name in JSON and of its SVG file: `layers`, `grid-zero_share`, `layer-cosine-all`.
     pub fn key(self) -> String {
         match self {
             Self::Layers => "layers".to_owned(),
             Self::Grid(metric) => format!("grid-{}", metric.key()),
-            Self::LayerCosine => "layer-cosine".to_owned(),
+            Self::LayerCosine => "layer-cosine-all".to_owned(),
         }
     }
 }

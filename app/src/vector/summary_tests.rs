@@ -165,7 +165,7 @@ fn every_figure_leads_to_the_chart_that_shows_it() {
             Piece::Text(_) => None,
         })
         .collect();
-    for chart in ["layers", "grid-relative_norm", "layer-cosine", "grid-zero_share", "grid-rounding_survival"] {
+    for chart in ["layers", "grid-relative_norm", "layer-cosine-all", "grid-zero_share", "grid-rounding_survival"] {
         assert!(charts.iter().any(|known| known == chart), "{chart} is not among {charts:?}");
     }
 }

@@ -46,7 +46,7 @@ pub fn css(theme: Theme) -> String {
     match theme {
         Theme::Auto => {
             css += &colours(&LIGHT);
-            let _ = write!(css, "@media (prefers-color-scheme:dark){{{}}}", colours(&DARK));
+            let _ = write!(css, "@media screen and (prefers-color-scheme:dark){{{}}}", colours(&DARK));
         }
         Theme::Light => css += &colours(&LIGHT),
         Theme::Dark => css += &colours(&DARK),

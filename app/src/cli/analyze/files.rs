@@ -1,0 +1,167 @@
+//! Files and folders that are written whole or not at all, and never over anything.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use anyhow::{Context as _, bail, ensure};
+use mergescope_core::alignment::{Role, Triple};
+
+use crate::cli::print;
+
+/// Somewhere that may be written to.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+}
+
+impl Place {
+    /// A folder that is new or empty, and in none of the models.
+    pub fn folder(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
+        let place = Self::outside(path, triple)?;
+        place.check_folder()?;
+        Ok(place)
+    }
+
+    /// A file that does not exist, in none of the models.
+    pub fn file(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
+        let place = Self::outside(path, triple)?;
+        place.check_file()?;
+        let folder = folder_of(path);
+        ensure!(folder.is_dir(), "{} cannot be written: there is no folder {}", path.display(), folder.display());
+        Ok(place)
+    }
+
+    fn outside(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
+        ensure!(path.file_name().is_some(), "{} is not the name of a new file or folder", path.display());
+        let absolute = std::path::absolute(path).with_context(|| format!("{} cannot be written", path.display()))?;
+        // Only what exists has a real path; what does not exist yet lies below it.
+        let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+        for role in Role::ALL {
+            let model = triple.get(role);
+            let root = model.root().canonicalize().unwrap_or_else(|_| model.root().to_owned());
+            ensure!(
+                !root.is_dir() || !existing.starts_with(&root),
+                "{} lies inside {}, and models are only ever read; choose another place",
+                path.display(),
+                role.label()
+            );
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    fn check_folder(&self) -> anyhow::Result<()> {
+        let shown = self.path.display();
+        if self.path.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let mut entries = fs::read_dir(&self.path).with_context(|| format!("{shown} exists and is not a folder"))?;
+        ensure!(entries.next().is_none(), "{shown} exists and is not empty; choose a new or empty folder");
+        Ok(())
+    }
+
+    fn check_file(&self) -> anyhow::Result<()> {
+        let exists = self.path.symlink_metadata().is_ok();
+        ensure!(!exists, "{} exists and is never overwritten; choose another name", self.path.display());
+        Ok(())
+    }
+}
+
+/// Where the file or folder is to be.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+enum Content {
+    Folder(Vec<(String, String)>),
+    File(String),
+}
+
+/// What is to be written.
+#[derive(Default)]
+pub struct Files {
+    outputs: Vec<(Place, Content)>,
+}
+
+impl Files {
+    /// A folder of files. Names that are given twice, or differ by case alone, get a number.
+    pub fn folder(&mut self, place: Place, files: impl IntoIterator<Item = (String, String)>) {
+        let mut named: Vec<(String, String)> = Vec::new();
+        for (name, content) in files {
+            let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
+            let numbered = (2..=u32::MAX).map(|number| format!("{stem}-{number}.{extension}"));
+            let is_free = |name: &String| named.iter().all(|(known, _)| known.to_lowercase() != name.to_lowercase());
+            let free = std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or_else(|| name.clone());
+            named.push((free, content));
+        }
+        // Tables and charts may share a folder.
+        for (known, content) in &mut self.outputs {
+            if let Content::Folder(files) = content
+                && known.path == place.path
+            {
+                files.extend(named);
+                return;
+            }
+        }
+        self.outputs.push((place, Content::Folder(named)));
+    }
+
+    /// A file.
+    pub fn file(&mut self, place: Place, content: String) {
+        self.outputs.push((place, Content::File(content)));
+    }
+
+    /// Writes all of it; gives a line for each about what was written.
+    pub fn write(self) -> anyhow::Result<Vec<String>> {
+        self.outputs.iter().map(|(place, content)| write(place, content)).collect()
+    }
+}
+
+fn write(place: &Place, content: &Content) -> anyhow::Result<String> {
+    let path = &place.path;
+    let folder = folder_of(path);
+    fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let staging = folder.join(format!(".{name}.mergescope-{}", process::id()));
+    let failed = || format!("{} cannot be written", path.display());
+    let staged = match content {
+        Content::Folder(files) => stage_folder(&staging, files),
+        Content::File(text) => write_new(&staging, text),
+    };
+    let moved = staged.with_context(failed).and_then(|()| {
+        // It may have been made meanwhile.
+        match content {
+            Content::Folder(_) => place.check_folder()?,
+            Content::File(_) => place.check_file()?,
+        }
+        if matches!(content, Content::Folder(_)) && path.symlink_metadata().is_ok() {
+            // Only an empty folder can be removed this way, so nothing is lost.
+            fs::remove_dir(path).with_context(failed)?;
+        }
+        fs::rename(&staging, path).with_context(failed)
+    });
+    if let Err(error) = moved {
+        let _ = fs::remove_dir_all(&staging).or_else(|_| fs::remove_file(&staging));
+        bail!(error);
+    }
+    let shown = print::line(&path.to_string_lossy());
+    Ok(match content {
+        Content::Folder(files) => format!("Written: {shown} ({})", crate::format::plural(files.len(), "file")),
+        Content::File(_) => format!("Written: {shown}"),
+    })
+}
+
+fn stage_folder(staging: &Path, files: &[(String, String)]) -> std::io::Result<()> {
+    fs::create_dir(staging)?;
+    files.iter().try_for_each(|(name, content)| write_new(&staging.join(name), content))
+}
+
+fn write_new(path: &Path, content: &str) -> std::io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,186 @@
+//! The analysis as one page to share: charts, tables, summary and provenance, with nothing from anywhere else.
+
+use std::fmt::Write as _;
+
+use super::Report;
+use crate::vector::svg::{self, Drawing, Theme, css, escape};
+use crate::vector::tables::{self, Table};
+use crate::vector::{Chart, LayerCosine, Metric, Piece, Sentence, summary};
+
+/// Tensors beyond which their table is left to CSV: a page is for reading.
+const TENSORS_SHOWN: usize = 1_000;
+
+/// The page.
+pub fn page(report: &Report, theme: Theme) -> String {
+    let view = report.view();
+    let cosines = report.layer_cosines();
+    let all: Option<&LayerCosine> = cosines.first().map(|(_, cosine)| cosine);
+    let mut body = String::from("<h1>The vector v = post − pre</h1>\n<p class=\"summary\">");
+    for sentence in summary(&view, all) {
+        body += &sentence_html(&sentence, all.is_some());
+        body.push(' ');
+    }
+    body += "</p>\n";
+    provenance(&mut body, report);
+
+    section(&mut body, "How far each layer moved", &[svg::layers(&view)], &[&tables::layers(&view)]);
+    let grids = Metric::ALL.map(|metric| svg::grid(&view, metric));
+    section(&mut body, "Layer × part", &grids, &[&tables::parts(&view)]);
+    if !cosines.is_empty() {
+        let drawings: Vec<Drawing> = cosines.iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)).collect();
+        section(&mut body, "Do layers move alike?", &drawings, &[]);
+    }
+    for named in &report.spectra {
+        let drawings = [svg::histogram(&view, named.position), svg::spectrum(&named.spectrum, &named.label)];
+        section(&mut body, &named.label, &drawings, &[&tables::spectrum(&named.spectrum, &named.label)]);
+    }
+    if let Some(vectors) = &report.vectors {
+        body += "<section>\n<h2>Against other vectors</h2>\n<div class=\"wide\"><table>\n<tr><th>a</th><th>b</th>\
+                 <th>cosine</th><th>sign conflicts</th><th>support overlap</th></tr>\n";
+        for (a, b) in vectors.pairs() {
+            let sums = vectors.comparison.sums(a, b, |_| true);
+            let numbers = [
+                crate::format::fixed(sums.cosine(), 4),
+                crate::format::percent(sums.sign_conflict_share()),
+                crate::format::percent(sums.support_overlap()),
+            ];
+            let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&vectors.label(a)), escape(&vectors.label(b)));
+            for number in numbers {
+                let _ = write!(body, "<td class=\"number\">{}</td>", escape(&number));
+            }
+            body += "</tr>\n";
+        }
+        body += "</table></div>\n</section>\n";
+    }
+    body += "<section>\n<h2>Tensors</h2>\n";
+    let count = report.analysis.tensors.len();
+    if count <= TENSORS_SHOWN {
+        details(&mut body, &tables::tensors(&view));
+    } else {
+        let count = crate::format::count(count as u64);
+        let _ = writeln!(body, "<p>{count} tensors are too many for a page; <code>--csv</code> lists them.</p>");
+    }
+    body += "</section>\n";
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\">\n<title>{}</title>\n<style>{}{}</style>\n</head>\n<body>\n\
+         <main>\n{body}</main>\n</body>\n</html>\n",
+        escape(&format!("Vector of {}", report.recipe.vector.post)),
+        page_css(theme),
+        css(theme),
+    )
+}
+
+/// A sentence whose figures lead to their charts.
+fn sentence_html(sentence: &Sentence, has_cosine: bool) -> String {
+    let mut html = String::new();
+    for piece in &sentence.pieces {
+        let _ = match piece {
+            Piece::Figure { text, chart } if has_cosine || *chart != Chart::LayerCosine => {
+                write!(html, "<a href=\"#{}\">{}</a>", chart.key(), escape(text))
+            }
+            Piece::Figure { text, .. } | Piece::Text(text) => write!(html, "{}", escape(text)),
+        };
+    }
+    html
+}
+
+fn provenance(body: &mut String, report: &Report) {
+    let recipe = &report.recipe;
+    let models = [
+        ("Pre", &recipe.vector.pre, &report.fingerprints.pre),
+        ("Post", &recipe.vector.post, &report.fingerprints.post),
+        ("Target", &recipe.target, &report.fingerprints.target),
+    ];
+    *body += "<table class=\"facts\">\n";
+    for (role, model, fingerprint) in models {
+        let short: String = fingerprint.chars().take(16).collect();
+        let (model, full) = (escape(model), escape(fingerprint));
+        let _ =
+            writeln!(body, "<tr><th>{role}</th><td>{model}</td><td title=\"{full}\"><code>{short}</code></td></tr>");
+    }
+    let _ = writeln!(
+        body,
+        "<tr><th>Merge</th><td colspan=\"2\">target + {}·v, written as {} with {} rounding</td></tr>\n\
+         <tr><th>Made by</th><td colspan=\"2\">Mergescope {}</td></tr>\n</table>",
+        escape(&crate::format::w(recipe.vector.w)),
+        escape(recipe.output.dtype.label()),
+        escape(recipe.output.rounding.label()),
+        env!("CARGO_PKG_VERSION"),
+    );
+}
+
+/// A heading, the first chart, the others folded away but for print, and the tables folded away.
+fn section(body: &mut String, heading: &str, drawings: &[Drawing], tables: &[&Table]) {
+    let _ = writeln!(body, "<section>\n<h2>{}</h2>", escape(heading));
+    for drawing in drawings {
+        let (id, about) = (escape(&drawing.name), escape(&drawing.description));
+        let _ = writeln!(
+            body,
+            "<figure id=\"{id}\">\n<div class=\"wide\">{}</div>\n<figcaption>{about}</figcaption>\n</figure>",
+            drawing.to_inline(),
+        );
+    }
+    for table in tables {
+        details(body, table);
+    }
+    *body += "</section>\n";
+}
+
+fn details(body: &mut String, table: &Table) {
+    let rows = crate::format::plural(table.rows.len(), "row");
+    let _ = writeln!(
+        body,
+        "<details>\n<summary>Table: {} ({rows})</summary>\n<div class=\"wide\"><table>\n<tr>",
+        escape(&table.name)
+    );
+    for column in &table.columns {
+        let _ = write!(body, "<th>{}</th>", escape(&column.label));
+    }
+    *body += "</tr>\n";
+    for row in &table.rows {
+        *body += "<tr>";
+        for cell in row {
+            let class = if cell.is_number() { " class=\"number\"" } else { "" };
+            let _ = write!(body, "<td{class}>{}</td>", escape(&cell.text()));
+        }
+        *body += "</tr>\n";
+    }
+    *body += "</table></div>\n</details>\n";
+}
+
+fn page_css(theme: Theme) -> String {
+    use crate::vector::colour::{DARK, LIGHT, Scheme};
+    let colours = |scheme: &Scheme| {
+        let hex = |[red, green, blue]: [u8; 3]| format!("#{red:02x}{green:02x}{blue:02x}");
+        format!(
+            "body{{background:{};color:{}}}a{{color:inherit;text-decoration-color:{}}}\
+             figcaption,summary,th,.facts td{{color:{}}}th,td{{border-color:{}}}",
+            hex(scheme.background),
+            hex(scheme.text),
+            hex(scheme.accent),
+            hex(scheme.weak),
+            hex(scheme.hairline),
+        )
+    };
+    let layout = "body{margin:0;font:13px/20px Inter,'Noto Sans JP',system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;\
+                  font-variant-numeric:tabular-nums}main{max-width:992px;margin:0 auto;padding:24px}\
+                  h1{font-size:22px;line-height:28px}h2{font-size:13px;margin:32px 0 8px}p.summary{max-width:72ch}\
+                  a{text-underline-offset:3px;text-decoration-style:dotted}figure{margin:0 0 16px}\
+                  figcaption{font-size:11px;line-height:14px;max-width:96ch}.wide{overflow-x:auto}\
+                  .chart{max-width:100%;height:auto}table{border-collapse:collapse;font-size:11px;line-height:14px}\
+                  th,td{text-align:left;padding:3px 8px;border-bottom:1px solid;white-space:nowrap}\
+                  .number{text-align:right}summary{cursor:pointer}.facts td{white-space:normal;overflow-wrap:anywhere}\
+                  @media print{figure,tr{break-inside:avoid}.wide{overflow:visible}main{max-width:none;padding:0}}";
+    let colours = match theme {
+        Theme::Auto => {
+            format!("{}@media screen and (prefers-color-scheme:dark){{{}}}", colours(&LIGHT), colours(&DARK))
+        }
+        Theme::Light => colours(&LIGHT),
+        Theme::Dark => colours(&DARK),
+    };
+    format!(
+        ":root{{color-scheme:{}}}{layout}{colours}",
+        if theme == Theme::Auto { "light dark" } else { theme.label() }
+    )
+}

@@ -1,0 +1,223 @@
+//! The analysis for machines.
+//!
+//! One document; fields are added, never renamed or removed. Numbers are in full precision; `null` stands where there is
+//! none (the cosine of a zero vector). Shares run from 0 to 1, cosines from −1 to 1. The same models and flags give the
+//! same bytes: there are no times in it.
+//!
+//! Every entry that speaks of a set of tensors has these *figures*:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `elements` | elements that take part |
+//! | `norm`, `norm_pre`, `relative_norm` | ‖v‖, ‖pre‖, ‖v‖ ∕ ‖pre‖ |
+//! | `rms`, `mean`, `max_abs` | of an element of v |
+//! | `zero_share` | share of elements in which v is exactly zero |
+//! | `nonfinite` | elements that are NaN or infinite in any model; left out of all else |
+//! | `cos_pre_post`, `cos_vector_target` | cos(pre, post), cos(v, target − pre) |
+//! | `sign_agreement` | of the elements that v and target − pre both move, the share moved the same way |
+//! | `rounding_survival`, `…_margin` | share of non-zero updates that survive rounding at w; half its 95 % interval, 0 where counted |
+//! | `effective_w`, `…_margin` | ⟨v, written⟩ ∕ ‖v‖², and the same |
+//! | `cos_intended_written` | cosine of w·v and what is written of it; an estimate |
+//! | `change_norm`, `change_relative` | ‖merged − target‖ before rounding, and divided by ‖target‖ |
+//! | `cos_merged_target` | cos(merged, target) before rounding |
+//!
+//! And the document:
+//!
+//! - `provenance`: `version` of Mergescope; `pre`, `post`, `target` as they were given; their `fingerprints`; `w`, `dtype`
+//!   and `rounding` of the output.
+//! - `summary`: `[{text, figures: [{text, chart}]}]`, where `chart` is the name of an SVG file without its extension.
+//! - `warnings`: preflight's, as `mergescope preflight --json` has them.
+//! - `total`: the figures of the whole vector.
+//! - `layers`: `[{layer, figures…, parts: [{part, share, figures…}]}]`, `share` being that of the layer's ‖v‖².
+//! - `beside`: the same for embeddings, head, final norm and others outside all layers, with `part` for `layer`.
+//! - `parts`: `[{part, share, figures…}]` over all layers and beside them; `share` of all ‖v‖².
+//! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
+//! - `layer_cosine`: `{layers: […], all: [[…]], q: [[…]], …}`: a matrix for all parts together and for each part, rows and
+//!   columns in the order of `layers`; `null` for a model of one layer.
+//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…}]`, `dtype` being the target's.
+//! - `spectra`: for each `--spectrum` `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
+//!   stable_rank, energy, energy_kept: […], overlap}`, `overlap` being `{k, left, right, left_chance, right_chance}`.
+//! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap}],
+//!   left_out: [name…]}`, `a` and `b` being positions in `vectors`, of which 0 is v.
+
+use mergescope_core::analysis::{Group, expert_cells};
+use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::layout::Part;
+use serde_json::{Map, Value, json};
+
+use super::{NamedSpectrum, Report, Vectors};
+use crate::vector::figures::Figure;
+use crate::vector::{Figures, LayerCosine, Piece, Sentence, View, summary};
+
+/// The document.
+pub fn document(report: &Report) -> Value {
+    let view = report.view();
+    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, None));
+    let all: Vec<usize> = (0..report.analysis.tensors.len()).collect();
+    let (layers, beside): (Vec<_>, Vec<_>) =
+        groups(&view).into_iter().partition(|(group, _)| matches!(group, Group::Layer(_)));
+    let values = |groups: Vec<(Group, Value)>| groups.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
+    json!({
+        "provenance": provenance(report),
+        "summary": summary(&view, cosine.as_ref()).iter().map(sentence).collect::<Vec<_>>(),
+        "warnings": report.warnings,
+        "total": with(Map::new(), &view.figures(&view.overview.total, &all)),
+        "layers": values(layers),
+        "beside": values(beside),
+        "parts": parts(&view),
+        "experts": experts(&view),
+        "layer_cosine": layer_cosine(report),
+        "tensors": tensors(&view),
+        "spectra": report.spectra.iter().map(spectrum).collect::<Vec<_>>(),
+        "vectors": report.vectors.as_ref().map(vectors),
+    })
+}
+
+/// What the numbers were made from; `w` and the output as a merge would have them.
+pub fn provenance(report: &Report) -> Value {
+    let recipe = &report.recipe;
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pre": recipe.vector.pre,
+        "post": recipe.vector.post,
+        "target": recipe.target,
+        "fingerprints": report.fingerprints,
+        "w": recipe.vector.w,
+        "dtype": recipe.output.dtype.label(),
+        "rounding": recipe.output.rounding.label(),
+    })
+}
+
+fn sentence(sentence: &Sentence) -> Value {
+    let figures = sentence.pieces.iter().filter_map(|piece| match piece {
+        Piece::Text(_) => None,
+        Piece::Figure { text, chart } => Some(json!({ "text": text, "chart": chart.key() })),
+    });
+    json!({ "text": sentence.text(), "figures": figures.collect::<Vec<_>>() })
+}
+
+/// An entry with all figures after what it is.
+fn with(mut entry: Map<String, Value>, figures: &Figures) -> Value {
+    for &(key, _, figure) in figures.fields() {
+        let value = match figure {
+            Figure::Count(count) => json!(count),
+            other => json!(other.value()),
+        };
+        entry.insert(key.to_owned(), value);
+    }
+    Value::Object(entry)
+}
+
+fn entry<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn groups(view: &View<'_>) -> Vec<(Group, Value)> {
+    let groups = view.overview.groups.iter().map(|group| {
+        let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
+        let name = match group.group {
+            Group::Layer(layer) => ("layer", json!(layer)),
+            Group::Beside(part) => ("part", json!(part)),
+        };
+        let mut value = with(entry([name]), &view.figures(&group.all, &tensors));
+        let parts = group.cells.iter().map(|cell| {
+            let part = cell.row.part;
+            let start = entry([("part", json!(part)), ("share", json!(group.share(part)))]);
+            with(start, &view.figures(&cell.sums, &cell.tensors))
+        });
+        value["parts"] = parts.collect();
+        (group.group, value)
+    });
+    groups.collect()
+}
+
+fn parts(view: &View<'_>) -> Vec<Value> {
+    let total = view.overview.total.gram.v_v;
+    let parts = view.overview.parts.iter().map(|(part, sums)| {
+        let cells = view.overview.groups.iter().filter_map(|group| group.cell(*part));
+        let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
+        let start = entry([("part", json!(part)), ("share", json!(sums.gram.v_v / total))]);
+        with(start, &view.figures(sums, &tensors))
+    });
+    parts.collect()
+}
+
+fn experts(view: &View<'_>) -> Vec<Value> {
+    let experts = expert_cells(view.analysis).into_iter().map(|cell| {
+        let layer = match cell.group {
+            Group::Layer(layer) => Some(layer),
+            Group::Beside(_) => None,
+        };
+        let start =
+            entry([("layer", json!(layer)), ("part", json!(cell.row.part)), ("expert", json!(cell.row.expert))]);
+        with(start, &view.figures(&cell.sums, &cell.tensors))
+    });
+    experts.collect()
+}
+
+fn layer_cosine(report: &Report) -> Value {
+    let Some(products) = &report.products else { return Value::Null };
+    let mut document = entry([("layers", json!(products.layers))]);
+    for (part, cosine) in report.layer_cosines() {
+        let rows = cosine.values.chunks(cosine.layers.len().max(1)).collect::<Vec<_>>();
+        document.insert(part.map_or("all", Part::label).to_owned(), json!(rows));
+    }
+    Value::Object(document)
+}
+
+fn tensors(view: &View<'_>) -> Vec<Value> {
+    let tensors = view.analysis.tensors.iter().enumerate().map(|(position, tensor)| {
+        let start = entry([
+            ("name", json!(tensor.name)),
+            ("layer", json!(tensor.place.layer)),
+            ("part", json!(tensor.place.part)),
+            ("expert", json!(tensor.place.expert)),
+            ("shape", json!(tensor.shape)),
+            ("dtype", json!(dtype_label(tensor.dtype))),
+        ]);
+        with(start, &view.figures(&tensor.sums, &[position]))
+    });
+    tensors.collect()
+}
+
+fn spectrum(named: &NamedSpectrum) -> Value {
+    let spectrum = &named.spectrum;
+    let kept = (1..=spectrum.singular_values.len()).map(|rank| spectrum.energy_kept(rank));
+    json!({
+        "tensor": named.label,
+        "rows": spectrum.rows,
+        "cols": spectrum.cols,
+        "complete": spectrum.complete,
+        "singular_values": spectrum.singular_values,
+        "error": spectrum.error,
+        "effective_rank": { "low": spectrum.effective_rank.low, "high": spectrum.effective_rank.high },
+        "stable_rank": spectrum.stable_rank,
+        "energy": spectrum.energy,
+        "energy_kept": kept.collect::<Vec<_>>(),
+        "overlap": spectrum.overlap.as_ref().map(|overlap| json!({
+            "k": overlap.k,
+            "left": overlap.left,
+            "right": overlap.right,
+            "left_chance": overlap.left_chance,
+            "right_chance": overlap.right_chance,
+        })),
+    })
+}
+
+fn vectors(vectors: &Vectors) -> Value {
+    let pairs = vectors.pairs().map(|(a, b)| {
+        let sums = vectors.comparison.sums(a, b, |_| true);
+        json!({
+            "a": a,
+            "b": b,
+            "cosine": sums.cosine(),
+            "sign_conflict_share": sums.sign_conflict_share(),
+            "support_overlap": sums.support_overlap(),
+        })
+    });
+    json!({
+        "vectors": vectors.models.iter().map(|[pre, post]| json!({ "pre": pre, "post": post })).collect::<Vec<_>>(),
+        "pairs": pairs.collect::<Vec<_>>(),
+        "left_out": vectors.comparison.left_out.iter().map(|tensor| &tensor.name).collect::<Vec<_>>(),
+    })
+}
