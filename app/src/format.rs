@@ -142,7 +142,13 @@ pub fn superscript(number: i32) -> String {
 
 /// A number with fixed decimals: effective w, cosines.
 pub fn fixed(value: f64, decimals: usize) -> String {
-    if value.is_finite() { with_minus(&format!("{value:.decimals$}")) } else { NONE.to_owned() }
+    if !value.is_finite() {
+        return NONE.to_owned();
+    }
+    let text = format!("{value:.decimals$}");
+    // What rounds to zero has no sign.
+    let is_zero = text.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'));
+    with_minus(if is_zero { text.trim_start_matches('-') } else { &text })
 }
 
 /// w: two decimals, or as many as it needs.
@@ -253,6 +259,7 @@ mod tests {
         assert_eq!(w(-0.5), "−0.50");
         assert_eq!(w(0.125), "0.125");
         assert_eq!(fixed(-0.25, 3), "−0.250");
+        assert_eq!([fixed(-0.001, 2), fixed(-0.0, 0)], ["0.00", "0"]);
         assert_eq!(["−0,5", "w = 0.75", "1e400", "x"].map(parse_number), [Some(-0.5), Some(0.75), None, None]);
     }
 

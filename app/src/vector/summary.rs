@@ -1,7 +1,7 @@
 //! The vector in plain words: each sentence is made from the numbers, each figure says which chart it came from.
 
 use mergescope_core::alignment::Role;
-use mergescope_core::analysis::{GroupSums, RoundedEffect, Sums};
+use mergescope_core::analysis::{Group, GroupSums, RoundedEffect, Sums};
 use mergescope_core::layout::Part;
 use mergescope_core::recipe::{OutputDtype, Rounding};
 
@@ -19,6 +19,8 @@ const LINEAGE: f64 = 0.3;
 const ZEROS: f64 = 0.01;
 /// A share of lost updates that calls for another way of writing.
 const MANY_LOST: f64 = 0.2;
+/// A share of ‖v‖² outside the layers worth a sentence.
+const MUCH: f64 = 0.2;
 /// How much more must be lost at a smaller w to mention it.
 const MUCH_WORSE: f64 = 0.1;
 /// The smaller w: this part of the current one.
@@ -122,7 +124,7 @@ pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<
     }
     let mut sentences = Vec::from_iter(size(total));
     sentences.extend(largest(view));
-    sentences.extend(furthest_beside(view));
+    sentences.extend(beside(view));
     sentences.extend(layer_cosine.into_iter().flat_map(alike));
     if total.zero_share() >= ZEROS {
         sentences.push(
@@ -210,19 +212,15 @@ fn size(total: &Sums) -> Option<Sentence> {
     Some(start.words(" of the weights."))
 }
 
-/// In which layers and in which parts.
+/// In which layers and in which of their parts.
 fn largest(view: &View<'_>) -> Option<Sentence> {
-    let mut sentence = Sentence::new("It is largest in ");
-    let layers = largest_layers(view.overview.layers());
-    if let Some(layers) = &layers {
-        sentence = sentence.figure(layers.as_str(), Chart::Layers).words(", in ");
-    }
     let (names, share) = largest_parts(view)?;
-    Some(
-        sentence
-            .figure(names, Chart::Grid(Metric::RelativeNorm))
-            .words(format!(" ({} of ‖v‖²).", format::percent(share))),
-    )
+    let mut sentence = Sentence::new("It is largest in ");
+    if let Some(layers) = largest_layers(view.overview.layers()) {
+        sentence = sentence.figure(layers, Chart::Layers).words(", in ");
+    }
+    let grid = Chart::Grid(Metric::RelativeNorm);
+    Some(sentence.figure(names, grid).words(format!(" ({} of ‖v‖²).", format::percent(share))))
 }
 
 /// The layers around the highest that come within 15 % of it; `None` when there is one layer or none.
@@ -249,12 +247,16 @@ fn largest_layers(layers: &[GroupSums]) -> Option<String> {
     })
 }
 
-/// The one or two parts with the largest share of ‖v‖², and that share.
+/// The one or two parts of the layers with the largest share of all ‖v‖², and that share.
 fn largest_parts(view: &View<'_>) -> Option<(String, f64)> {
     let total = view.overview.total.gram.v_v;
-    let mut shares: Vec<(Part, f64)> =
-        view.overview.parts.iter().map(|(part, sums)| (*part, sums.gram.v_v / total)).collect();
+    let within = |part: Part| {
+        let cells = view.overview.layers().iter().filter_map(|layer| layer.cell(part));
+        (part, cells.map(|cell| cell.sums.gram.v_v).sum::<f64>() / total)
+    };
+    let mut shares: Vec<(Part, f64)> = view.overview.parts.iter().map(|(part, _)| within(*part)).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    shares.retain(|(_, share)| *share > 0.0);
     // A second part that holds hardly anything is not where v is.
     let second = shares.get(1).is_some_and(|(_, share)| *share >= shares[0].1 / 2.0);
     shares.truncate(if second { 2 } else { 1 });
@@ -262,20 +264,28 @@ fn largest_parts(view: &View<'_>) -> Option<(String, f64)> {
     (!shares.is_empty()).then(|| (format::list(shares.iter().map(|(part, _)| part.label())), share))
 }
 
-/// Embeddings or head, where they moved further than every layer.
-fn furthest_beside(view: &View<'_>) -> Option<Sentence> {
+/// Embeddings or head, where they hold much of the vector or moved further than every layer.
+fn beside(view: &View<'_>) -> Option<Sentence> {
     let relative = |group: &GroupSums| group.all.gram.relative_norm();
+    let share = |group: &GroupSums| group.all.gram.v_v / view.overview.total.gram.v_v;
     let highest = view.overview.layers().iter().map(relative).filter(|norm| norm.is_finite()).fold(0.0, f64::max);
-    let beside = view.overview.beside().iter().filter(|group| relative(group) > highest);
-    let group = beside.max_by(|a, b| relative(a).total_cmp(&relative(b)))?;
-    if highest == 0.0 {
-        return None;
+    let notable = view.overview.beside().iter();
+    let notable = notable.filter(|group| share(group) >= MUCH || highest > 0.0 && relative(group) > highest);
+    let group = notable.max_by(|a, b| share(a).total_cmp(&share(b)))?;
+    let place = match group.group {
+        Group::Beside(Part::Embed) => "the embeddings",
+        Group::Beside(Part::Head) => "the output head",
+        Group::Beside(Part::Norm) => "the final norm",
+        _ => "other tensors outside the layers",
+    };
+    let mut sentence = Sentence::default()
+        .figure(format::percent(share(group)), Chart::Layers)
+        .words(format!(" of ‖v‖² is in {place}"));
+    if highest > 0.0 && relative(group) > highest {
+        let further = format!(", further from pre than any layer ({})", format::percent(relative(group)));
+        sentence = sentence.words(further);
     }
-    Some(
-        Sentence::new(format!("{} moved further than any layer: by ", labels::group_title(group.group)))
-            .figure(format::percent(relative(group)), Chart::Layers)
-            .words("."),
-    )
+    Some(sentence.words("."))
 }
 
 /// Which layers move alike or against each other, where the mean cosine is beyond ±0.1.

@@ -44,10 +44,10 @@ fn a_model_of_one_layer_has_no_largest_layer() {
 }
 
 #[test]
-fn embeddings_that_moved_further_than_the_layers_are_named() {
+fn embeddings_that_hold_most_of_the_vector_are_named() {
     let mut tensors = layers(&[1.0, 2.0]);
     tensors.push(tensor(None, Part::Embed, 1e4, 100.0));
-    assert_eq!(said(tensors)[2], "Embeddings moved further than any layer: by 10 %.");
+    assert_eq!(said(tensors)[2], "97 % of ‖v‖² is in the embeddings, further from pre than any layer (10 %).");
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub fn histogram(view: &View<'_>, position: usize) -> Drawing {
         ("accent", "|w·v|", if w > 0.0 { density(vector) } else { Vec::new() }, w.log10()),
     ];
     let peak = curves.iter().flat_map(|(_, _, points, _)| points).map(|point| point.1).fold(0.0, f64::max);
-    let y = |share: f64| TOP + PLOT * (1.0 - share / peak * 0.92);
+    let y = |share: f64| TOP + PLOT * (1.0 - share / peak * 0.86);
     for (class, label, points, shift) in &curves {
         let Some(&highest) = points.iter().max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
         let tops = points.iter().map(|(log, share)| (log + shift, *share)).filter(|(log, _)| *log >= first);
@@ -77,12 +77,12 @@ pub fn histogram(view: &View<'_>, position: usize) -> Drawing {
 
 /// Singular values of v in one tensor, with the share of ‖v‖² that they keep.
 pub fn spectrum(spectrum: &Spectrum, label: &str) -> Drawing {
-    let description = "Singular values of v, largest first, as a share of the largest: a line that falls steeply is a \
+    let description = "Singular values of v, largest first: a line that falls steeply is a \
                        change of low rank. The effective rank is the exponential of the entropy of the values.";
     let name = format!("spectrum-{}", file_name(label));
     let title = format!("Spectrum of v: {label}");
     let mut drawing = Drawing::new(name, title, description.to_owned(), [WIDTH, TOP + PLOT + BOTTOM]);
-    drawing.text("title", [16.0, 24.0], label);
+    drawing.text("title", [16.0, 24.0], &drawing.title.clone());
     let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
     drawing.text("weak", [16.0, 42.0], &format!("{shape}; {}", spectrum_note(spectrum)));
     let values = &spectrum.singular_values;
@@ -92,14 +92,14 @@ pub fn spectrum(spectrum: &Spectrum, label: &str) -> Drawing {
     };
     let ranks = values.len().max(2) as f64;
     let x = |rank: f64| LEFT + (WIDTH - LEFT - RIGHT) * (rank - 1.0) / (ranks - 1.0);
-    let y = |share: f64| TOP + PLOT * (1.0 - share);
-    for line in 0..=4 {
-        let share = f64::from(line) / 4.0;
-        drawing.line("grid", [LEFT, y(share)], [WIDTH - RIGHT, y(share)]);
-        drawing.text("weak end", [LEFT - 8.0, y(share) + 4.0], &format::norm(share * largest));
+    let y = |value: f64| TOP + PLOT * (1.0 - value / largest);
+    let step = nice_step(largest, 5.0);
+    for line in 0..=(largest / step) as u32 {
+        let value = f64::from(line) * step;
+        drawing.line("grid", [LEFT, y(value)], [WIDTH - RIGHT, y(value)]);
+        drawing.text("weak end", [LEFT - 8.0, y(value) + 4.0], &axis_number(value, step));
     }
-    let points: Vec<[f64; 2]> =
-        (1..).zip(values).map(|(rank, value)| [x(f64::from(rank)), y(value / largest)]).collect();
+    let points: Vec<[f64; 2]> = (1..).zip(values).map(|(rank, &value)| [x(f64::from(rank)), y(value)]).collect();
     drawing.path("line", &points, false, &spectrum_note(spectrum));
     let step = nice_step(ranks, 8.0).max(1.0);
     let mut ticks = vec![1.0];

@@ -99,6 +99,9 @@ fn nice_step(range: f64, lines: f64) -> f64 {
 
 /// A number on an axis with as many decimals as its step needs.
 fn axis_number(value: f64, step: f64) -> String {
-    let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
-    crate::format::fixed(value, decimals)
+    let decimals = -step.log10().floor();
+    if decimals > 4.0 {
+        return crate::format::norm(value);
+    }
+    crate::format::fixed(value, decimals.max(0.0) as usize)
 }

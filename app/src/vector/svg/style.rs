@@ -41,7 +41,7 @@ pub fn css(theme: Theme) -> String {
         ".chart text{{font:11px {FONTS};font-variant-numeric:tabular-nums}}\
          .chart .title{{font-size:13px;font-weight:600}}\
          .chart .end{{text-anchor:end}}.chart .middle{{text-anchor:middle}}\
-         .chart .line{{fill:none;stroke-width:1.5}}.chart .dashed{{stroke-width:1.5;stroke-dasharray:4 3}}"
+         .chart .accent{{fill-opacity:.85}}.chart .line{{fill:none;stroke-width:1.5}}.chart .dashed{{stroke-width:1.5;stroke-dasharray:4 3}}"
     );
     match theme {
         Theme::Auto => {

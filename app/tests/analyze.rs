@@ -1,0 +1,413 @@
+//! `mergescope analyze` as a person and a script meet it: numbers against a reference, files, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
+
+#[path = "../../core/tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use mergescope_core::checkpoint::Dtype;
+use serde_json::{Value, json};
+use support::{Folders, Model, Size, Tensor, decode, related, values};
+
+const MODELS: [&str; 6] = ["--pre", "pre", "--post", "post", "--target", "target"];
+
+/// Runs `analyze` in `folder`, with a cache of the test's own.
+fn run(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mergescope"));
+    command.arg("analyze").args(args).current_dir(folder).env("XDG_CACHE_HOME", folder.join("cache"));
+    command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").output().unwrap()
+}
+
+/// The same on the models `pre`, `post` and `target`, which must succeed; gives what is on stdout.
+#[track_caller]
+fn analyze(folders: &Folders, args: &[&str]) -> String {
+    let all: Vec<&str> = MODELS.iter().chain(args).copied().collect();
+    let output = run(folders.dir.path(), &all);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn analyze_json(folders: &Folders, args: &[&str]) -> Value {
+    serde_json::from_str(&analyze(folders, &[&["--json"], args].concat())).unwrap()
+}
+
+/// One line on stderr with all of `words`, and that exit code.
+#[track_caller]
+fn fails(folders: &Folders, args: &[&str], code: i32, words: &[&str]) {
+    let all: Vec<&str> = MODELS.iter().chain(args).copied().collect();
+    let output = run(folders.dir.path(), &all);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(code), true), "{said}");
+    assert!(words.iter().all(|words| said.contains(words)), "{said}");
+}
+
+fn fitting() -> Folders {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    Folders::write(&pre, &post, &target)
+}
+
+/// Every file below a folder by name.
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<(String, Vec<u8>)> =
+        entries.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(path).unwrap())).collect();
+    files.sort();
+    files
+}
+
+fn close(found: &Value, expected: f64) -> bool {
+    found.as_f64().is_some_and(|found| (found - expected).abs() <= 1e-10 * expected.abs().max(1e-6))
+}
+
+/// The tensor of that name in three models, in f64.
+fn elements(models: [&Model; 3], name: &str) -> [Vec<f64>; 3] {
+    models.map(|model| {
+        let tensor = model.tensor(name);
+        decode(tensor.dtype, &tensor.bytes).into_iter().map(f64::from).collect()
+    })
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn minus(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+#[test]
+fn every_number_of_a_tensor_agrees_with_a_reference_in_f64() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let document = analyze_json(&folders, &["-w", "0.25"]);
+    let tensors = document["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 26);
+    for tensor in tensors {
+        let [pre, post, target] = elements([&pre, &post, &target], tensor["name"].as_str().unwrap());
+        let (v, u) = (minus(&post, &pre), minus(&target, &pre));
+        let norm = |a: &[f64]| dot(a, a).sqrt();
+        let merged: Vec<f64> = target.iter().zip(&v).map(|(target, v)| target + 0.25 * v).collect();
+        let count = v.len() as f64;
+        let both = || v.iter().zip(&u).filter(|(v, u)| **v != 0.0 && **u != 0.0);
+        let same = both().filter(|(v, u)| (**v > 0.0) == (**u > 0.0)).count() as f64;
+        let updates = v.iter().zip(&target).filter(|(v, _)| **v != 0.0);
+        let written = |value: f64| half::bf16::from_f64(value).to_f64();
+        let survive = updates.clone().filter(|(v, target)| written(**target + 0.25 * **v) != **target).count() as f64;
+        let moved: Vec<f64> = merged.iter().zip(&target).map(|(merged, target)| written(*merged) - target).collect();
+        for (key, expected) in [
+            ("norm", norm(&v)),
+            ("norm_pre", norm(&pre)),
+            ("relative_norm", norm(&v) / norm(&pre)),
+            ("rms", norm(&v) / count.sqrt()),
+            ("mean", v.iter().sum::<f64>() / count),
+            ("max_abs", v.iter().fold(0.0, |max, v| v.abs().max(max))),
+            ("zero_share", v.iter().filter(|v| **v == 0.0).count() as f64 / count),
+            ("cos_pre_post", dot(&pre, &post) / norm(&pre) / norm(&post)),
+            ("cos_vector_target", dot(&v, &u) / norm(&v) / norm(&u)),
+            ("sign_agreement", same / both().count() as f64),
+            // All of these tensors are small enough to be counted, not estimated.
+            ("rounding_survival", survive / updates.count() as f64),
+            ("rounding_survival_margin", 0.0),
+            ("effective_w", dot(&v, &moved) / dot(&v, &v)),
+            ("change_norm", 0.25 * norm(&v)),
+            ("change_relative", 0.25 * norm(&v) / norm(&target)),
+            ("cos_merged_target", dot(&merged, &target) / norm(&merged) / norm(&target)),
+        ] {
+            assert!(close(&tensor[key], expected), "{}: {key} is {}, not {expected}", tensor["name"], tensor[key]);
+        }
+        assert_eq!(tensor["elements"], v.len());
+    }
+}
+
+#[test]
+fn layers_parts_and_cosines_follow_from_the_tensors() {
+    let (pre, post, target) = related(Size { layers: 3, ..Size::default() }, Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let document = analyze_json(&folders, &[]);
+    let tensors = document["tensors"].as_array().unwrap();
+    let sum = |pick: &dyn Fn(&Value) -> bool| -> f64 {
+        tensors.iter().filter(|tensor| pick(tensor)).map(|tensor| tensor["norm"].as_f64().unwrap().powi(2)).sum()
+    };
+    let layers = document["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 3);
+    for (number, layer) in layers.iter().enumerate() {
+        assert_eq!(layer["layer"], number);
+        let all = sum(&|tensor| tensor["layer"] == number);
+        assert!(close(&layer["norm"], all.sqrt()));
+        for part in layer["parts"].as_array().unwrap() {
+            let one = sum(&|tensor| tensor["layer"] == number && tensor["part"] == part["part"]);
+            assert!(close(&part["share"], one / all), "{part}");
+        }
+    }
+    let beside: Vec<&Value> = document["beside"].as_array().unwrap().iter().map(|entry| &entry["part"]).collect();
+    assert_eq!(beside, ["embed", "norm"]);
+    let shares = document["parts"].as_array().unwrap().iter().map(|part| part["share"].as_f64().unwrap());
+    assert!((shares.sum::<f64>() - 1.0).abs() < 1e-12);
+
+    let v = |layer: usize| {
+        let name = format!("model.layers.{layer}.mlp.up_proj.weight");
+        let [pre, post, _] = elements([&pre, &post, &target], &name);
+        minus(&post, &pre)
+    };
+    let cosines = &document["layer_cosine"];
+    assert_eq!(cosines["layers"], json!([0, 1, 2]));
+    let expected = dot(&v(0), &v(2)) / dot(&v(0), &v(0)).sqrt() / dot(&v(2), &v(2)).sqrt();
+    assert!((cosines["up"][0][2].as_f64().unwrap() - expected).abs() < 1e-10);
+    assert!((cosines["all"][1][1].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    for entry in document["summary"].as_array().unwrap() {
+        for figure in entry["figures"].as_array().unwrap() {
+            assert!(entry["text"].as_str().unwrap().contains(figure["text"].as_str().unwrap()));
+        }
+    }
+}
+
+#[test]
+fn the_same_question_has_the_same_answer_whatever_the_threads_and_the_cache() {
+    let folders = fitting();
+    let spectrum = ["--spectrum", "model.layers.1.mlp.up_proj.weight"];
+    let outputs = [("1", "a"), ("4", "b"), ("2", "c")].map(|(threads, name)| {
+        let [svg, csv, page] = ["svg", "csv", "html"].map(|kind| format!("{name}-{kind}"));
+        let mut args = vec!["--threads", threads, "--svg", &svg, "--csv", &csv, "--html", &page];
+        args.extend(spectrum);
+        if name == "c" {
+            args.push("--no-cache");
+        }
+        let document = analyze(&folders, &[&["--json"], &args[..]].concat());
+        let folder = folders.dir.path();
+        (document, files(&folder.join(&svg)), files(&folder.join(&csv)), fs::read(folder.join(&page)).unwrap())
+    });
+    assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2]);
+}
+
+#[test]
+fn the_text_begins_with_the_summary_and_has_layers_and_parts() {
+    let folders = fitting();
+    let text =
+        analyze(&folders, &["-w", "0.25", "--other", "pre", "target", "--spectrum", "model.embed_tokens.weight"]);
+    assert!(text.starts_with("The vector is "), "{text}");
+    for words in
+        ["At w = 0.25 bf16 would lose", "layer", "embed", "survive", "part", "effective rank", "sign conflicts"]
+    {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+}
+
+#[test]
+fn csv_is_read_back_as_the_numbers_of_the_json() {
+    let folders = fitting();
+    let document = analyze_json(&folders, &["--csv", "tables"]);
+    let read = |name: &str| -> Vec<Vec<String>> {
+        let text = fs::read_to_string(folders.dir.path().join("tables").join(name)).unwrap();
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    let lines = read("tensors.csv");
+    assert_eq!(lines.len(), 27);
+    for (line, tensor) in lines.iter().skip(1).zip(document["tensors"].as_array().unwrap()) {
+        assert_eq!(line[0], tensor["name"].as_str().unwrap());
+        for (key, cell) in lines[0].iter().zip(line).skip(6) {
+            let value = cell.parse::<f64>().ok();
+            assert_eq!(value, tensor[key.as_str()].as_f64(), "{key} of {}", line[0]);
+        }
+    }
+    let grid = read("grid-relative_norm.csv");
+    assert_eq!(grid.iter().map(|line| line[0].as_str()).collect::<Vec<_>>(), ["layer", "0", "1", "embed", "norm"]);
+    let cosine = read("layer-cosine-gate.csv");
+    assert_eq!(cosine[1][2].parse::<f64>().ok(), document["layer_cosine"]["gate"][0][1].as_f64());
+}
+
+/// Text of a model may hold anything.
+const ODD: &str = "model.layers.0.mlp.<b>&\"層'.weight";
+
+#[test]
+fn svg_is_well_formed_whatever_the_names_and_tells_its_numbers() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let odd = |model: Model, seed| {
+        let tensor = Tensor::of(ODD, Dtype::BF16, &[16, 16], &values(seed, 256, 0.02));
+        model.with_tensor(tensor)
+    };
+    let folders = Folders::write(&odd(pre, 1), &odd(post, 2), &odd(target, 3));
+    analyze(&folders, &["--svg", "charts", "--html", "page.html", "--spectrum", ODD, "--theme", "dark"]);
+    let charts = files(&folders.dir.path().join("charts"));
+    assert!(charts.len() > 15);
+    for (name, bytes) in &charts {
+        let text = str::from_utf8(bytes).unwrap();
+        let document = roxmltree::Document::parse(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let root = document.root_element();
+        assert_eq!(root.tag_name().name(), "svg");
+        let child = |tag: &str| root.children().find(|node| node.has_tag_name(("http://www.w3.org/2000/svg", tag)));
+        assert!(child("title").and_then(|title| title.text()).is_some_and(|text| !text.is_empty()), "{name}");
+        assert!(child("desc").is_some(), "{name}");
+        assert!(!text.contains("NaN"), "{name}");
+        for node in document.descendants().filter(|node| node.is_element()) {
+            for attribute in ["x", "y", "width", "height"] {
+                let value = node.attribute(attribute);
+                assert!(value.is_none_or(|value| value.parse::<f64>().is_ok_and(f64::is_finite)), "{name}: {value:?}");
+            }
+        }
+    }
+    let spectrum = charts.iter().find(|(name, _)| name.starts_with("spectrum-")).unwrap();
+    assert!(str::from_utf8(&spectrum.1).unwrap().contains("&lt;b&gt;&amp;&quot;層&#39;"));
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    assert!(page.contains("&lt;b&gt;&amp;&quot;層&#39;") && !page.contains("<b>"));
+}
+
+#[test]
+fn a_page_needs_nothing_from_anywhere() {
+    let folders = fitting();
+    analyze(&folders, &["--html", "page.html"]);
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    let rest = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for reference in ["http:", "https:", "<script", "<link", "<img", "@import", "url(", "src="] {
+        assert!(!rest.contains(reference), "{reference}");
+    }
+    assert!(page.contains("The vector is ") && page.contains("<svg") && page.contains("prefers-color-scheme:dark"));
+    // Each figure of the summary leads to a chart of the page.
+    for link in page.split("href=\"#").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+}
+
+#[test]
+fn a_zero_vector_is_said_to_be_one_and_gives_no_nan() {
+    let (pre, _, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &pre, &target);
+    let args = ["--svg", "charts", "--html", "page.html", "--csv", "tables"];
+    let document = analyze_json(&folders, &args);
+    assert!(document["summary"][0]["text"].as_str().unwrap().starts_with("The vector is zero"));
+    assert_eq!(document["total"]["zero_share"], 1.0);
+    assert_eq!(document["total"]["cos_vector_target"], Value::Null);
+    for folder in ["charts", "tables"] {
+        for (name, bytes) in files(&folders.dir.path().join(folder)) {
+            assert!(!String::from_utf8(bytes).unwrap().contains("NaN,"), "{name}");
+        }
+    }
+    let text = analyze(&folders, &[]);
+    assert!(text.starts_with("The vector is zero") && !text.contains("NaN"), "{text}");
+}
+
+#[test]
+fn a_model_of_one_layer_has_no_layers_to_compare() {
+    let (pre, post, target) = related(Size { layers: 1, ..Size::default() }, Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let document = analyze_json(&folders, &["--svg", "charts", "--html", "page.html"]);
+    assert_eq!(document["layer_cosine"], Value::Null);
+    assert_eq!(document["layers"].as_array().unwrap().len(), 1);
+    assert!(files(&folders.dir.path().join("charts")).iter().all(|(name, _)| !name.starts_with("layer-cosine")));
+}
+
+#[test]
+fn experts_are_told_apart_and_taken_together() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let with_experts = |mut model: Model, seed: u64| {
+        for expert in 0..3_u64 {
+            let name = format!("model.layers.1.mlp.experts.{expert}.gate_proj.weight");
+            model = model.with_tensor(Tensor::of(&name, Dtype::BF16, &[8, 8], &values(seed + expert, 64, 0.02)));
+        }
+        model
+    };
+    let folders = Folders::write(&with_experts(pre, 10), &with_experts(post, 20), &with_experts(target, 30));
+    let document = analyze_json(&folders, &[]);
+    let experts = document["experts"].as_array().unwrap();
+    let of = |key: &str| experts.iter().map(|entry| entry[key].clone()).collect::<Vec<_>>();
+    assert_eq!((of("layer"), of("expert")), (vec![json!(1); 3], vec![json!(0), json!(1), json!(2)]));
+    let parts = document["parts"].as_array().unwrap();
+    let together = parts.iter().find(|part| part["part"] == "expert").unwrap();
+    let squares: f64 = experts.iter().map(|entry| entry["norm"].as_f64().unwrap().powi(2)).sum();
+    assert!(close(&together["norm"], squares.sqrt()));
+}
+
+#[test]
+fn a_planted_rank_and_planted_vectors_are_read_off() {
+    let (pre, _, target) = related(Size::default(), Dtype::F32);
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let mut post = pre.clone();
+    let tensor = post.tensor_mut(name);
+    let (rows, cols) = (tensor.shape[0], tensor.shape[1]);
+    let (left, right) = (values(5, rows * 3, 1.0), values(6, cols * 3, 1.0));
+    // Zero before, so that v is the product and no rounding of a sum.
+    let product: Vec<f32> = (0..rows * cols)
+        .map(|at| (0..3).map(|k| left[at / cols * 3 + k] * right[at % cols * 3 + k]).sum::<f32>() * 0.01)
+        .collect();
+    tensor.bytes = support::encode(Dtype::F32, &product);
+    let mut start = pre;
+    start.tensor_mut(name).bytes = support::encode(Dtype::F32, &vec![0.0; rows * cols]);
+    let folders = Folders::write(&start, &post, &target);
+    let document = analyze_json(&folders, &["--spectrum", name, "--other", "post", "pre", "--other", "pre", "post"]);
+    let spectrum = &document["spectra"][0];
+    let values: Vec<f64> =
+        spectrum["singular_values"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    assert!(values[2] > 0.01 && values[3] < 1e-5 * values[0], "{values:?}");
+    assert!(spectrum["effective_rank"]["high"].as_f64().unwrap() < 3.01);
+    let pairs = &document["vectors"]["pairs"];
+    assert!((pairs[0]["cosine"].as_f64().unwrap() + 1.0).abs() < 1e-12);
+    assert_eq!((&pairs[0]["sign_conflict_share"], &pairs[0]["support_overlap"]), (&json!(1.0), &json!(1.0)));
+    assert_eq!((&pairs[1]["a"], &pairs[1]["b"], &pairs[1]["sign_conflict_share"]), (&json!(0), &json!(2), &json!(0.0)));
+}
+
+#[test]
+fn a_recipe_says_models_w_and_output_and_flags_override_it() {
+    let folders = fitting();
+    let toml = "version = 1\ntarget = \"target\"\n[vector]\npre = \"pre\"\npost = \"post\"\nw = 0.75\n[output]\ndtype = \"f32\"\n";
+    fs::write(folders.dir.path().join("recipe.toml"), toml).unwrap();
+    let provenance = |args: &[&str]| -> Value {
+        let output = run(folders.dir.path(), &[&["--json", "--recipe", "recipe.toml"], args].concat());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["provenance"].take()
+    };
+    let found = provenance(&[]);
+    assert_eq!((&found["w"], &found["dtype"], &found["post"]), (&json!(0.75), &json!("f32"), &json!("post")));
+    assert_eq!(found["fingerprints"]["pre"].as_str().unwrap().len(), 64);
+    let found = provenance(&["-w", "-1", "--dtype", "bf16"]);
+    assert_eq!((&found["w"], &found["dtype"]), (&json!(-1.0), &json!("bf16")));
+}
+
+#[test]
+fn what_exists_is_refused_and_left_as_it_is() {
+    let folders = fitting();
+    let folder = folders.dir.path();
+    fs::write(folder.join("page.html"), "mine").unwrap();
+    fs::create_dir(folder.join("full")).unwrap();
+    fs::write(folder.join("full/note.txt"), "mine").unwrap();
+    fs::create_dir(folder.join("empty")).unwrap();
+    fails(&folders, &["--html", "page.html"], 1, &["page.html", "never overwritten", "choose another name"]);
+    fails(&folders, &["--svg", "full"], 1, &["full", "not empty"]);
+    fails(&folders, &["--csv", "page.html"], 1, &["page.html", "not a folder"]);
+    fails(&folders, &["--csv", "pre/tables"], 1, &["inside pre"]);
+    fails(&folders, &["--html", "nowhere/page.html"], 1, &["no folder nowhere"]);
+    fails(&folders, &["--spectrum", "no.such.tensor", "--svg", "charts"], 1, &["no.such.tensor"]);
+    assert_eq!(fs::read_to_string(folder.join("page.html")).unwrap(), "mine");
+    assert_eq!(files(&folder.join("full")), [("note.txt".to_owned(), b"mine".to_vec())]);
+    assert!(!folder.join("charts").exists() && !folder.join("pre/tables").exists());
+    analyze(&folders, &["--csv", "empty", "--svg", "new/below"]);
+    assert!(folder.join("empty/layers.csv").is_file() && folder.join("new/below/layers.svg").is_file());
+    let names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+}
+
+#[test]
+fn models_that_do_not_fit_end_with_3() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let wide = Tensor::of("model.norm.weight", Dtype::BF16, &[64], &[1.0; 64]);
+    let folders = Folders::write(&pre, &post, &target.with_tensor(wide));
+    fails(&folders, &["--svg", "charts"], 3, &["do not fit together"]);
+    assert!(!folders.dir.path().join("charts").exists());
+}
+
+#[test]
+fn the_demo_is_analysed() {
+    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../assets/demo");
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["pre", "post", "target"].map(|role| demo.join(role).to_str().unwrap().to_owned());
+    let args = ["--pre", &paths[0], "--post", &paths[1], "--target", &paths[2], "--json", "--html", "demo.html"];
+    let output = run(folder.path(), &args);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["layers"].as_array().unwrap().len(), 4);
+    assert!(document["summary"][0]["text"].as_str().unwrap().contains("2.8"));
+}
