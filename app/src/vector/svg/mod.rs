@@ -1,7 +1,7 @@
 //! Charts as SVG, drawn without a window: the same numbers always give the same bytes.
 //!
-//! Every colour is a class, so that one picture is light or dark as its reader is. Continuous scales have [`LEVELS`]
-//! steps. Bars, cells and curves carry a `<title>` that says their number, which browsers show under the pointer.
+//! Every colour is a class, so that one picture is light or dark as its reader is. Continuous scales have 33 steps
+//! from end to end. Bars, cells and curves carry a `<title>` that says their number, which browsers show under the pointer.
 
 mod bars;
 mod curves;
@@ -19,7 +19,7 @@ use mergescope_core::analysis::Group;
 
 use super::{View, labels};
 
-/// Steps of a continuous colour scale.
+/// The last step of a continuous colour scale; the first is 0.
 const LEVELS: usize = 32;
 
 /// Room for the labels of the y axis.
