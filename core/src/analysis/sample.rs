@@ -16,7 +16,7 @@ pub const FULL_SAMPLE: u64 = 9_604;
 const BUDGET: u64 = 12_000_000;
 
 /// Updates that are looked at for each one that is kept. Leaves in which v is mostly zero then still give their share.
-const OVERSAMPLING: u64 = 8;
+const OVERSAMPLING: u64 = 4;
 
 /// Decides which elements are drawn; any number would do, but always the same.
 const SEED: u64 = 0x6d65_7267_6573_636f;
