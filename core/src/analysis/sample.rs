@@ -85,8 +85,10 @@ impl Sampler {
             (v != 0.0 && v.is_finite() && target.is_finite()).then_some([target as f32, v as f32])
         };
         let leaf = first / LEAF as u64;
-        let random =
-            |number: u64, below: u64| (u128::from(self.key.bits(leaf << 32 | number)) * u128::from(below) >> 64) as u64;
+        let random = |number: u64, below: u64| {
+            let bits = u128::from(self.key.bits((leaf << 32) | number));
+            ((bits * u128::from(below)) >> 64) as u64
+        };
         let mut pairs = Vec::new();
         if self.draw >= updates {
             pairs.extend((0..count).filter_map(pair));
@@ -155,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_sparse_vector_still_fills_the_sample() {
-        let sample = sample(40 * LEAF, 1, |index| if index % 20 == 0 { 1.0 } else { 0.0 });
+        let sample = sample(40 * LEAF, 1, |index| if index.is_multiple_of(20) { 1.0 } else { 0.0 });
         assert_eq!((sample.len() as u64, sample.is_complete()), (FULL_SAMPLE, false));
-        assert!(sample.pairs.iter().all(|pair| pair[0] as usize % 20 == 0));
+        assert!(sample.pairs.iter().all(|pair| (pair[0] as usize).is_multiple_of(20)));
     }
 
     #[test]
