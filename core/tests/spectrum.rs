@@ -372,7 +372,7 @@ fn what_has_no_spectrum_is_said() {
 #[test]
 #[ignore = "measures time"]
 fn times() {
-    for (rows, cols) in [(896, 4864), (5120, 27648)] {
+    for (rows, cols) in [(896, 4864), (27_648, 5120), (5120, 27_648)] {
         let model = |values: &[f32]| Model::new().with_tensor(Tensor::of(NAME, Dtype::BF16, &[rows, cols], values));
         let folders = {
             // Of coprime periods, so that no two rows are alike.
