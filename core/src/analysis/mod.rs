@@ -3,6 +3,9 @@
 //! [`measure`] reads the three models once and keeps a few dozen numbers, a histogram and a small sample of each tensor.
 //! All else follows from those without touching a weight again: aggregates ([`Overview`]), norms and cosines at any w
 //! ([`Change`]), what rounding would leave ([`RoundingPreview`]).
+//!
+//! On request, [`spectrum`] reads one tensor for its singular values, and [`compare_vectors`] reads several vectors to
+//! say how they lie to each other.
 
 mod cache;
 mod change;
@@ -13,7 +16,9 @@ mod layer_products;
 mod measure;
 mod rounding;
 mod sample;
+mod spectrum;
 mod sums;
+mod vectors;
 
 use std::time::Duration;
 
@@ -31,7 +36,11 @@ pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_pr
 pub use measure::measure;
 pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
+pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
+pub use vectors::{
+    Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorPair, VectorsError, compare_vectors,
+};
 
 /// One tensor of the vector.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
