@@ -77,6 +77,22 @@ fn survival_of_a_small_tensor_is_the_exact_count_of_a_merge() {
 }
 
 #[test]
+fn updates_lost_to_a_shorter_output_are_counted_as_such() {
+    // f32 models written as bf16: hardly an element equals the target's, and yet most updates leave no trace.
+    let (pre, _, target) = related(Size::default(), Dtype::F32);
+    let folders = Folders::write(&pre, &pre.tuned(2, 0.002), &target);
+    let analysis = measured(&folders);
+    let output = OutputSpec { dtype: OutputDtype::Bf16, ..OutputSpec::default() };
+    let preview = RoundingPreview::new(&analysis, &output);
+    for w in WS {
+        let lost = merged(&folders, w, &output).total().lost_share();
+        let survival = preview.survival((0..analysis.tensors.len()).map(|position| (position, w as f32)));
+        assert!((survival.value - (1.0 - lost)).abs() < 1e-12, "w = {w}: {survival:?}, lost {lost}");
+        assert!(lost > 0.3 || w.abs() == 1.0, "w = {w}: lost {lost}");
+    }
+}
+
+#[test]
 fn survival_of_a_large_tensor_is_estimated_to_within_a_point() {
     for zero_share in [0.0, 0.7, 0.95] {
         let folders = subtle(400_000, zero_share);
