@@ -89,7 +89,7 @@ impl Sampler {
             let bits = u128::from(self.key.bits((leaf << 32) | number));
             ((bits * u128::from(below)) >> 64) as u64
         };
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(self.draw.min(updates) as usize);
         if self.draw >= updates {
             pairs.extend((0..count).filter_map(pair));
             for position in 0..pairs.len() {
