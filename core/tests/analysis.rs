@@ -192,7 +192,7 @@ fn a_second_opening_takes_the_analysis_from_the_cache() {
     assert!(!third.cached && third_products.cached);
     assert_ne!(first.tensors, third.tensors);
     // A byte that no fingerprint looks at.
-    let mut changed = post.clone();
+    let mut changed = post;
     let bytes = &mut changed.tensor_mut("model.layers.1.mlp.up_proj.weight").bytes;
     let at = bytes.len() / 4;
     bytes[at] ^= 1;

@@ -258,6 +258,22 @@ fn little_memory_streams_and_less_is_refused_in_words() {
 }
 
 #[test]
+fn an_iteration_that_outgrows_its_memory_begins_anew_from_what_it_has() {
+    let (rows, cols) = (500, 600);
+    let sigma: Vec<f64> = (0..200).map(|i| 10.0 * 0.98_f64.powi(i)).collect();
+    let v = matrix(&orthonormal(5, rows, 200), &sigma, &orthonormal(6, cols, 200));
+    let folders = planted(rows, cols, &vec![0.0; rows * cols], &v);
+    // A block of rows takes 6.5 MB, a block of vectors 0.35 MB: two of these fit in the basis.
+    let short = Resources { memory_bytes: 8_700_000, threads: 2, ..Resources::default() };
+    let errors = [short, Resources::default()].map(|resources| {
+        let some = found(&folders, &SpectrumOptions { values: 64, ..STREAMED }, &resources).unwrap();
+        close(&some.singular_values, &sigma[..64], some.error);
+        some.error
+    });
+    assert!(errors[1] < errors[0] && errors[0] < 0.1 * sigma[63], "{errors:?}");
+}
+
+#[test]
 fn a_cancelled_spectrum_ends() {
     let folders = planted(30, 40, &normal(1, 1200), &normal(2, 1200));
     let triple = folders.open();
@@ -356,7 +372,7 @@ fn what_has_no_spectrum_is_said() {
 #[test]
 #[ignore = "measures time"]
 fn times() {
-    for (rows, cols) in [(896, 4864), (5120, 27648)] {
+    for (rows, cols) in [(896, 4864), (27_648, 5120), (5120, 27_648)] {
         let model = |values: &[f32]| Model::new().with_tensor(Tensor::of(NAME, Dtype::BF16, &[rows, cols], values));
         let folders = {
             // Of coprime periods, so that no two rows are alike.

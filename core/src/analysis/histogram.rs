@@ -74,8 +74,8 @@ impl LogHistogram {
 
 /// The bin of a value.
 #[inline(always)]
-pub(super) fn bin(value: f32) -> u16 {
-    ((value.to_bits() & 0x7fff_ffff) >> 22) as u16
+pub(super) fn bin(value: f32) -> u32 {
+    (value.to_bits() & 0x7fff_ffff) >> 22
 }
 
 /// The smallest magnitude of a bin. Those of the subnormals of f32 reach down to its smallest.
@@ -91,7 +91,7 @@ mod tests {
 
     fn of(values: &[f32]) -> LogHistogram {
         let mut counts = vec![0; BINS];
-        values.iter().for_each(|&value| counts[usize::from(bin(value))] += 1);
+        values.iter().for_each(|&value| counts[bin(value) as usize] += 1);
         LogHistogram::from_counts(&counts)
     }
 

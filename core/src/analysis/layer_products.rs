@@ -150,22 +150,30 @@ pub fn layer_products(
     Ok(LayerProducts { parts: by_part(families, &layers), layers, bytes_read, elapsed: began.elapsed(), cached: false })
 }
 
-/// The tensors within layers that move, by name without the layer's number, and by shape.
+/// The tensors within layers that move.
 fn families<'a>(triple: &'a Triple, alignment: &Alignment) -> Vec<Family<'a>> {
-    let mut families: BTreeMap<(String, &[u64]), (Part, u64, Vec<Member<'a>>)> = BTreeMap::new();
+    // By name without the layer's number, and by shape.
+    let mut places: BTreeMap<(String, &[u64]), usize> = BTreeMap::new();
+    let mut families: Vec<Family<'a>> = Vec::new();
     for aligned in &alignment.tensors {
         let Participation::Moves { pre, post, shared_elements } = aligned.participation else { continue };
         let target = &triple.target.tensors()[aligned.target];
         let (Some(layer), Some(name)) = (aligned.place.layer, layout::without_layer(&target.name)) else { continue };
-        let member = Member { layer, pre: &triple.pre.tensors()[pre], post: &triple.post.tensors()[post] };
-        let family = families.entry((name, &target.shape));
-        family.or_insert_with(|| (aligned.place.part, shared_elements, Vec::new())).2.push(member);
+        let place = *places.entry((name, &target.shape)).or_insert(families.len());
+        if place == families.len() {
+            let (part, elements) = (aligned.place.part, shared_elements);
+            families.push(Family { part, elements, members: Vec::new(), products: InOrder::new(Vec::new()) });
+        }
+        families[place].members.push(Member {
+            layer,
+            pre: &triple.pre.tensors()[pre],
+            post: &triple.post.tensors()[post],
+        });
     }
-    let families = families.into_values().map(|(part, elements, members)| {
-        let products = InOrder::new(vec![0.0; members.len() * members.len()]);
-        Family { part, elements, members, products }
-    });
-    families.collect()
+    for family in &mut families {
+        family.products = InOrder::new(vec![0.0; family.members.len().pow(2)]);
+    }
+    families
 }
 
 /// Adds families up by part, on the axes of all layers.

@@ -193,12 +193,12 @@ struct UnitCounts {
 
 impl UnitCounts {
     #[inline(always)]
-    fn add(&mut self, vector: &[u16; BLOCK], pre: &[u16; BLOCK]) {
+    fn add(&mut self, vector: &[u32; BLOCK], pre: &[u32; BLOCK]) {
         let mask = BINS - 1;
         for (vector, pre) in vector.as_chunks::<2>().0.iter().zip(pre.as_chunks::<2>().0) {
             for turn in 0..2 {
-                self.vector[turn][usize::from(vector[turn]) & mask] += 1;
-                self.pre[turn][usize::from(pre[turn]) & mask] += 1;
+                self.vector[turn][vector[turn] as usize & mask] += 1;
+                self.pre[turn][pre[turn] as usize & mask] += 1;
             }
         }
     }
@@ -245,7 +245,9 @@ impl MeasureUnit<'_> {
         let mut lanes = [[0.0; LANES]; 7];
         let mut max_lanes = [0.0_f64; LANES];
         let mut models = [[0.0; BLOCK]; 3];
-        let (mut vector_bins, mut pre_bins) = ([0_u16; BLOCK], [0_u16; BLOCK]);
+        let (mut vector_bins, mut pre_bins) = ([0_u32; BLOCK], [0_u32; BLOCK]);
+        let mut tallies = [[0_u64; LANES]; 4];
+        let mut not_zeros = 0;
         for start in (0..count).step_by(BLOCK) {
             let length = BLOCK.min(count - start);
             for ((dtype, bytes), model) in self.dtypes.into_iter().zip(self.bytes).zip(&mut models) {
@@ -255,42 +257,49 @@ impl MeasureUnit<'_> {
             }
             let left_out = if SKIP_NONFINITE { leave_out_nonfinite(&mut models, &mut sums) } else { 0 };
             let [pre, post, target] = &models;
-            let (mut zeros, mut pre_zeros, mut same, mut opposite) = (0_u32, 0_u32, 0_u32, 0_u32);
-            for ((((pre, post), target), vector_bins), pre_bins) in pre
-                .as_chunks::<LANES>()
-                .0
-                .iter()
-                .zip(post.as_chunks::<LANES>().0)
-                .zip(target.as_chunks::<LANES>().0)
-                .zip(vector_bins.as_chunks_mut::<LANES>().0)
-                .zip(pre_bins.as_chunks_mut::<LANES>().0)
-            {
+            // Two loops, each of which keeps its sums in registers.
+            let chunks = || {
+                let models = pre.as_chunks::<LANES>().0.iter().zip(post.as_chunks::<LANES>().0);
+                models.zip(target.as_chunks::<LANES>().0)
+            };
+            for ((pre, post), target) in chunks() {
                 for lane in 0..LANES {
                     let (p, v, u) = (pre[lane], post[lane] - pre[lane], target[lane] - pre[lane]);
-                    let v_u = v * u;
                     lanes[0][lane] += p * p;
                     lanes[1][lane] += p * v;
                     lanes[2][lane] += p * u;
                     lanes[3][lane] += v * v;
-                    lanes[4][lane] += v_u;
+                    lanes[4][lane] += v * u;
                     lanes[5][lane] += u * u;
-                    lanes[6][lane] += v;
-                    max_lanes[lane] = max_lanes[lane].max(v.abs());
-                    zeros += u32::from(v == 0.0);
-                    pre_zeros += u32::from(p == 0.0);
-                    same += u32::from(v_u > 0.0);
-                    opposite += u32::from(v_u < 0.0);
-                    vector_bins[lane] = histogram::bin(v as f32);
-                    pre_bins[lane] = histogram::bin(p as f32);
                 }
             }
-            // What was left out and the padding behind the last element were counted as zeros too.
-            sums.zeros += u64::from(zeros) - left_out - (BLOCK - length) as u64;
-            sums.same_sign += u64::from(same);
-            sums.opposite_sign += u64::from(opposite);
-            counts.pre_zeros += u64::from(pre_zeros);
+            for ((pre, post), target) in chunks() {
+                for lane in 0..LANES {
+                    let (p, v, u) = (pre[lane], post[lane] - pre[lane], target[lane] - pre[lane]);
+                    let (v_u, v_abs) = (v * u, v.abs());
+                    lanes[6][lane] += v;
+                    // Not f64::max, which would look out for NaN.
+                    max_lanes[lane] = if v_abs > max_lanes[lane] { v_abs } else { max_lanes[lane] };
+                    // As wide as the numbers they count, so that they are counted in the same registers.
+                    tallies[0][lane] += u64::from(v == 0.0);
+                    tallies[1][lane] += u64::from(v_u > 0.0);
+                    tallies[2][lane] += u64::from(v_u < 0.0);
+                    tallies[3][lane] += u64::from(p == 0.0);
+                }
+            }
+            for (((pre, post), vector_bin), pre_bin) in pre.iter().zip(post).zip(&mut vector_bins).zip(&mut pre_bins) {
+                *vector_bin = histogram::bin((post - pre) as f32);
+                *pre_bin = histogram::bin(*pre as f32);
+            }
             counts.add(&vector_bins, &pre_bins);
+            // What was left out and the padding behind the last element are counted as zeros too.
+            not_zeros += left_out + (BLOCK - length) as u64;
         }
+        let [zeros, same_sign, opposite_sign, pre_zeros] = tallies.map(|lanes| lanes.iter().sum::<u64>());
+        sums.zeros = zeros - not_zeros;
+        sums.same_sign = same_sign;
+        sums.opposite_sign = opposite_sign;
+        counts.pre_zeros += pre_zeros;
         let [pre_pre, pre_v, pre_u, v_v, v_u, u_u, sum] = lanes.map(|lanes| lanes.iter().sum());
         sums.gram = Gram { pre_pre, pre_v, pre_u, v_v, v_u, u_u };
         sums.sum = sum;

@@ -1,5 +1,7 @@
 //! What rounding would leave of w·v at any w, previewed on the samples.
 
+use std::ops::Range;
+
 use crate::checkpoint::Dtype;
 use crate::numeric::{flip_point, round_nearest};
 use crate::recipe::{OutputDtype, OutputSpec, Rounding};
@@ -10,7 +12,13 @@ use super::{Sample, TensorAnalysis, VectorAnalysis};
 const Z95: f64 = 1.959_964;
 
 /// Updates on which the effective w is worked out, over all tensors; few enough to do so for every frame.
-const EFFECT_BUDGET: usize = 200_000;
+const EFFECT_BUDGET: usize = 100_000;
+
+/// Of these, those of one tensor at least.
+const EFFECT_LEAST: usize = 4;
+
+/// Entries of a curve's index: one line of memory.
+const INDEX: usize = 16;
 
 /// Updates rounded in one go.
 const CHUNK: usize = 64;
@@ -43,13 +51,22 @@ pub struct RoundedEffect {
     pub cosine: f64,
 }
 
-/// The updates of one tensor by the w from which rounding lets them through.
+/// The updates of all tensors by the |w| from which rounding lets them through, for one sign of w.
 #[derive(Clone, Debug, Default)]
+struct Curves {
+    /// For each update the largest |w| at which the output is still what it is at w = 0; ascending within a tensor.
+    last_lost: Vec<f32>,
+    tensors: Vec<Curve>,
+}
+
+/// The updates of one tensor.
+#[derive(Clone, Copy, Debug)]
 struct Curve {
-    /// For w > 0, ascending: the largest |w| at which the output is still what it is at w = 0.
-    forth: Vec<f32>,
-    /// For w < 0.
-    back: Vec<f32>,
+    /// Where they begin in [`Curves::last_lost`].
+    first: usize,
+    count: usize,
+    /// Some of them, evenly spaced, so that a search touches two or three lines of memory and not ten.
+    index: [f32; INDEX],
 }
 
 /// A preview of rounding for one analysis and one kind of output.
@@ -63,36 +80,67 @@ struct Curve {
 #[derive(Clone, Debug)]
 pub struct RoundingPreview {
     rounding: Rounding,
-    dtypes: Vec<Dtype>,
-    curves: Vec<Curve>,
+    /// For w > 0.
+    forth: Curves,
+    /// For w < 0.
+    back: Curves,
+    /// For each tensor its share of `pairs`.
+    excerpts: Vec<Excerpt>,
+    /// Target and v of some updates of every tensor, one after the other.
+    pairs: Vec<[f32; 2]>,
+}
+
+/// Some updates of one tensor.
+#[derive(Clone, Debug)]
+struct Excerpt {
+    /// Where they are.
+    pairs: Range<usize>,
+    /// Element type that is written.
+    dtype: Dtype,
+    /// Updates that the tensor has.
+    updates: f64,
 }
 
 impl RoundingPreview {
     /// Prepares the samples for an output; takes about 0.1 µs for each update sampled.
     pub fn new(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
-        let dtypes: Vec<Dtype> =
-            analysis.tensors.iter().map(|tensor| written_dtype(output.dtype, tensor.dtype)).collect();
-        let curves = if output.rounding == Rounding::Stochastic {
-            vec![Curve::default(); dtypes.len()]
-        } else {
-            analysis.tensors.iter().zip(&dtypes).map(|(tensor, &dtype)| Curve::new(&tensor.sample, dtype)).collect()
+        let each = EFFECT_BUDGET.checked_div(analysis.tensors.len()).unwrap_or(0).max(EFFECT_LEAST);
+        let mut preview = Self {
+            rounding: output.rounding,
+            forth: Curves::default(),
+            back: Curves::default(),
+            excerpts: Vec::new(),
+            pairs: Vec::new(),
         };
-        Self { rounding: output.rounding, dtypes, curves }
+        for TensorAnalysis { dtype, sums, sample, .. } in &analysis.tensors {
+            let dtype = written_dtype(output.dtype, *dtype);
+            if output.rounding != Rounding::Stochastic {
+                preview.forth.push(sample, dtype, true);
+                preview.back.push(sample, dtype, false);
+            }
+            let step = sample.pairs.len().div_ceil(each).max(1);
+            let first = preview.pairs.len();
+            preview.pairs.extend(sample.pairs.iter().step_by(step));
+            let pairs = first..preview.pairs.len();
+            preview.excerpts.push(Excerpt { pairs, dtype, updates: sums.updates() as f64 });
+        }
+        preview
     }
 
     /// Share of the non-zero updates of some tensors that survive rounding, 0 to 1, with 95 % confidence.
     ///
     /// `tensors` are positions in [`VectorAnalysis::tensors`] with their coefficients. NaN when v or every coefficient is
     /// zero, and for stochastic rounding.
-    pub fn survival(&self, analysis: &VectorAnalysis, tensors: impl IntoIterator<Item = (usize, f32)>) -> Estimate {
+    pub fn survival(&self, tensors: impl IntoIterator<Item = (usize, f32)>) -> Estimate {
         let (mut updates, mut surviving, mut variance) = (0.0, 0.0, 0.0);
         for (position, coefficient) in tensors {
-            let tensor = &analysis.tensors[position];
-            let Some((share, sampled)) = self.curves[position].survival(coefficient) else { continue };
-            let count = tensor.sums.updates() as f64;
+            let curves = if coefficient > 0.0 { &self.forth } else { &self.back };
+            let found = (coefficient != 0.0).then(|| curves.survival(position, coefficient.abs()));
+            let Some((share, sampled)) = found.flatten() else { continue };
+            let count = self.excerpts[position].updates;
             updates += count;
             surviving += count * share;
-            if !tensor.sample.is_complete() {
+            if sampled < count {
                 // Agresti and Coull's two added successes and failures keep a share of 0 or 1 from looking certain.
                 let (trials, held) = (sampled + 4.0, (share * sampled + 2.0) / (sampled + 4.0));
                 variance += count * count * held * (1.0 - held) / trials;
@@ -104,46 +152,31 @@ impl RoundingPreview {
         Estimate { value: surviving / updates, margin: Z95 * variance.sqrt() / updates }
     }
 
-    /// What reaches the output over all tensors, each with the coefficient that `coefficient` gives it.
-    pub fn effect(&self, analysis: &VectorAnalysis, coefficient: impl Fn(&TensorAnalysis) -> f32) -> RoundedEffect {
-        self.effect_of(analysis, analysis.tensors.iter().map(coefficient).enumerate())
-    }
-
-    /// What reaches the output over some tensors, taken together.
+    /// What reaches the output of some tensors taken together.
     ///
-    /// `tensors` are positions in [`VectorAnalysis::tensors`] with their coefficients.
-    pub fn effect_of(
-        &self,
-        analysis: &VectorAnalysis,
-        tensors: impl ExactSizeIterator<Item = (usize, f32)>,
-    ) -> RoundedEffect {
-        let each = EFFECT_BUDGET.checked_div(tensors.len()).unwrap_or(0).max(16);
-        let (mut v_v, mut v_written, mut intended_written, mut variance) = (0.0, 0.0, 0.0, 0.0);
-        let (mut intended_sq, mut written_sq) = (0.0, 0.0);
-        let mut scratch = Scratch { taken: Vec::new(), bytes: [0; CHUNK * 8], written: [0.0; CHUNK] };
+    /// `tensors` are positions in [`VectorAnalysis::tensors`] with their coefficients. A combined ratio estimate over
+    /// tensors as strata (Cochran, Sampling Techniques, 3rd ed., section 6.11): few updates of each of many tensors do
+    /// not bias it.
+    pub fn effect(&self, tensors: impl IntoIterator<Item = (usize, f32)>) -> RoundedEffect {
+        let mut total = Projection::default();
+        let mut scratch = Scratch { sums: [0.0; CHUNK], bytes: [0; CHUNK * 8], written: [0.0; CHUNK] };
         for (position, c) in tensors {
-            let (tensor, dtype) = (&analysis.tensors[position], self.dtypes[position]);
-            let weight = tensor.sums.gram.v_v;
-            let found = match self.rounding {
-                // Every update is kept in the mean.
-                Rounding::Stochastic => {
-                    Projection { along: f64::from(c), squares: f64::from(c).powi(2), error_sq: 0.0 }
-                }
-                _ => tensor.sample.project(dtype, c, each, &mut scratch),
-            };
-            v_v += weight;
-            v_written += weight * found.along;
-            intended_written += f64::from(c) * weight * found.along;
-            variance += weight * weight * found.error_sq;
-            intended_sq += f64::from(c).powi(2) * weight;
-            written_sq += weight * found.squares;
+            let excerpt = &self.excerpts[position];
+            let pairs = &self.pairs[excerpt.pairs.clone()];
+            if !pairs.is_empty() {
+                // How many updates of the tensor each of these stands for.
+                let weight = excerpt.updates / pairs.len() as f64;
+                total.add(&excerpt.project(pairs, c, self.rounding, &mut scratch), weight, f64::from(c));
+            }
         }
-        let effective_w = if v_v > 0.0 {
-            Estimate { value: v_written / v_v, margin: Z95 * variance.sqrt() / v_v }
-        } else {
-            Estimate::NONE
-        };
-        RoundedEffect { effective_w, cosine: super::gram::cosine(intended_written, intended_sq, written_sq) }
+        if total.v_v == 0.0 {
+            return RoundedEffect { effective_w: Estimate::NONE, cosine: f64::NAN };
+        }
+        let value = total.v_written / total.v_v;
+        let residuals = total.cross_sq - 2.0 * value * total.cross + value * value * total.fourth;
+        let margin = Z95 * residuals.max(0.0).sqrt() / total.v_v;
+        let cosine = super::gram::cosine(total.intended_written, total.intended_sq, total.written_sq);
+        RoundedEffect { effective_w: Estimate { value, margin }, cosine }
     }
 }
 
@@ -157,29 +190,34 @@ fn written_dtype(output: OutputDtype, target: Dtype) -> Dtype {
     }
 }
 
-impl Curve {
-    fn new(sample: &Sample, dtype: Dtype) -> Self {
-        let side = |forth: bool| {
-            let mut last_lost: Vec<f32> = sample
-                .pairs
-                .iter()
-                .map(|&[target, v]| last_lost(dtype, f64::from(target), f64::from(v), forth))
-                .collect();
-            last_lost.sort_unstable_by(f32::total_cmp);
-            last_lost
-        };
-        Self { forth: side(true), back: side(false) }
+impl Curves {
+    /// Adds a tensor.
+    fn push(&mut self, sample: &Sample, dtype: Dtype, forth: bool) {
+        let first = self.last_lost.len();
+        let values = sample.pairs.iter().map(|&[target, v]| last_lost(dtype, f64::from(target), f64::from(v), forth));
+        self.last_lost.extend(values);
+        let sorted = &mut self.last_lost[first..];
+        sorted.sort_unstable_by(f32::total_cmp);
+        let count = sorted.len();
+        let index = std::array::from_fn(|step| sorted.get(bucket(count, step + 1)).copied().unwrap_or(f32::INFINITY));
+        self.tensors.push(Curve { first, count, index });
     }
 
-    /// The share that survives, and of how many; `None` when nothing moves.
-    fn survival(&self, coefficient: f32) -> Option<(f64, f64)> {
-        let side = if coefficient > 0.0 { &self.forth } else { &self.back };
-        if coefficient == 0.0 || side.is_empty() {
-            return None;
-        }
-        let surviving = side.partition_point(|&last_lost| last_lost < coefficient.abs());
-        Some((surviving as f64 / side.len() as f64, side.len() as f64))
+    /// The share of a tensor's updates that survives at |w|, and of how many; `None` when it has none.
+    fn survival(&self, tensor: usize, magnitude: f32) -> Option<(f64, f64)> {
+        let Curve { first, count, index } = self.tensors.get(tensor).filter(|curve| curve.count > 0)?;
+        // Every value before the bucket is below |w|, every one behind it is not.
+        let step = index.iter().filter(|&&last_lost| last_lost < magnitude).count();
+        let (from, to) = (bucket(*count, step), bucket(*count, step + 1));
+        let within = &self.last_lost[first + from..first + to];
+        let surviving = from + within.partition_point(|&last_lost| last_lost < magnitude);
+        Some((surviving as f64 / *count as f64, *count as f64))
     }
+}
+
+/// Where the given one of [`INDEX`] + 1 buckets of a sorted list begins.
+fn bucket(count: usize, step: usize) -> usize {
+    count * step / (INDEX + 1)
 }
 
 /// The largest |w| of that sign at which `target` + w·`v` is rounded to what `target` itself is rounded to.
@@ -191,58 +229,80 @@ fn last_lost(dtype: Dtype, target: f64, v: f64, forth: bool) -> f32 {
     if beyond { nearest.next_down() } else { nearest }
 }
 
-/// The written change of a tensor in units of its v, estimated.
+/// Sums over updates: where the written change lies to v.
+#[derive(Clone, Copy, Debug, Default)]
 struct Projection {
-    /// ⟨v, written⟩ ∕ ‖v‖².
-    along: f64,
-    /// ‖written‖² ∕ ‖v‖².
-    squares: f64,
-    /// Variance of `along`.
-    error_sq: f64,
+    /// Σ v².
+    v_v: f64,
+    /// Σ v·written.
+    v_written: f64,
+    /// Σ written².
+    written_sq: f64,
+    /// Σ (c·v)².
+    intended_sq: f64,
+    /// Σ c·v·written.
+    intended_written: f64,
+    /// Σ (v·written)², Σ v·written·v² and Σ v⁴, from which the squared residuals of the ratio follow; none where every
+    /// update was looked at.
+    cross_sq: f64,
+    cross: f64,
+    fourth: f64,
+}
+
+impl Projection {
+    /// Adds the sums of a tensor with coefficient `c`, each of whose updates stands for `weight`.
+    fn add(&mut self, tensor: &Self, weight: f64, c: f64) {
+        self.v_v += weight * tensor.v_v;
+        self.v_written += weight * tensor.v_written;
+        self.written_sq += weight * tensor.written_sq;
+        self.intended_sq += weight * c * c * tensor.v_v;
+        self.intended_written += weight * c * tensor.v_written;
+        if weight > 1.0 {
+            self.cross_sq += weight * weight * tensor.cross_sq;
+            self.cross += weight * weight * tensor.cross;
+            self.fourth += weight * weight * tensor.fourth;
+        }
+    }
 }
 
 /// Buffers that every tensor would otherwise clear anew.
 struct Scratch {
-    /// Target and v of each update.
-    taken: Vec<[f64; 2]>,
+    /// target + c·v.
+    sums: [f64; CHUNK],
     bytes: [u8; CHUNK * 8],
     written: [f64; CHUNK],
 }
 
-impl Sample {
-    /// Rounds target + c·v of up to `most` updates; a ratio estimate (Cochran, Sampling Techniques, chapter 6).
-    fn project(&self, dtype: Dtype, c: f32, most: usize, scratch: &mut Scratch) -> Projection {
-        let step = self.pairs.len().div_ceil(most).max(1);
-        let (mut v_v, mut v_written, mut written_sq) = (0.0, 0.0, 0.0);
-        // Σ (v·written)², Σ v·written·v² and Σ v⁴: the squared residuals of the ratio.
-        let (mut cross_sq, mut cross, mut fourth) = (0.0, 0.0, 0.0);
-        let mut sums = [0.0; CHUNK];
-        let Scratch { taken, bytes, written } = scratch;
-        taken.clear();
-        taken.extend(self.pairs.iter().step_by(step).map(|pair| pair.map(f64::from)));
-        for pairs in taken.chunks(sums.len()) {
+impl Excerpt {
+    /// Rounds target + c·v of its pairs.
+    fn project(&self, pairs: &[[f32; 2]], c: f32, rounding: Rounding, scratch: &mut Scratch) -> Projection {
+        let mut found = Projection::default();
+        let width = self.dtype.bitsize() / 8;
+        let Scratch { sums, bytes, written } = scratch;
+        for pairs in pairs.chunks(CHUNK) {
             let count = pairs.len();
             for (sum, [target, v]) in sums.iter_mut().zip(pairs) {
-                *sum = target + f64::from(c) * v;
+                *sum = f64::from(*target) + f64::from(c) * f64::from(*v);
             }
-            round_nearest(dtype, &sums[..count], &mut bytes[..count * (dtype.bitsize() / 8)], &mut written[..count]);
-            for ([target, v], written) in pairs.iter().zip(&written[..count]) {
-                let (product, square) = (v * (written - target), v * v);
-                v_v += square;
-                v_written += product;
-                written_sq += (written - target).powi(2);
-                cross_sq += product * product;
-                cross += product * square;
-                fourth += square * square;
+            if rounding == Rounding::Stochastic {
+                // Every update is kept in the mean.
+                written[..count].copy_from_slice(&sums[..count]);
+            } else {
+                round_nearest(self.dtype, &sums[..count], &mut bytes[..count * width], &mut written[..count]);
+            }
+            let pairs = pairs.iter().map(|pair| pair.map(f64::from));
+            for ([target, v], written) in pairs.zip(&written[..count]) {
+                let change = written - target;
+                let (product, square) = (v * change, v * v);
+                found.v_v += square;
+                found.v_written += product;
+                found.written_sq += change * change;
+                found.cross_sq += product * product;
+                found.cross += product * square;
+                found.fourth += square * square;
             }
         }
-        if v_v == 0.0 {
-            return Projection { along: 0.0, squares: 0.0, error_sq: 0.0 };
-        }
-        let along = v_written / v_v;
-        let residuals = (cross_sq - 2.0 * along * cross + along * along * fourth).max(0.0);
-        let counted = self.complete && step == 1;
-        Projection { along, squares: written_sq / v_v, error_sq: if counted { 0.0 } else { residuals / (v_v * v_v) } }
+        found
     }
 }
 

@@ -16,7 +16,7 @@ pub const FULL_SAMPLE: u64 = 9_604;
 const BUDGET: u64 = 12_000_000;
 
 /// Updates that are looked at for each one that is kept. Leaves in which v is mostly zero then still give their share.
-const OVERSAMPLING: u64 = 8;
+const OVERSAMPLING: u64 = 4;
 
 /// Decides which elements are drawn; any number would do, but always the same.
 const SEED: u64 = 0x6d65_7267_6573_636f;
@@ -85,9 +85,11 @@ impl Sampler {
             (v != 0.0 && v.is_finite() && target.is_finite()).then_some([target as f32, v as f32])
         };
         let leaf = first / LEAF as u64;
-        let random =
-            |number: u64, below: u64| (u128::from(self.key.bits(leaf << 32 | number)) * u128::from(below) >> 64) as u64;
-        let mut pairs = Vec::new();
+        let random = |number: u64, below: u64| {
+            let bits = u128::from(self.key.bits((leaf << 32) | number));
+            ((bits * u128::from(below)) >> 64) as u64
+        };
+        let mut pairs = Vec::with_capacity(self.draw.min(updates) as usize);
         if self.draw >= updates {
             pairs.extend((0..count).filter_map(pair));
             for position in 0..pairs.len() {
@@ -155,9 +157,9 @@ mod tests {
 
     #[test]
     fn a_sparse_vector_still_fills_the_sample() {
-        let sample = sample(40 * LEAF, 1, |index| if index % 20 == 0 { 1.0 } else { 0.0 });
+        let sample = sample(40 * LEAF, 1, |index| if index.is_multiple_of(20) { 1.0 } else { 0.0 });
         assert_eq!((sample.len() as u64, sample.is_complete()), (FULL_SAMPLE, false));
-        assert!(sample.pairs.iter().all(|pair| pair[0] as usize % 20 == 0));
+        assert!(sample.pairs.iter().all(|pair| (pair[0] as usize).is_multiple_of(20)));
     }
 
     #[test]

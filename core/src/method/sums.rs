@@ -23,7 +23,7 @@ pub struct ChangeSums {
     pub vector_written: f64,
     /// Elements in which w·v is not zero.
     pub updates: u64,
-    /// Of these, elements in which the output equals the target.
+    /// Of these, elements that are written as they would be at w = 0: rounding undid the update.
     pub lost: u64,
     /// Elements with finite inputs whose output is infinite or NaN.
     pub overflowed: u64,

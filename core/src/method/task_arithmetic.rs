@@ -150,7 +150,7 @@ impl LeafStretch<'_> {
                 let value = f32::from_bits(u32::from(bits[i]) << 16);
                 let update = u32::from(w != 0.0 && difference != 0.0);
                 moved += update;
-                kept += update & u32::from(value == t[i]);
+                kept += update & u32::from(value == round_bf16(t[i]));
                 // The sign was turned for the sum above; here v itself is wanted.
                 delta[i] = f64::from(difference);
                 written[i] = f64::from(value) - f64::from(t[i]);
@@ -180,7 +180,7 @@ impl LeafStretch<'_> {
         let mut leaf = Leaf::default();
         let mut lanes = Lanes::default();
         let (mut pre, mut post, mut target) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        let (mut sums, mut values) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let (mut sums, mut values, mut unmoved) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
         let (mut delta, mut written) = ([0.0; BLOCK], [0.0; BLOCK]);
         for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
             let count = out.len() / width;
@@ -201,6 +201,12 @@ impl LeafStretch<'_> {
                 round_nearest(stretch.out_dtype, &sums[..count], out, &mut values[..count])
             };
 
+            // What w = 0 would write, where the output's type is another than the target's.
+            unmoved = target;
+            if stretch.out_dtype != stretch.target.0 {
+                let mut bytes = [0; BLOCK * 8];
+                round_nearest(stretch.out_dtype, &target[..count], &mut bytes[..count * width], &mut unmoved[..count]);
+            }
             delta.fill(0.0);
             written.fill(0.0);
             for i in 0..count {
@@ -208,7 +214,7 @@ impl LeafStretch<'_> {
                 let change = values[i] - target[i];
                 let update = stretch.coefficient != 0.0 && v != 0.0;
                 leaf.updates += u64::from(update);
-                leaf.lost += u64::from(update && change == 0.0);
+                leaf.lost += u64::from(update && values[i] == unmoved[i]);
                 // The steps of a mergekit mode can overflow too, so it is the inputs that count.
                 let finite = pre[i].is_finite() && post[i].is_finite() && target[i].is_finite();
                 leaf.overflowed += u64::from(finite && !values[i].is_finite());

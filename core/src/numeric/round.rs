@@ -101,11 +101,15 @@ pub(crate) fn round_nearest(dtype: Dtype, sums: &[f64], out: &mut [u8], written:
 ///
 /// Infinite where sums are held at the largest finite value of a type without infinity.
 pub(crate) fn flip_point(dtype: Dtype, value: f64, up: bool) -> (f64, bool) {
-    let width = dtype.bitsize() / 8;
-    let (mut bytes, mut rounded) = ([0; 8], [0.0]);
-    round_nearest(dtype, &[value], &mut bytes[..width], &mut rounded);
-    let [rounded] = rounded;
-    let bits = u64::from_le_bytes(bytes);
+    let (bits, rounded) = if dtype == Dtype::BF16 {
+        // The one that is asked for by the million.
+        let bits = bf16_bits_from_f64(value);
+        (u64::from(bits), value_of_bits(dtype, bits))
+    } else {
+        let (mut bytes, mut rounded) = ([0; 8], [0.0]);
+        round_nearest(dtype, &[value], &mut bytes[..dtype.bitsize() / 8], &mut rounded);
+        (u64::from_le_bytes(bytes), rounded[0])
+    };
     let sign = 1 << (dtype.bitsize() - 1);
     let magnitude = bits & (sign - 1);
     // Codes count magnitudes; below zero they count the other way.

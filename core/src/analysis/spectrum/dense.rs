@@ -10,10 +10,10 @@ use super::{Found, OVERLAP_RANK, SpectrumError};
 use crate::progress::Control;
 use crate::stream::{self, Resources, StreamError};
 
-/// Memory that [`decompose`] takes: the matrix, a factor and vectors of its smaller side, and a block for each worker.
+/// Memory that [`decompose`] takes: the matrix, what the SVD of its smaller side works on, and a block for each worker.
 pub(super) fn bytes(source: &Source<'_>, resources: &Resources) -> u64 {
     let (short, long) = sides(source);
-    let numbers = short * long + 8 * short * short + 4 * OVERLAP_RANK * long;
+    let numbers = short * long + 11 * short * short + 4 * OVERLAP_RANK * long;
     8 * numbers as u64 + workers(source, resources) as u64 * source.block_bytes()
 }
 
@@ -25,8 +25,10 @@ fn sides(source: &Source<'_>) -> (usize, usize) {
     (source.rows.min(source.cols), source.rows.max(source.cols))
 }
 
-/// Reads the matrix and decomposes it: QR of its tall side, then the SVD of R (Chan 1982). Errors of the singular values
-/// are a small multiple of ε · σ₁.
+/// Reads the matrix and decomposes it: QR of its tall side, then the SVD of R (Chan 1982).
+///
+/// The QR takes what is left of a column below 16 · long side · ε of its length as zero, so that much, relative to the
+/// norm of the matrix, is the accuracy of the singular values.
 pub(super) fn decompose(source: &Source<'_>, resources: &Resources, control: &Control) -> Result<Found, SpectrumError> {
     let (short, long) = sides(source);
     let wide = source.cols > source.rows;

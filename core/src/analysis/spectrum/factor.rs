@@ -1,4 +1,7 @@
 //! Products and factors of matrices in memory, on the thread that asks: results do not depend on how many there are.
+//!
+//! For products faer reserves address space of twice the size of the L3 cache on each thread. Of that it touches the panels
+//! it packs, a few MiB at most, which come on top of the memory given.
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};

@@ -60,7 +60,9 @@ pub struct Bounds {
 /// Whether v moves along the principal directions of pre.
 ///
 /// The mean squared cosine of the principal angles between the subspaces of the first `k` singular vectors of v and of
-/// pre: 1 where they are the same, `k` ∕ dimension for subspaces drawn at random.
+/// pre: 1 where they are the same, `k` ∕ dimension for subspaces drawn at random. Where singular values lie close
+/// together, as those of noise do, the vectors of the first `k` are hardly set apart from those after them, and of a large
+/// matrix they are found only to the accuracy of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
     /// Dimension of the subspaces: 16, or the lower of the two ranks.
@@ -149,7 +151,9 @@ pub enum SpectrumError {
     },
     /// Too little memory.
     #[error(
-        "the spectrum of `{name}` ({rows} × {cols}) needs {needed_bytes} bytes of memory and {given_bytes} are given; give more, or ask for fewer singular values"
+        "the spectrum of `{name}` ({rows} × {cols}) needs {} MiB of memory and {} MiB are given; give more, or ask for fewer singular values",
+        needed_bytes.div_ceil(1 << 20),
+        given_bytes >> 20
     )]
     Memory {
         /// The tensor.
@@ -219,7 +223,8 @@ pub fn spectrum(
 ///
 /// Beside the buffers for reading, of `resources.memory_bytes` the vectors of the iteration take their share, at the
 /// least (6 · columns or 3 · columns + rows) · (values + 8) numbers of f64. The numbers do not depend on the threads; more
-/// memory lets the iteration remember more and so converge faster.
+/// memory lets the iteration remember more and so converge faster. Rows are read in blocks of about 262,144 elements,
+/// whatever `resources.unit_bytes` says. Progress counts the most passes there may be; most end before.
 pub fn spectrum_with(
     triple: &Triple,
     alignment: &Alignment,
