@@ -33,7 +33,7 @@ impl View<'_> {
 
     /// Share of the updates of some tensors, given by position, that survive rounding at the current w.
     pub fn survival(&self, tensors: impl IntoIterator<Item = usize>) -> Estimate {
-        self.preview.survival(self.analysis, tensors.into_iter().map(|position| (position, self.coefficient(position))))
+        self.preview.survival(tensors.into_iter().map(|position| (position, self.coefficient(position))))
     }
 
     /// Share of all updates that would survive at another w; NaN when nothing moves.
@@ -44,7 +44,7 @@ impl View<'_> {
 
     /// What reaches the output of some tensors taken together.
     pub fn effect(&self, tensors: &[usize]) -> RoundedEffect {
-        self.preview.effect_of(self.analysis, tensors.iter().map(|&position| (position, self.coefficient(position))))
+        self.preview.effect(tensors.iter().map(|&position| (position, self.coefficient(position))))
     }
 
     /// What the merge intends to do to some tensors taken together.

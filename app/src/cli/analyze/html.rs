@@ -101,10 +101,10 @@ fn provenance(body: &mut String, report: &Report) {
     }
     let _ = writeln!(
         body,
-        "<tr><th>Merge</th><td colspan=\"2\">target + {}·v, written as {} with {} rounding</td></tr>\n\
+        "<tr><th>Merge</th><td colspan=\"2\">target + {}·v, written in {} ({} rounding)</td></tr>\n\
          <tr><th>Made by</th><td colspan=\"2\">Mergescope {}</td></tr>\n</table>",
         escape(&crate::format::w(recipe.vector.w)),
-        escape(recipe.output.dtype.label()),
+        escape(&report.view().written_dtype()),
         escape(recipe.output.rounding.label()),
         env!("CARGO_PKG_VERSION"),
     );
