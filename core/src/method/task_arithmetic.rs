@@ -180,7 +180,7 @@ impl LeafStretch<'_> {
         let mut leaf = Leaf::default();
         let mut lanes = Lanes::default();
         let (mut pre, mut post, mut target) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        let (mut sums, mut values, mut unmoved) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+        let (mut sums, mut values) = ([0.0; BLOCK], [0.0; BLOCK]);
         let (mut delta, mut written) = ([0.0; BLOCK], [0.0; BLOCK]);
         for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
             let count = out.len() / width;
@@ -202,7 +202,7 @@ impl LeafStretch<'_> {
             };
 
             // What w = 0 would write, where the output's type is another than the target's.
-            unmoved = target;
+            let mut unmoved = target;
             if stretch.out_dtype != stretch.target.0 {
                 let mut bytes = [0; BLOCK * 8];
                 round_nearest(stretch.out_dtype, &target[..count], &mut bytes[..count * width], &mut unmoved[..count]);
