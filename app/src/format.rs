@@ -119,6 +119,11 @@ pub fn norm(value: f64) -> String {
     with_minus(&format!("{value:.decimals$}"))
 }
 
+/// A power of ten: `10⁻⁴`, and `1` for itself.
+pub fn power_of_ten(exponent: i32) -> String {
+    if exponent == 0 { "1".to_owned() } else { format!("10{}", superscript(exponent)) }
+}
+
 /// An exponent: `⁻⁷`.
 pub fn superscript(number: i32) -> String {
     number

@@ -10,7 +10,7 @@ mod common;
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Shape, setup_with, wait, wait_for_vector, window_in};
+use common::{Shape, setup_with, wait, wait_for_charts, window_in};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
@@ -18,7 +18,7 @@ use mergescope::window::engine::{CoreEngine, Engine};
 use mergescope::window::session::MergeEnd;
 use mergescope::window::{App, Setup};
 use mergescope_core::alignment::{Alignment, Triple as Models};
-use mergescope_core::analysis::VectorAnalysis;
+use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
 use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::progress::{Control, Stage};
@@ -84,6 +84,10 @@ impl Engine for StillEngine {
         Ok(report)
     }
 
+    fn cache(&self) -> Option<AnalysisCache> {
+        None
+    }
+
     fn cached_models(&self) -> Vec<CachedModel> {
         Vec::new()
     }
@@ -107,8 +111,10 @@ fn vector() {
     for (theme, name) in [(Theme::Dark, "vector-dark"), (Theme::Light, "vector-light")] {
         let folder = stage(name);
         let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_vector(&mut harness);
+        wait_for_charts(&mut harness);
         picture(&mut harness, name);
+        harness.set_size([1920.0, 1080.0].into());
+        picture(&mut harness, &format!("{name}-1920"));
         results.extend_harness(&mut harness);
     }
 }
@@ -119,7 +125,7 @@ fn results() {
     for (theme, name) in [(Theme::Dark, "results-dark"), (Theme::Light, "results-light")] {
         let folder = stage(name);
         let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_vector(&mut harness);
+        wait_for_charts(&mut harness);
         merge(&mut harness, &folder);
         wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
         picture(&mut harness, name);
@@ -140,7 +146,7 @@ fn merge(harness: &mut Harness<'_, App>, folder: &Path) {
 fn merge_dialog() {
     let folder = stage("dialog-dark");
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
     picture(&mut harness, "dialog-dark");
@@ -151,7 +157,7 @@ fn merging() {
     let folder = stage("merging-light");
     let setup = Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(StillEngine { halts: true }) };
     let mut harness = window_in(Theme::Light, setup);
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     merge(&mut harness, &folder);
     wait(&mut harness, "progress arrives", |app| {
         app.session().merge.as_ref().and_then(|merge| merge.progress).is_some_and(|progress| progress.done_bytes > 0)
@@ -180,7 +186,7 @@ fn start() {
         None => common::write_triple(&folder, common::TINY),
     }
     let mut harness = window_in(Theme::Dark, Setup { demo: Some(folder), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     picture(&mut harness, "start-dark");
 }
 
@@ -196,17 +202,57 @@ fn copy(from: &Path, to: &Path) {
 fn tables() {
     let folder = stage("tables-light");
     let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     harness.get_by_label("Table").click();
     harness.run_steps(3);
     picture(&mut harness, "table-light");
 }
 
 #[test]
+fn experts() {
+    let folder = stage("experts-dark");
+    let recipe = deep_recipe(&folder);
+    common::add_experts(&folder, DEEP, 24);
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Show the experts one by one").click();
+    harness.run_steps(3);
+    picture(&mut harness, "experts-dark");
+}
+
+#[test]
+fn spectrum() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "spectrum-dark"), (Theme::Light, "spectrum-light")] {
+        let folder = stage(name);
+        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+        wait_for_charts(&mut harness);
+        harness.get_by_label("Spectrum").click();
+        harness.run_steps(2);
+        wait(&mut harness, "the spectrum is measured", |app| {
+            let measured = app.session().vector.done().unwrap();
+            let mut names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
+            names.any(|name| app.session().details.spectrum(name).done().is_some())
+        });
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn narrow_vector() {
+    let folder = stage("vector-narrow-light");
+    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+    wait_for_charts(&mut harness);
+    harness.set_size([900.0, 700.0].into());
+    picture(&mut harness, "vector-narrow-light");
+}
+
+#[test]
 fn narrow() {
     let folder = stage("narrow-dark");
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     harness.set_size([760.0, 600.0].into());
     harness.run_steps(2);
     merge(&mut harness, &folder);
@@ -218,7 +264,7 @@ fn narrow() {
 fn palette() {
     let folder = stage("palette-dark");
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     harness.get_by_label("Find a command").click();
     harness.run_steps(4);
     picture(&mut harness, "palette-dark");
@@ -228,7 +274,7 @@ fn palette() {
 fn japanese() {
     let folder = stage("日本語のモデル");
     let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_vector(&mut harness);
+    wait_for_charts(&mut harness);
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
     common::type_into(&mut harness, "Name", "推論ベクトル、強さ0.50");

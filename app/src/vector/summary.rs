@@ -1,7 +1,7 @@
 //! The vector in plain words: each sentence is made from the numbers, each figure says which chart it came from.
 
 use mergescope_core::alignment::Role;
-use mergescope_core::analysis::{Group, GroupSums, RoundedEffect, Sums};
+use mergescope_core::analysis::{Estimate, Group, GroupSums, RoundedEffect, Sums};
 use mergescope_core::layout::Part;
 use mergescope_core::recipe::{OutputDtype, Rounding};
 
@@ -101,7 +101,7 @@ impl Sentence {
 /// `layer_cosine` is of all parts together, where it has been measured.
 pub fn summary(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<Sentence> {
     let mut sentences = about_vector(view, layer_cosine);
-    sentences.extend(about_w(view, None));
+    sentences.extend(about_w(view, None, None));
     sentences
 }
 
@@ -138,8 +138,10 @@ pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<
     sentences
 }
 
-/// What a merge at the current w would keep of it. `effect` is [`View::effect`] of all tensors where it is known.
-pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>) -> Vec<Sentence> {
+/// What a merge at the current w would keep of it.
+///
+/// `effect` is [`View::effect`] and `survival` is [`View::survival`] of all tensors, where they are known.
+pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<Estimate>) -> Vec<Sentence> {
     let total = &view.overview.total;
     if total.gram.v_v == 0.0 || total.elements == 0 {
         return Vec::new();
@@ -153,7 +155,7 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>) -> Vec<Sentence> 
         let words = "Stochastic rounding keeps the mean of every update, so the effective w is ";
         return vec![Sentence::new(words).figure(w, grid).words(".")];
     }
-    let survival = view.survival_at(view.w);
+    let survival = survival.unwrap_or_else(|| view.survival_at(view.w));
     if survival.value.is_nan() {
         return Vec::new();
     }

@@ -122,7 +122,7 @@ fn layers_that_go_together_are_named_with_their_mean() {
 fn what_rounding_loses_is_said_with_what_to_do() {
     // Beside 1 in bf16, which has steps of 2⁻⁷ there, an update of 0.01 is lost below w = 0.39.
     let measured = Measured::new(vec![updates(0.01, 100, true)]);
-    let text = |w: f64| texts(&about_w(&measured.view(w), None)).join(" ");
+    let text = |w: f64| texts(&about_w(&measured.view(w), None, None)).join(" ");
     assert_eq!(
         text(0.25),
         "At w = 0.25 bf16 would lose 100 % of the updates, for an effective w of 0.000: consider f32 output or \
@@ -137,16 +137,16 @@ fn what_rounding_loses_is_said_with_what_to_do() {
     assert_eq!(text(0.0), "At w = 0 nothing is added: the merged model is the target.");
     let f32_output = OutputSpec { dtype: OutputDtype::F32, ..OutputSpec::default() };
     let wide = Measured::written(vec![updates(0.01, 100, true)], f32_output);
-    assert_eq!(texts(&about_w(&wide.view(0.5), None)), ["At w = 0.50 f32 would lose 0 % of the updates."]);
+    assert_eq!(texts(&about_w(&wide.view(0.5), None, None)), ["At w = 0.50 f32 would lose 0 % of the updates."]);
     let seeded = OutputSpec { rounding: Rounding::Stochastic, ..OutputSpec::default() };
     let stochastic = Measured::written(vec![updates(0.01, 100, true)], seeded);
-    assert!(texts(&about_w(&stochastic.view(0.25), None))[0].ends_with("so the effective w is 0.25."));
+    assert!(texts(&about_w(&stochastic.view(0.25), None, None))[0].ends_with("so the effective w is 0.25."));
 }
 
 #[test]
 fn an_estimate_says_so() {
     let measured = Measured::new(vec![updates(0.01, 1_000_000, false)]);
-    let text = texts(&about_w(&measured.view(0.25), None)).join("");
+    let text = texts(&about_w(&measured.view(0.25), None, None)).join("");
     assert!(text.contains("would lose about 100 %") && text.contains("(estimated)"), "{text}");
 }
 

@@ -11,6 +11,7 @@ use super::command::Command;
 use super::dialogs::{Dialog, DialogEnd};
 use super::engine::Engine;
 use super::jobs::{Event, Jobs, Waker};
+use super::live::Live;
 use super::palette::PaletteState;
 use super::persist::Saved;
 use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
@@ -19,6 +20,7 @@ use super::session::{MergeEnd, Session, Stage, Written};
 use super::slot::SlotState;
 use super::vector_tab::VectorView;
 use super::{dialogs, drop, export, left, menu_bar, output, palette, results_tab, theme, vector_tab};
+use crate::vector::Metric;
 use crate::{demo, format};
 
 /// What the content shows.
@@ -50,6 +52,8 @@ pub struct App {
     pub(super) tab: Tab,
     /// Commands given while drawing, carried out after it.
     pub(super) commands: Vec<Command>,
+    /// What depends on w.
+    pub(super) live: Live,
     pub(super) vector_view: VectorView,
     pub(super) results_view: ResultsView,
     pub(super) dialog: Option<Dialog>,
@@ -104,6 +108,7 @@ impl App {
             session,
             tab,
             commands: Vec::new(),
+            live: Live::default(),
             vector_view: VectorView::default(),
             results_view: ResultsView::default(),
             dialog: None,
@@ -251,11 +256,11 @@ impl App {
             },
             Command::CopyCsv => self.copy_csv(ctx),
             Command::SavePng => {
-                let name = match self.tab {
-                    Tab::Vector => "vector.png",
-                    Tab::Results => "results.png",
+                let stem = match self.tab {
+                    Tab::Vector => self.vector_view.chart.file_stem(),
+                    Tab::Results => "results",
                 };
-                self.pick(PickFor::SavePicture, self.last_parent.clone(), name.to_owned());
+                self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
             }
             Command::OpenOutput => {
                 if let Some(MergeEnd::Written(written)) = &self.session.end
@@ -283,9 +288,15 @@ impl App {
     }
 
     fn copy_csv(&mut self, ctx: &Context) {
-        let csv = match (self.tab, &self.session.vector, &self.session.end) {
-            (Tab::Vector, Stage::Done(measured), _) => export::vector_csv(&measured.analysis),
-            (Tab::Results, _, Some(MergeEnd::Written(written))) => export::results_csv(&written.report),
+        let csv = match (self.tab, &self.session.end) {
+            (Tab::Vector, _) => match vector_tab::chosen_table(self) {
+                Some(table) => table.to_csv(),
+                None => {
+                    let chart = self.vector_view.chart.title();
+                    return self.session.fail(format!("“{chart}” has no numbers yet"));
+                }
+            },
+            (Tab::Results, Some(MergeEnd::Written(written))) => export::results_csv(&written.report),
             _ => return,
         };
         // The header is no row of numbers.
@@ -424,9 +435,7 @@ impl App {
 
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
-        for event in self.session.jobs.drain() {
-            self.on_event(event);
-        }
+        self.take_events();
         if self.session.take_merge_ended() {
             self.tab = Tab::Results;
             self.free.forget();
@@ -440,23 +449,7 @@ impl eframe::App for App {
     }
 
     fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
-        let ctx = ui.ctx().clone();
-        self.shortcuts(&ctx);
-        drop::take(self, &ctx);
-        self.panels_ui(ui);
-        drop::overlay_ui(self, ui);
-        self.dialogs_ui(&ctx);
-        palette::ui(self, &ctx);
-        for command in std::mem::take(&mut self.commands) {
-            self.carry_out(command, &ctx);
-            ctx.request_repaint();
-        }
-        // While something is dragged the recipe is on its way, not there yet.
-        let (dragging, now) = ctx.input(|input| (input.pointer.any_down(), input.time));
-        if !dragging {
-            let recipe = self.session.recipe.clone();
-            self.session.history.record(&recipe, now);
-        }
+        self.frame_ui(ui);
     }
 
     fn save(&mut self, storage: &mut dyn eframe::Storage) {
@@ -476,6 +469,48 @@ impl eframe::App for App {
 
     fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
         visuals.panel_fill.to_normalized_gamma_f32()
+    }
+}
+
+impl App {
+    /// Takes in what jobs have said; to be called before [`App::frame_ui`].
+    pub fn take_events(&mut self) {
+        for event in self.session.jobs.drain() {
+            self.on_event(event);
+        }
+        self.session.follow_output();
+    }
+
+    /// Chooses what the cells of the Vector tab show, and whether experts are unfolded.
+    pub fn show_in_grid(&mut self, metric: Metric, experts: bool) {
+        self.vector_view.metric = metric;
+        self.vector_view.experts_open = experts;
+    }
+
+    /// Draws one frame, whatever the window is; benchmarks have none.
+    pub fn frame_ui(&mut self, ui: &mut Ui) {
+        let ctx = ui.ctx().clone();
+        let dragging = ctx.input(|input| input.pointer.any_down());
+        let cells_show_survival = self.tab == Tab::Vector && self.vector_view.metric == Metric::RoundingSurvival;
+        if self.live.follow(&self.session, dragging, cells_show_survival) {
+            ctx.request_repaint();
+        }
+        self.shortcuts(&ctx);
+        drop::take(self, &ctx);
+        self.panels_ui(ui);
+        drop::overlay_ui(self, ui);
+        self.dialogs_ui(&ctx);
+        palette::ui(self, &ctx);
+        for command in std::mem::take(&mut self.commands) {
+            self.carry_out(command, &ctx);
+            ctx.request_repaint();
+        }
+        // While something is dragged the recipe is on its way, not there yet.
+        let (dragging, now) = ctx.input(|input| (input.pointer.any_down(), input.time));
+        if !dragging {
+            let recipe = self.session.recipe.clone();
+            self.session.history.record(&recipe, now);
+        }
     }
 }
 

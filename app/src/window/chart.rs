@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, FontFamily, FontId, Rangef, Response, RichText, Stroke, TextStyle, Ui, Vec2};
+use eframe::egui::{self, FontFamily, FontId, Rangef, Rect, Response, Stroke, Ui, Vec2};
 use egui_plot::{AxisHints, Bar, BarChart, GridInput, GridMark, HLine, LineStyle, Plot, PlotBounds};
 
 use super::theme::{self, Palette};
@@ -32,15 +32,24 @@ pub struct Tick {
     pub is_layer: bool,
 }
 
-/// Positions for layers at whole numbers and, after a gap, for what is beside them.
-pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>) -> Vec<Tick> {
+/// Least distance in points between two bars with names.
+const NAME_SPACING: f64 = 40.0;
+
+/// Positions for layers at whole numbers and, after a gap, for what is beside them, on an axis `width` points wide.
+pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Vec<Tick> {
+    let labels: Vec<(String, bool)> = labels.into_iter().collect();
+    let named = labels.iter().filter(|(_, is_layer)| !is_layer).count() as f64;
+    // Named bars take what they need first, as far as that leaves half of the axis to the layers.
+    let room = f64::from(width) - (named * NAME_SPACING).min(f64::from(width) / 2.0);
+    let distance = (room / (labels.len() as f64 - named + 2.0 * EDGE)).max(1.0);
+    let named_step = NAMED_STEP.max(NAME_SPACING / distance);
     let mut ticks: Vec<Tick> = Vec::new();
     for (label, is_layer) in labels {
         let x = match ticks.last() {
             None => 0.0,
             Some(last) if is_layer => last.x + 1.0,
-            Some(last) if last.is_layer => last.x + 1.0 + GAP,
-            Some(last) => last.x + NAMED_STEP,
+            Some(last) if last.is_layer => last.x + (1.0 + GAP).max(0.5 + named_step / 2.0),
+            Some(last) => last.x + named_step,
         };
         ticks.push(Tick { x, label, is_layer });
     }
@@ -64,6 +73,59 @@ pub struct Segment {
     pub width: f64,
 }
 
+/// Where the slots of an x axis are on the screen, so that charts over the same layers share it to the pixel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct XScale {
+    /// Where x = 0 is.
+    zero: f32,
+    /// Points from one layer to the next.
+    pub step: f32,
+    /// The chart's ends.
+    pub ends: Rangef,
+}
+
+impl XScale {
+    /// The axis of `ticks` over a chart between `ends`.
+    pub fn new(ticks: &[Tick], ends: Rangef) -> Self {
+        let step = ends.span() / (last_x(ticks) as f32 + 2.0 * EDGE as f32);
+        Self { zero: ends.min + EDGE as f32 * step, step, ends }
+    }
+
+    /// The column of a tick, from halfway to the tick before it to halfway to the one after.
+    pub fn column(&self, tick: &Tick) -> Rangef {
+        let middle = self.zero + tick.x as f32 * self.step;
+        Rangef::new(middle - self.step / 2.0, middle + self.step / 2.0)
+    }
+
+    /// Draws the labels below a chart that ends at `top`.
+    pub fn labels_ui(&self, ui: &Ui, ticks: &[Tick], top: f32) {
+        let palette = theme::palette(ui);
+        let every = label_every(self.step);
+        for (position, tick) in ticks.iter().enumerate() {
+            if !tick.is_layer || position.is_multiple_of(every) {
+                let at = egui::pos2(self.column(tick).center(), top + 3.0);
+                ui.painter().text(at, egui::Align2::CENTER_TOP, &tick.label, axis_font(), palette.weak);
+            }
+        }
+    }
+}
+
+/// Room below a chart for the labels of its x axis.
+pub const X_LABELS_HEIGHT: f32 = 18.0;
+
+/// Room beside the first and the last tick, in distances between layers.
+const EDGE: f64 = 0.62;
+
+fn last_x(ticks: &[Tick]) -> f64 {
+    ticks.last().map_or(0.0, |tick| tick.x)
+}
+
+/// Which layers are labelled when they are `distance` points apart: every one, every second, fourth …
+fn label_every(distance: f32) -> usize {
+    let every = [1, 2, 4, 5, 10, 20, 50, 100].into_iter().find(|&step| distance * step as f32 >= X_LABEL_SPACING);
+    every.unwrap_or(200)
+}
+
 /// Bars over layers.
 pub struct BarPlot<'a> {
     /// Tells charts apart.
@@ -83,18 +145,18 @@ pub struct BarPlot<'a> {
 }
 
 impl BarPlot<'_> {
-    /// Draws it; the tick under the pointer goes to `tooltip`.
-    pub fn show(self, ui: &mut Ui, tooltip: impl FnOnce(&mut Ui, usize)) -> Response {
+    /// Draws it and says where; the tick under the pointer goes to `tooltip`.
+    pub fn show(self, ui: &mut Ui, tooltip: impl FnOnce(&mut Ui, usize)) -> (Response, Rect) {
         let palette = theme::palette(ui);
         let scale = if self.is_percent { 100.0 } else { 1.0 };
         let ends = self.segments.iter().map(|bar| (bar.base + bar.height) * scale);
         let ends = ends.chain(self.reference.map(|value| value * scale)).filter(|end| end.is_finite());
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), end| (low.min(end), high.max(end)));
         let high = if high <= low { low + 1.0 } else { high };
-        let last_x = self.ticks.last().map_or(0.0, |tick| tick.x);
+        let last_x = last_x(self.ticks);
         let margin = (high - low) * 0.04;
         let bottom = if low < 0.0 { low - margin } else { 0.0 };
-        let bounds = PlotBounds::from_min_max([-0.62, bottom], [last_x + 0.62, high + margin]);
+        let bounds = PlotBounds::from_min_max([-EDGE, bottom], [last_x + EDGE, high + margin]);
 
         let step = nice_step((high - low) / f64::from((self.size.y / Y_LINE_SPACING).max(2.0)));
         let marks = self.x_marks(self.size.x - theme::Y_AXIS_WIDTH);
@@ -103,7 +165,7 @@ impl BarPlot<'_> {
             .custom_y_axes(vec![y_axis(palette)])
             .x_grid_spacer(move |_: GridInput| marks.clone())
             .y_grid_spacer(move |input: GridInput| y_marks(input.bounds, step));
-        let distance = f64::from(self.size.x - theme::Y_AXIS_WIDTH) / (last_x + 1.24);
+        let distance = f64::from(self.size.x - theme::Y_AXIS_WIDTH) / (last_x + 2.0 * EDGE);
         let bar_width = BAR_WIDTH.min(MAX_BAR_WIDTH / distance.max(1.0));
         let bars: Vec<Bar> = self
             .segments
@@ -127,23 +189,21 @@ impl BarPlot<'_> {
             }
             plot.pointer_coordinate()
         });
-        let response = shown.response;
+        let (response, frame) = (shown.response, *shown.transform.frame());
         let description = self.description;
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &description));
         let nearest =
             shown.inner.and_then(|pointer| self.ticks.iter().position(|tick| (tick.x - pointer.x).abs() <= 0.5));
-        match nearest {
+        let response = match nearest {
             Some(position) => response.on_hover_ui_at_pointer(|ui| tooltip(ui, position)),
             None => response,
-        }
+        };
+        (response, frame)
     }
 
     /// The ticks that are labelled: every layer, or every second, fifth … when there are many.
     fn x_marks(&self, width: f32) -> Vec<GridMark> {
-        let last_x = self.ticks.last().map_or(0.0, |tick| tick.x as f32);
-        let distance = width / (last_x + 1.24);
-        let every = [1, 2, 4, 5, 10, 20, 50, 100].into_iter().find(|&step| distance * step as f32 >= X_LABEL_SPACING);
-        let every = every.unwrap_or(200);
+        let every = label_every(width / (last_x(self.ticks) + 2.0 * EDGE) as f32);
         let labelled = |(position, tick): &(usize, &Tick)| !tick.is_layer || position % every == 0;
         let marks = self.ticks.iter().enumerate().filter(labelled);
         marks.map(|(_, tick)| GridMark { value: tick.x, step_size: every as f64 }).collect()
@@ -168,10 +228,11 @@ fn plain_plot<'a>(id: &'static str, palette: &Palette, size: Vec2) -> Plot<'a> {
         .allow_double_click_reset(false)
         .allow_axis_zoom_drag(false)
         .set_margin_fraction(Vec2::ZERO)
-        .sense(egui::Sense::hover())
+        .sense(egui::Sense::click())
 }
 
-fn axis_font() -> FontId {
+/// The font of axes and of numbers in charts.
+pub fn axis_font() -> FontId {
     FontId::new(11.0, FontFamily::Proportional)
 }
 
@@ -210,67 +271,6 @@ fn y_marks((low, high): (f64, f64), step: f64) -> Vec<GridMark> {
     (first..=last).take(100).map(|number| GridMark { value: number as f64 * step, step_size: step }).collect()
 }
 
-/// One entry of a legend.
-pub struct LegendEntry {
-    /// What it stands for.
-    pub label: &'static str,
-    /// Its colour.
-    pub fill: egui::Color32,
-    /// Its outline.
-    pub stroke: Stroke,
-}
-
-/// Room for a legend's square and the space around it.
-const LEGEND_SQUARE: f32 = 30.0;
-
-/// A chart's title and what its axis means; the legend at the right, or below where there is no room.
-pub fn title_ui(ui: &mut Ui, title: &str, meaning: &str, explanation: &str, legend: &[LegendEntry]) {
-    let palette = theme::palette(ui);
-    let small = |text: &str| RichText::new(text).text_style(TextStyle::Small).color(palette.weak);
-    let font = TextStyle::Small.resolve(ui.style());
-    let widths = legend.iter().map(|entry| {
-        let text = ui.painter().layout_no_wrap(entry.label.to_owned(), font.clone(), palette.weak);
-        text.size().x + LEGEND_SQUARE
-    });
-    let legend_width: f32 = widths.sum();
-    let mut fits = false;
-    ui.horizontal(|ui| {
-        ui.spacing_mut().item_spacing.x = 10.0;
-        ui.label(RichText::new(title).text_style(theme::strong())).on_hover_text(explanation);
-        ui.add(egui::Label::new(small(meaning)).truncate()).on_hover_text(explanation);
-        fits = ui.available_width() >= legend_width;
-        if fits {
-            ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
-                for entry in legend.iter().rev() {
-                    legend_entry_ui(ui, entry);
-                }
-            });
-        }
-    });
-    if !fits {
-        ui.horizontal_wrapped(|ui| legend.iter().for_each(|entry| legend_entry_ui(ui, entry)));
-    }
-}
-
-fn legend_entry_ui(ui: &mut Ui, entry: &LegendEntry) {
-    let palette = theme::palette(ui);
-    let from_right = ui.layout().prefer_right_to_left();
-    ui.spacing_mut().item_spacing.x = 5.0;
-    let text = RichText::new(entry.label).text_style(TextStyle::Small).color(palette.weak);
-    let square_ui = |ui: &mut Ui| {
-        let (rect, _) = ui.allocate_exact_size(Vec2::splat(8.0), egui::Sense::hover());
-        ui.painter().rect(rect, 1.0, entry.fill, entry.stroke, egui::StrokeKind::Inside);
-    };
-    if from_right {
-        ui.label(text);
-        square_ui(ui);
-    } else {
-        square_ui(ui);
-        ui.label(text);
-    }
-    ui.add_space(10.0);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +283,13 @@ mod tests {
     #[test]
     fn what_is_beside_the_layers_stands_apart() {
         let labels = [("0", true), ("1", true), ("embed", false), ("norm", false)];
-        let xs: Vec<f64> = ticks(labels.map(|(l, is)| (l.to_owned(), is))).iter().map(|tick| tick.x).collect();
+        let xs: Vec<f64> = ticks(labels.map(|(l, is)| (l.to_owned(), is)), 800.0).iter().map(|tick| tick.x).collect();
         assert_eq!(xs, [0.0, 1.0, 2.5, 3.75]);
+        let many =
+            (0..24).map(|layer| (layer.to_string(), true)).chain(["embed", "norm"].map(|l| (l.to_owned(), false)));
+        let ticks = ticks(many, 540.0);
+        let scale = XScale::new(&ticks, Rangef::new(0.0, 540.0));
+        let [embed, norm] = [&ticks[24], &ticks[25]].map(|tick| scale.column(tick).center());
+        assert!(norm - embed >= 0.9 * NAME_SPACING as f32, "names {embed} and {norm} would touch");
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use mergescope_core::alignment::{Alignment, Triple};
-use mergescope_core::analysis::{self, VectorAnalysis};
+use mergescope_core::analysis::{
+    self, AnalysisCache, LayerProducts, LayerProductsError, Spectrum, SpectrumError, VectorAnalysis,
+};
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
 use mergescope_core::hub::{self, CachedModel};
 use mergescope_core::merge::{self, MergeError, MergeReport, Plan};
@@ -32,7 +34,41 @@ pub trait Engine: Send + Sync {
         alignment: &Alignment,
         control: &Control,
     ) -> Result<VectorAnalysis, StreamError> {
-        analysis::measure(triple, alignment, &self.resources(), control)
+        let resources = self.resources();
+        match self.cache() {
+            Some(cache) => cache.measure(triple, alignment, &resources, control),
+            None => analysis::measure(triple, alignment, &resources, control),
+        }
+    }
+
+    /// Compares v between the layers.
+    fn layer_products(
+        &self,
+        triple: &Triple,
+        alignment: &Alignment,
+        control: &Control,
+    ) -> Result<LayerProducts, LayerProductsError> {
+        let resources = self.resources();
+        match self.cache() {
+            Some(cache) => cache.layer_products(triple, alignment, &resources, control),
+            None => analysis::layer_products(triple, alignment, &resources, control),
+        }
+    }
+
+    /// Measures the singular values of v of one tensor, by its name in the target.
+    fn spectrum(
+        &self,
+        triple: &Triple,
+        alignment: &Alignment,
+        name: &str,
+        control: &Control,
+    ) -> Result<Spectrum, SpectrumError> {
+        analysis::spectrum(triple, alignment, name, &self.resources(), control)
+    }
+
+    /// Where measurements are kept between sessions; `None` to measure anew each time.
+    fn cache(&self) -> Option<AnalysisCache> {
+        AnalysisCache::user()
     }
 
     /// Plans the output from headers alone.

@@ -5,36 +5,12 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use eframe::egui::{ColorImage, Rect};
-use mergescope_core::analysis::VectorAnalysis;
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Place;
 use mergescope_core::merge::MergeReport;
 
 use crate::format;
 use crate::vector::csv;
-
-/// One row a tensor of the vector. Numbers are in full, with a point.
-pub fn vector_csv(analysis: &VectorAnalysis) -> String {
-    let mut text =
-        String::from("tensor,layer,part,dtype,shape,elements,norm_v,norm_pre,relative_norm,max_abs_v,zeros\n");
-    for tensor in &analysis.tensors {
-        let (norm, norm_pre) = (tensor.sums.gram.norm(), tensor.sums.gram.pre_pre.sqrt());
-        text += &csv::row([
-            csv::text(&tensor.name),
-            layer(tensor.place),
-            tensor.place.part.label().to_owned(),
-            dtype_label(tensor.dtype),
-            csv::shape(&tensor.shape),
-            tensor.sums.elements.to_string(),
-            csv::number(norm),
-            csv::number(norm_pre),
-            csv::number(norm / norm_pre),
-            csv::number(tensor.sums.max_abs),
-            tensor.sums.zeros.to_string(),
-        ]);
-    }
-    text
-}
 
 /// One row a tensor of the merged model.
 pub fn results_csv(report: &MergeReport) -> String {

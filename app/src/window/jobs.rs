@@ -12,17 +12,18 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mergescope_core::alignment::{Alignment, Role, Triple};
-use mergescope_core::analysis::VectorAnalysis;
+use mergescope_core::analysis::{LayerProducts, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::error::chain;
 use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{OutputSpec, Recipe};
 use mergescope_core::stream::panic_message;
 
 use super::engine::Engine;
+use super::measured::Measured;
 use super::picker::{PickRequest, Picker};
 
 /// Events that may wait for the window.
@@ -57,6 +58,29 @@ pub enum Job {
         /// Which of their tensors belong together.
         alignment: Alignment,
     },
+    /// Prepares a preview of rounding.
+    Preview {
+        /// The vector.
+        analysis: Arc<VectorAnalysis>,
+        /// What would be written.
+        output: OutputSpec,
+    },
+    /// Compares v between the layers.
+    LayerProducts {
+        /// The models.
+        triple: Triple,
+        /// Which of their tensors belong together.
+        alignment: Alignment,
+    },
+    /// Measures the singular values of one tensor of v.
+    Spectrum {
+        /// The models.
+        triple: Triple,
+        /// Which of their tensors belong together.
+        alignment: Alignment,
+        /// The tensor's name in the target.
+        name: String,
+    },
     /// Writes the merged model.
     Merge {
         /// What to write.
@@ -72,6 +96,9 @@ impl Job {
             Self::Open { .. } => "open",
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
+            Self::Preview { .. } => "preview",
+            Self::LayerProducts { .. } => "layers",
+            Self::Spectrum { .. } => "spectrum",
             Self::Merge { .. } => "merge",
         }
     }
@@ -84,7 +111,13 @@ pub enum Outcome {
     /// Three models were compared.
     Checked(Preflight),
     /// The vector was measured.
-    Measured(VectorAnalysis),
+    Measured(Box<Measured>),
+    /// A preview of rounding is ready.
+    Previewed(RoundingPreview),
+    /// The layers were compared.
+    Compared(LayerProducts),
+    /// The singular values of a tensor were measured.
+    Decomposed(Spectrum),
     /// A model was written.
     Merged(MergeReport),
 }
@@ -177,7 +210,7 @@ impl Jobs {
         let name = job.thread_name();
         let (engine, worker_control) = (self.engine.clone(), control.clone());
         let spawned = self.spawn(name, move || {
-            let result = guarded(|| perform(engine.as_ref(), job, &worker_control));
+            let result = guarded(|| perform(engine.as_ref(), id, job, &worker_control));
             // However an error is worded, after a cancellation it means just that.
             let result =
                 if worker_control.is_cancelled() && result.is_err() { Err(JobError::Cancelled) } else { result };
@@ -293,14 +326,22 @@ fn guarded(work: impl FnOnce() -> Result<Outcome, JobError>) -> Result<Outcome, 
     })
 }
 
-fn perform(engine: &dyn Engine, job: Job, control: &Control) -> Result<Outcome, JobError> {
+fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Result<Outcome, JobError> {
     match job {
         Job::Open { role, spec } => {
             engine.open(&spec).map(|model| Outcome::Opened(role, model)).map_err(|e| failed(&e))
         }
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {
-            engine.measure(&triple, &alignment, control).map(Outcome::Measured).map_err(|e| failed(&e))
+            let analysis = engine.measure(&triple, &alignment, control).map_err(|e| failed(&e))?;
+            Ok(Outcome::Measured(Box::new(Measured::new(id, analysis))))
+        }
+        Job::Preview { analysis, output } => Ok(Outcome::Previewed(RoundingPreview::new(&analysis, &output))),
+        Job::LayerProducts { triple, alignment } => {
+            engine.layer_products(&triple, &alignment, control).map(Outcome::Compared).map_err(|e| failed(&e))
+        }
+        Job::Spectrum { triple, alignment, name } => {
+            engine.spectrum(&triple, &alignment, &name, control).map(Outcome::Decomposed).map_err(|e| failed(&e))
         }
         Job::Merge { recipe, output } => {
             engine.merge(&recipe, &output, control).map(Outcome::Merged).map_err(|error| match error {

@@ -1,9 +1,10 @@
 //! The left column: the three models, whether they fit, w, and the merge.
 
-use eframe::egui::{self, DragValue, Frame, Margin, Panel, RichText, TextStyle, Ui, Vec2};
+use eframe::egui::{self, Align, DragValue, Frame, Label, Layout, Margin, Panel, RichText, TextStyle, Ui, Vec2};
 use mergescope_core::alignment::Role;
 
 use super::app::App;
+use super::live::Live;
 use super::{merge_area, model_field, theme, verdict, widgets};
 use crate::format;
 
@@ -41,8 +42,10 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
         "target + w·v: at w = 0 the target stays as it is, at 1 all of the vector is added, below 0 it is taken away",
     );
     ui.add_space(6.0);
+    let kept = kept(&app.live);
     let w = &mut app.session.recipe.vector.w;
-    ui.scope(|ui| {
+    ui.horizontal(|ui| {
+        let usual = ui.style().clone();
         let style = ui.style_mut();
         style.drag_value_text_style = TextStyle::Heading;
         style.spacing.button_padding = Vec2::new(0.0, 1.0);
@@ -56,8 +59,36 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
             .custom_formatter(|value, _| format::w((value * 1e4).round() / 1e4))
             .custom_parser(format::parse_number);
         ui.add(number).on_hover_text("Click to type a number, drag to change it").accessible_name("w");
+        ui.set_style(usual);
+        if let Some((text, explanation)) = kept {
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.add(Label::new(RichText::new(text).color(palette.weak)).truncate()).on_hover_text(explanation);
+            });
+        }
     });
     ui.add_space(4.0);
     widgets::w_slider_ui(ui, w, DEFAULT_W)
         .on_hover_text("Drag, or use the arrow keys for steps of 0.01; double-click for 0.50");
+}
+
+/// How much of w is left after rounding, and what that means; `None` where there is nothing to keep.
+fn kept(live: &Live) -> Option<(String, String)> {
+    let effect = live.effect?;
+    let effective = effect.effective_w;
+    if !effective.value.is_finite() {
+        return None;
+    }
+    let text = format!("{} keeps {}", live.dtype, format::fixed(effective.value, 3));
+    let accuracy = if effective.is_estimated() {
+        format!("; estimated from a sample, ± {} at 95 %", format::fixed(effective.margin, 4))
+    } else {
+        String::new()
+    };
+    let explanation = format!(
+        "Effective w: how much of v the merged model will have in it once it is rounded to {}{accuracy}. The cosine of \
+         what is asked for and what is written is {}",
+        live.dtype,
+        format::fixed(effect.cosine, 4),
+    );
+    Some((text, explanation))
 }

@@ -152,5 +152,10 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
                 }
             });
         }
+        if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) {
+            let text = RichText::new(app.vector_view.chart.title()).text_style(TextStyle::Small).color(palette.weak);
+            let explanation = "What Table, Copy CSV and Save PNG are about; click another chart's title to choose it";
+            ui.add(egui::Label::new(text).truncate()).on_hover_text(explanation);
+        }
     });
 }

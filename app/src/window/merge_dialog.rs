@@ -148,13 +148,13 @@ fn numbers_ui(ui: &mut Ui, spec: &mut OutputSpec) {
     let dtypes = OutputDtype::ALL.map(|dtype| (dtype, dtype_name(dtype), dtype_sentence(dtype)));
     let tooltip = "Element type of the numbers that are written";
     row_ui(ui, "Dtype", |ui| {
-        widgets::choice_ui(ui, "", tooltip, &mut spec.dtype, &dtypes).accessible_name("Dtype");
+        widgets::named_choice_ui(ui, "Dtype", tooltip, &mut spec.dtype, &dtypes).accessible_name("Dtype");
     });
     indented_ui(ui, |ui| drop(widgets::note_ui(ui, dtype_sentence(spec.dtype))));
     let roundings = Rounding::ALL.map(|rounding| (rounding, rounding_name(rounding), rounding_sentence(rounding)));
     let tooltip = "How a sum becomes a number of that type";
     row_ui(ui, "Rounding", |ui| {
-        widgets::choice_ui(ui, "", tooltip, &mut spec.rounding, &roundings).accessible_name("Rounding");
+        widgets::named_choice_ui(ui, "Rounding", tooltip, &mut spec.rounding, &roundings).accessible_name("Rounding");
         if spec.rounding == Rounding::Stochastic {
             let palette = theme::palette(ui);
             ui.add_space(8.0);

@@ -9,9 +9,10 @@ use mergescope_core::merge::{ChangeSums, TensorReport};
 use mergescope_core::preflight::Finding;
 
 use super::app::App;
-use super::chart::{self, BarPlot, LegendEntry, Segment, Tick};
+use super::chart::{self, BarPlot, Segment, Tick};
 use super::command::Command;
 use super::session::{MergeEnd, Written};
+use super::title::{self, LegendEntry, Title};
 use super::{fonts, theme, widgets};
 use crate::format;
 
@@ -249,7 +250,10 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     let palette = theme::palette(ui);
     let layers = &written.layers;
     let label = |layer: Option<u32>| layer.map_or_else(|| "rest".to_owned(), |layer| layer.to_string());
-    let ticks: Vec<Tick> = chart::ticks(layers.iter().map(|sums| (label(sums.layer), sums.layer.is_some())));
+    let ticks: Vec<Tick> = chart::ticks(
+        layers.iter().map(|sums| (label(sums.layer), sums.layer.is_some())),
+        ui.available_width() - theme::Y_AXIS_WIDTH,
+    );
     let fill = |x, height| Segment { x, base: 0.0, height, fill: palette.accent, stroke: Stroke::NONE, width: 0.8 };
     let outline = Stroke::new(1.0, palette.weak);
     let mut segments = Vec::new();
@@ -280,7 +284,9 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             }
             _ => Vec::new(),
         };
-        chart::title_ui(ui, title, meaning, "Computed while the model was written", &legend);
+        let heading =
+            Title { text: title, meaning, explanation: "Computed while the model was written", is_chosen: false };
+        title::with_legend_ui(ui, &heading, &legend);
         let used = ui.cursor().top() - top;
         let plot = BarPlot {
             id: "results by layer",

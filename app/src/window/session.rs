@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mergescope_core::alignment::{Role, Triple};
-use mergescope_core::analysis::VectorAnalysis;
 use mergescope_core::checkpoint::{Checkpoint, dtype_label};
 use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{ChangeSums, LayerChange, MergeReport, Plan};
@@ -15,19 +14,22 @@ use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError};
 
+use super::details::Details;
 use super::history::History;
 use super::jobs::{Event, Job, JobError, JobId, Jobs, Outcome};
+pub use super::measured::Measured;
 use super::slot;
 pub use super::slot::{Slot, SlotState};
-use super::stats::VectorStats;
 use crate::format;
 
 /// Paths that the menus remember.
 const MAX_RECENT: usize = 12;
 
 /// A value that a job makes.
+#[derive(Debug, Default)]
 pub enum Stage<T> {
-    /// It cannot be made yet.
+    /// It cannot be made yet, or nobody asked for it.
+    #[default]
     Waiting,
     /// A job is making it.
     Running(JobId, Option<Progress>),
@@ -46,11 +48,32 @@ impl<T> Stage<T> {
         }
     }
 
-    fn job(&self) -> Option<JobId> {
+    /// The job that is making it.
+    pub(super) fn job(&self) -> Option<JobId> {
         match self {
             Self::Running(id, _) => Some(*id),
             _ => None,
         }
+    }
+
+    /// Takes a report of progress if it is about this value.
+    pub(super) fn on_progress(&mut self, id: JobId, progress: Progress) -> bool {
+        match self {
+            Self::Running(running, latest) if *running == id => {
+                *latest = Some(progress);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the end of its job; `pick` finds the value in what was made.
+    pub(super) fn finish(&mut self, result: Result<Outcome, JobError>, pick: impl FnOnce(Outcome) -> Option<T>) {
+        *self = match result {
+            Ok(outcome) => pick(outcome).map_or(Self::Waiting, Self::Done),
+            Err(JobError::Cancelled | JobError::Refused(_)) => Self::Waiting,
+            Err(JobError::Failed(message)) => Self::Failed(message),
+        };
     }
 }
 
@@ -64,14 +87,6 @@ pub struct RunningMerge {
     pub layers: u32,
     /// Whether it was asked to stop.
     pub cancelling: bool,
-}
-
-/// The vector, measured and summed up.
-pub struct Measured {
-    /// Tensor by tensor.
-    pub analysis: VectorAnalysis,
-    /// By layer and part.
-    pub stats: VectorStats,
 }
 
 /// A merge that was made, and its sums.
@@ -138,6 +153,8 @@ pub struct Session {
     pub preflight: Stage<Preflight>,
     /// The vector, measured.
     pub vector: Stage<Measured>,
+    /// What is worked out of it afterwards.
+    pub details: Details,
     /// The merge under way.
     pub merge: Option<RunningMerge>,
     /// How the last merge ended.
@@ -177,6 +194,7 @@ impl Session {
             slots: Default::default(),
             preflight: Stage::Waiting,
             vector: Stage::Waiting,
+            details: Details::default(),
             merge: None,
             end: None,
             history: History::new(recipe.clone()),
@@ -370,6 +388,32 @@ impl Session {
         }
     }
 
+    /// Prepares the preview of rounding again when the output is to be written otherwise.
+    pub fn follow_output(&mut self) {
+        if let Stage::Done(measured) = &self.vector {
+            self.details.follow_output(&mut self.jobs, &measured.analysis, &self.recipe.output);
+        }
+    }
+
+    /// Compares v between the layers, unless that is done or being done.
+    pub fn compare_layers(&mut self) {
+        if let (Stage::Done(_), Stage::Done(preflight), Some(triple)) = (&self.vector, &self.preflight, self.triple()) {
+            self.details.compare_layers(&mut self.jobs, triple, preflight.alignment.clone());
+        }
+    }
+
+    /// Stops comparing the layers.
+    pub fn stop_comparing(&mut self) {
+        self.details.stop_comparing(&self.jobs);
+    }
+
+    /// Measures the singular values of one tensor, unless that is done or being done.
+    pub fn measure_spectrum(&mut self, name: &str) {
+        if let (Stage::Done(preflight), Some(triple)) = (&self.preflight, self.triple()) {
+            self.details.measure_spectrum(&mut self.jobs, triple, preflight.alignment.clone(), name);
+        }
+    }
+
     /// Whether a merge ended since the last call.
     pub fn take_merge_ended(&mut self) -> bool {
         std::mem::take(&mut self.merge_just_ended)
@@ -405,6 +449,7 @@ impl Session {
             }
             self.preflight = Stage::Waiting;
             self.vector = Stage::Waiting;
+            self.details.forget(&self.jobs);
             self.plan = None;
         }
     }
@@ -423,12 +468,12 @@ impl Session {
     }
 
     fn on_progress(&mut self, id: JobId, progress: Progress) {
-        match (&mut self.preflight, &mut self.vector, &mut self.merge) {
-            (Stage::Running(running, latest), _, _) if *running == id => *latest = Some(progress),
-            (_, Stage::Running(running, latest), _) if *running == id => *latest = Some(progress),
-            (_, _, Some(merge)) if merge.id == id => merge.progress = Some(progress),
-            // It belongs to a job that is out of date.
-            _ => {}
+        // What nobody takes belongs to a job that is out of date.
+        let taken = self.preflight.on_progress(id, progress)
+            || self.vector.on_progress(id, progress)
+            || self.details.on_progress(id, progress);
+        if let Some(merge) = self.merge.as_mut().filter(|merge| !taken && merge.id == id) {
+            merge.progress = Some(progress);
         }
     }
 
@@ -438,14 +483,14 @@ impl Session {
         } else if self.preflight.job() == Some(id) {
             self.on_checked(result);
         } else if self.vector.job() == Some(id) {
-            self.vector = match result {
-                Ok(Outcome::Measured(analysis)) => {
-                    let stats = VectorStats::new(&analysis);
-                    Stage::Done(Measured { analysis, stats })
-                }
-                Ok(_) | Err(JobError::Cancelled | JobError::Refused(_)) => Stage::Waiting,
-                Err(JobError::Failed(message)) => Stage::Failed(message),
-            };
+            self.vector.finish(result, |outcome| match outcome {
+                Outcome::Measured(measured) => Some(*measured),
+                _ => None,
+            });
+            self.follow_output();
+            self.compare_layers();
+        } else if self.details.is_about(id) {
+            self.details.on_finished(id, result);
         } else {
             let opening = |slot: &Slot| matches!(slot.state, SlotState::Opening(job) if job == id);
             if let Some(position) = self.slots.iter().position(opening) {
@@ -471,11 +516,10 @@ impl Session {
     }
 
     fn on_checked(&mut self, result: Result<Outcome, JobError>) {
-        self.preflight = match result {
-            Ok(Outcome::Checked(preflight)) => Stage::Done(preflight),
-            Ok(_) | Err(JobError::Cancelled | JobError::Refused(_)) => Stage::Waiting,
-            Err(JobError::Failed(message)) => Stage::Failed(message),
-        };
+        self.preflight.finish(result, |outcome| match outcome {
+            Outcome::Checked(preflight) => Some(preflight),
+            _ => None,
+        });
         let passed = self.preflight.done().filter(|preflight| preflight.passes());
         if let (Some(preflight), Some(triple)) = (passed, self.triple()) {
             let alignment = preflight.alignment.clone();

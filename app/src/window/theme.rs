@@ -8,6 +8,7 @@ use mergescope_core::layout::Part;
 use mergescope_core::preflight::Severity;
 
 use super::fonts;
+use crate::vector::colour::{self, Rgb, Scheme};
 
 /// Height of the menu bar.
 pub const MENU_BAR_HEIGHT: f32 = 32.0;
@@ -83,78 +84,62 @@ pub struct Palette {
     pub selection: Color32,
     /// Over the window behind a dialog.
     pub backdrop: Color32,
-    parts: [Color32; Part::ALL.len()],
+    /// A cell without a number.
+    pub no_value: Color32,
+    /// Behind what a thing is measured against: the sizes of pre behind those of w·v.
+    pub reference: Color32,
+    /// Amounts, cosines and parts, as in every other picture.
+    scheme: &'static Scheme,
 }
 
 /// The dark theme.
 pub const DARK: Palette = Palette {
-    background: rgb(0x121417),
+    background: of(colour::DARK.background),
     panel: rgb(0x181B20),
     raised: rgb(0x22262D),
     raised_hover: rgb(0x2A2F37),
-    hairline: rgb(0x2A2F37),
-    weak: rgb(0x98A2AE),
-    text: rgb(0xE4E7EB),
-    accent: rgb(0x5AA9FF),
+    hairline: of(colour::DARK.hairline),
+    weak: of(colour::DARK.weak),
+    text: of(colour::DARK.text),
+    accent: of(colour::DARK.accent),
     on_accent: rgb(0x0B1A2B),
     link: rgb(0x5AA9FF),
     good: rgb(0x4CC38A),
-    warning: rgb(0xE5A84B),
+    warning: of(colour::DARK.warning),
     bad: rgb(0xF2726F),
     selection: rgb(0x234A75),
     backdrop: Color32::from_rgba_premultiplied(0, 0, 0, 140),
-    // In the order of Part::ALL: q k v o, gate up down, norm, router, expert, embed, head, other.
-    parts: [
-        rgb(0x2F6FC0),
-        rgb(0x4F8FDD),
-        rgb(0x7FB2EF),
-        rgb(0xB3D3F8),
-        rgb(0xC26F14),
-        rgb(0xE3953A),
-        rgb(0xF3BD78),
-        rgb(0x8C9C95),
-        rgb(0xD9609A),
-        rgb(0xEE9CC3),
-        rgb(0x8E6FD0),
-        rgb(0xB9A3EA),
-        rgb(0x5F6B78),
-    ],
+    no_value: of(colour::DARK.no_value),
+    reference: of(colour::DARK.reference),
+    scheme: &colour::DARK,
 };
 
 /// The light theme.
 pub const LIGHT: Palette = Palette {
-    background: rgb(0xFBFBFA),
+    background: of(colour::LIGHT.background),
     panel: rgb(0xF2F3F3),
     raised: rgb(0xE6E8EA),
     raised_hover: rgb(0xDCDFE2),
-    hairline: rgb(0xD8DBDF),
-    weak: rgb(0x5D6772),
-    text: rgb(0x1B1F24),
-    accent: rgb(0x1F6FEB),
+    hairline: of(colour::LIGHT.hairline),
+    weak: of(colour::LIGHT.weak),
+    text: of(colour::LIGHT.text),
+    accent: of(colour::LIGHT.accent),
     on_accent: rgb(0xFFFFFF),
     // The accent itself falls short of 4.5 to 1 as text on the panel.
     link: rgb(0x1A5FCC),
     good: rgb(0x1A7F4E),
-    warning: rgb(0x8A5605),
+    warning: of(colour::LIGHT.warning),
     bad: rgb(0xC4373A),
     selection: rgb(0xC4DAFA),
     backdrop: Color32::from_rgba_premultiplied(0, 0, 0, 70),
-    parts: [
-        rgb(0x174A8C),
-        rgb(0x2F6FC0),
-        rgb(0x5B96DD),
-        rgb(0x93BDF0),
-        rgb(0xA85A08),
-        rgb(0xD17F1C),
-        rgb(0xEAA94F),
-        rgb(0x6B7B74),
-        rgb(0xA82C68),
-        rgb(0xD96BA1),
-        rgb(0x5B3FA6),
-        rgb(0x9178D3),
-        rgb(0x9AA3AC),
-    ],
+    no_value: of(colour::LIGHT.no_value),
+    reference: of(colour::LIGHT.reference),
+    scheme: &colour::LIGHT,
 };
+
+const fn of([red, green, blue]: Rgb) -> Color32 {
+    Color32::from_rgb(red, green, blue)
+}
 
 const fn rgb(hex: u32) -> Color32 {
     Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
@@ -164,7 +149,17 @@ impl Palette {
     /// The colour that stands for a part in every chart.
     pub fn part(&self, part: Part) -> Color32 {
         let position = Part::ALL.iter().position(|&known| known == part);
-        self.parts[position.unwrap_or(Part::ALL.len() - 1)]
+        of(self.scheme.parts[position.unwrap_or(Part::ALL.len() - 1)])
+    }
+
+    /// The colour of an amount, `share` of the way from none (0) to the most (1).
+    pub fn amount(&self, share: f64) -> Color32 {
+        if share.is_nan() { self.no_value } else { of(colour::along(&self.scheme.amounts, share)) }
+    }
+
+    /// The colour of a cosine, −1 to 1.
+    pub fn cosine(&self, cosine: f64) -> Color32 {
+        if cosine.is_nan() { self.no_value } else { of(colour::along(&self.scheme.cosines, (cosine + 1.0) / 2.0)) }
     }
 
     /// The colour of a finding's title.
@@ -175,6 +170,11 @@ impl Palette {
             Severity::Error => self.bad,
         }
     }
+}
+
+/// Black or white, whichever is read better on `ground`; one of them always has a contrast above 4.5 to 1.
+pub fn text_on(ground: Color32) -> Color32 {
+    of(colour::text_on([ground.r(), ground.g(), ground.b()]))
 }
 
 /// The palette in use.
@@ -277,17 +277,10 @@ fn visuals(palette: &Palette, base: Visuals) -> Visuals {
 mod tests {
     use super::*;
 
-    /// Contrast ratio of WCAG 2.2 between two opaque colours.
+    /// Contrast ratio of two opaque colours.
     fn contrast(a: Color32, b: Color32) -> f64 {
-        let luminance = |color: Color32| {
-            let linear = |channel: u8| {
-                let value = f64::from(channel) / 255.0;
-                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
-            };
-            0.2126 * linear(color.r()) + 0.7152 * linear(color.g()) + 0.0722 * linear(color.b())
-        };
-        let (high, low) = (luminance(a).max(luminance(b)), luminance(a).min(luminance(b)));
-        (high + 0.05) / (low + 0.05)
+        let rgb = |colour: Color32| [colour.r(), colour.g(), colour.b()];
+        colour::contrast(rgb(a), rgb(b))
     }
 
     #[test]
@@ -324,6 +317,29 @@ mod tests {
                 let ratio = contrast(colour, ground);
                 assert!(ratio >= 4.5, "{theme}: {name} has {ratio:.2}");
             }
+        }
+    }
+
+    #[test]
+    fn numbers_in_cells_can_be_read_whatever_their_colour() {
+        for (theme, palette) in [("dark", &DARK), ("light", &LIGHT)] {
+            for step in 0..=1000 {
+                let share = f64::from(step) / 1000.0;
+                for colour in [palette.amount(share), palette.cosine(2.0 * share - 1.0), palette.amount(f64::NAN)] {
+                    let ratio = contrast(text_on(colour), colour);
+                    assert!(ratio >= 4.5, "{theme}: {colour:?} at {share} has {ratio:.2}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn amounts_move_from_the_background_to_the_far_end_without_turning_back() {
+        for palette in [&DARK, &LIGHT] {
+            let ratios: Vec<f64> =
+                (0..=100).map(|step| contrast(palette.amount(f64::from(step) / 100.0), palette.background)).collect();
+            assert!(ratios.windows(2).all(|pair| pair[1] >= pair[0] * 0.98), "{ratios:?}");
+            assert!(ratios[100] > 8.0);
         }
     }
 

@@ -61,13 +61,23 @@ pub fn choice_ui<T: Copy + PartialEq>(
     options: &[(T, &str, &str)],
 ) -> Response {
     let palette = theme::palette(ui);
-    if !label.is_empty() {
-        ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
-    }
+    ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
+    named_choice_ui(ui, label, tooltip, current, options)
+}
+
+/// A menu of values whose name only screen readers read.
+pub fn named_choice_ui<T: Copy + PartialEq>(
+    ui: &mut Ui,
+    label: &str,
+    tooltip: &str,
+    current: &mut T,
+    options: &[(T, &str, &str)],
+) -> Response {
+    let palette = theme::palette(ui);
     let shown = options.iter().find(|(value, ..)| value == current).map_or("", |(_, name, _)| name);
     let response = ui.add(Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0)));
     let response = response.on_hover_text(tooltip);
-    let name = if label.is_empty() { shown.to_owned() } else { format!("{label}: {shown}") };
+    let name = format!("{label}: {shown}");
     response.widget_info(|| WidgetInfo::labeled(egui::Role::ComboBox, true, &name));
     Popup::menu(&response).show(|ui| {
         for (value, name, explanation) in options {

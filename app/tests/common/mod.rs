@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use half::bf16;
-use mergescope::window::engine::{CoreEngine, Engine};
+use mergescope::window::engine::Engine;
 use mergescope::window::picker::{PickRequest, Picker};
 use mergescope::window::{App, Setup};
+use mergescope_core::analysis::AnalysisCache;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -115,6 +116,48 @@ pub fn write_model(folder: &Path, shape: Shape, value: impl Fn(&str, Option<usiz
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
 
+/// Adds `experts` experts and a router to each layer of the models below `root`, in a second weight file.
+pub fn add_experts(root: &Path, shape: Shape, experts: usize) {
+    for (role, name) in ["pre", "post", "target"].into_iter().enumerate() {
+        let folder = root.join(name);
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        for layer in 0..shape.layers {
+            let mut names = vec![(format!("model.layers.{layer}.mlp.gate.weight"), 0, vec![experts, shape.hidden])];
+            for expert in 0..experts {
+                for (part, dims) in [
+                    ("gate_proj", vec![shape.inner / 4, shape.hidden]),
+                    ("up_proj", vec![shape.inner / 4, shape.hidden]),
+                    ("down_proj", vec![shape.hidden, shape.inner / 4]),
+                ] {
+                    names.push((format!("model.layers.{layer}.mlp.experts.{expert}.{part}.weight"), expert, dims));
+                }
+            }
+            for (tensor, expert, dims) in names {
+                let value = |element: usize| {
+                    let base = noise(&tensor, element, 0) * 0.02;
+                    let step = if role == 1 { noise(&tensor, element, 1) * 0.0002 * (1 + expert) as f32 } else { 0.0 };
+                    bf16::from_f32(base + step)
+                };
+                let bytes = (0..dims.iter().product()).map(value).flat_map(bf16::to_le_bytes).collect();
+                tensors.push((tensor, dims, bytes));
+            }
+        }
+        std::fs::rename(folder.join("model.safetensors"), folder.join("model-00001-of-00002.safetensors")).unwrap();
+        let second = "model-00002-of-00002.safetensors";
+        let views = tensors
+            .iter()
+            .map(|(name, dims, bytes)| (name.clone(), TensorView::new(Dtype::BF16, dims.clone(), bytes).unwrap()));
+        safetensors::serialize_to_file(views, None, &folder.join(second)).unwrap();
+        let first = std::fs::read(folder.join("model-00001-of-00002.safetensors")).unwrap();
+        let known = safetensors::SafeTensors::deserialize(&first).unwrap();
+        let mut map: BTreeMap<&str, &str> =
+            known.names().into_iter().map(|name| (name, "model-00001-of-00002.safetensors")).collect();
+        map.extend(tensors.iter().map(|(name, ..)| (name.as_str(), second)));
+        let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+        std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+}
+
 /// A fixed stand-in for normal noise, about −2…2.
 fn noise(tensor: &str, element: usize, stream: u64) -> f32 {
     let mut state = tensor
@@ -140,9 +183,18 @@ impl Picker for FakePicker {
     }
 }
 
+/// The real engine, which measures anew each time.
+pub struct Uncached;
+
+impl Engine for Uncached {
+    fn cache(&self) -> Option<AnalysisCache> {
+        None
+    }
+}
+
 /// A setup with the real engine, no demo and no file dialog.
 pub fn setup() -> Setup {
-    setup_with(CoreEngine)
+    setup_with(Uncached)
 }
 
 pub fn setup_with(engine: impl Engine + 'static) -> Setup {
@@ -177,6 +229,14 @@ pub fn wait(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> b
 #[track_caller]
 pub fn wait_for_vector(harness: &mut Harness<'_, App>) {
     wait(harness, "the vector is measured", |app| app.session().vector.done().is_some());
+}
+
+/// Waits until everything about the vector is there: the preview of rounding and the comparison of layers too.
+#[track_caller]
+pub fn wait_for_charts(harness: &mut Harness<'_, App>) {
+    wait_for_vector(harness);
+    wait(harness, "the preview of rounding is prepared", |app| app.session().details.preview.done().is_some());
+    wait(harness, "the layers are compared", |app| app.session().details.layer_products.done().is_some());
 }
 
 /// Types `text` into the field of that name and presses Enter.
