@@ -121,7 +121,11 @@ pub fn norm(value: f64) -> String {
 
 /// A power of ten: `10⁻⁴`, and `1` for itself.
 pub fn power_of_ten(exponent: i32) -> String {
-    if exponent == 0 { "1".to_owned() } else { format!("10{}", superscript(exponent)) }
+    match exponent {
+        0 => "1".to_owned(),
+        1 => "10".to_owned(),
+        _ => format!("10{}", superscript(exponent)),
+    }
 }
 
 /// An exponent: `⁻⁷`.

@@ -59,7 +59,7 @@ pub fn histogram(view: &View<'_>, position: usize) -> Drawing {
     drawing.line("grid", [LEFT, y(0.0)], [WIDTH - RIGHT, y(0.0)]);
     let every = ((last - first) / 8.0).ceil().max(1.0) as usize;
     for log in (first as i32..=last as i32).step_by(every) {
-        drawing.text("weak middle", [x(f64::from(log)), TOP + PLOT + 18.0], &power_of_ten(log));
+        drawing.text("weak middle", [x(f64::from(log)), TOP + PLOT + 18.0], &format::power_of_ten(log));
     }
     let dtype = written(view, tensor);
     let step = quantile(pre, 0.5).and_then(|median| half_step(dtype, median));
@@ -158,13 +158,5 @@ fn written(view: &View<'_>, tensor: &TensorAnalysis) -> Dtype {
         OutputDtype::Bf16 => Dtype::BF16,
         OutputDtype::F16 => Dtype::F16,
         OutputDtype::F32 => Dtype::F32,
-    }
-}
-
-fn power_of_ten(exponent: i32) -> String {
-    match exponent {
-        0 => "1".to_owned(),
-        1 => "10".to_owned(),
-        _ => format!("10{}", format::superscript(exponent)),
     }
 }

@@ -44,7 +44,9 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
     // Numbers of whole layers take too long for every step of a slider that is being dragged.
     let dragging = ui.input(|input| input.pointer.any_down());
     let same_chart = view.table_cache.key.as_ref().is_some_and(|known| (known.0, &known.1) == (key.0, &key.1));
-    if view.table_cache.key.as_ref() != Some(&key) && !(dragging && same_chart) {
+    // What could not be shown a moment ago may have been measured since.
+    let is_due = view.table_cache.key.as_ref() != Some(&key) || view.table_cache.table.is_none();
+    if is_due && !(dragging && same_chart) {
         view.table_cache = TableCache { key: Some(key), table: of(view, session, source) };
     }
     match &view.table_cache.table {
