@@ -17,8 +17,8 @@ const EFFECT_BUDGET: usize = 100_000;
 /// Of these, those of one tensor at least.
 const EFFECT_LEAST: usize = 4;
 
-/// Entries of a curve's index: one line of memory.
-const INDEX: usize = 16;
+/// Entries of a curve's index.
+const INDEX: usize = 10;
 
 /// Updates rounded in one go.
 const CHUNK: usize = 64;
@@ -59,13 +59,17 @@ struct Curves {
     tensors: Vec<Curve>,
 }
 
-/// The updates of one tensor.
+/// The updates of one tensor: one line of memory.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Curve {
     /// Where they begin in [`Curves::last_lost`].
-    first: usize,
-    count: usize,
-    /// Some of them, evenly spaced, so that a search touches two or three lines of memory and not ten.
+    first: u64,
+    /// Updates sampled.
+    count: u32,
+    /// Updates that the tensor has.
+    updates: f64,
+    /// Some of them, evenly spaced, so that a search touches a few lines of memory and not ten.
     index: [f32; INDEX],
 }
 
@@ -115,8 +119,8 @@ impl RoundingPreview {
         for TensorAnalysis { dtype, sums, sample, .. } in &analysis.tensors {
             let dtype = written_dtype(output.dtype, *dtype);
             if output.rounding != Rounding::Stochastic {
-                preview.forth.push(sample, dtype, true);
-                preview.back.push(sample, dtype, false);
+                preview.forth.push(sample, sums.updates() as f64, dtype, true);
+                preview.back.push(sample, sums.updates() as f64, dtype, false);
             }
             let step = sample.pairs.len().div_ceil(each).max(1);
             let first = preview.pairs.len();
@@ -136,8 +140,8 @@ impl RoundingPreview {
         for (position, coefficient) in tensors {
             let curves = if coefficient > 0.0 { &self.forth } else { &self.back };
             let found = (coefficient != 0.0).then(|| curves.survival(position, coefficient.abs()));
-            let Some((share, sampled)) = found.flatten() else { continue };
-            let count = self.excerpts[position].updates;
+            let Some((share, curve)) = found.flatten() else { continue };
+            let (count, sampled) = (curve.updates, f64::from(curve.count));
             updates += count;
             surviving += count * share;
             if sampled < count {
@@ -192,7 +196,7 @@ fn written_dtype(output: OutputDtype, target: Dtype) -> Dtype {
 
 impl Curves {
     /// Adds a tensor.
-    fn push(&mut self, sample: &Sample, dtype: Dtype, forth: bool) {
+    fn push(&mut self, sample: &Sample, updates: f64, dtype: Dtype, forth: bool) {
         let first = self.last_lost.len();
         let values = sample.pairs.iter().map(|&[target, v]| last_lost(dtype, f64::from(target), f64::from(v), forth));
         self.last_lost.extend(values);
@@ -200,18 +204,20 @@ impl Curves {
         sorted.sort_unstable_by(f32::total_cmp);
         let count = sorted.len();
         let index = std::array::from_fn(|step| sorted.get(bucket(count, step + 1)).copied().unwrap_or(f32::INFINITY));
-        self.tensors.push(Curve { first, count, index });
+        // A sample has at most FULL_SAMPLE updates.
+        self.tensors.push(Curve { first: first as u64, count: count as u32, updates, index });
     }
 
-    /// The share of a tensor's updates that survives at |w|, and of how many; `None` when it has none.
-    fn survival(&self, tensor: usize, magnitude: f32) -> Option<(f64, f64)> {
-        let Curve { first, count, index } = self.tensors.get(tensor).filter(|curve| curve.count > 0)?;
+    /// The share of a tensor's sampled updates that survives at |w|; `None` when it has none.
+    fn survival(&self, tensor: usize, magnitude: f32) -> Option<(f64, &Curve)> {
+        let curve = self.tensors.get(tensor).filter(|curve| curve.count > 0)?;
+        let (first, count) = (curve.first as usize, curve.count as usize);
         // Every value before the bucket is below |w|, every one behind it is not.
-        let step = index.iter().filter(|&&last_lost| last_lost < magnitude).count();
-        let (from, to) = (bucket(*count, step), bucket(*count, step + 1));
+        let step = curve.index.iter().filter(|&&last_lost| last_lost < magnitude).count();
+        let (from, to) = (bucket(count, step), bucket(count, step + 1));
         let within = &self.last_lost[first + from..first + to];
         let surviving = from + within.partition_point(|&last_lost| last_lost < magnitude);
-        Some((surviving as f64 / *count as f64, *count as f64))
+        Some((surviving as f64 / count as f64, curve))
     }
 }
 
