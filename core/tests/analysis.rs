@@ -202,6 +202,28 @@ fn a_second_opening_takes_the_analysis_from_the_cache() {
     assert!(!fourth.cached && !fourth_products.cached);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_model_changed_with_its_time_set_back_is_measured_again() {
+    let (pre, mut post, target) = related(Size::default(), Dtype::BF16);
+    let folders = Folders::write(&pre, &post, &target);
+    let cache = AnalysisCache::at(folders.dir.path().join("cache"));
+    let run = || {
+        let triple = folders.open();
+        cache.measure(&triple, &Alignment::new(&triple), &Resources::default(), &Control::new()).unwrap()
+    };
+    run();
+    assert!(run().cached);
+    let file = folders.post().join("model.safetensors");
+    let modified = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let bytes = &mut post.tensor_mut("model.layers.1.mlp.up_proj.weight").bytes;
+    let at = bytes.len() / 4;
+    bytes[at] ^= 1;
+    post.write(&folders.post());
+    std::fs::File::options().append(true).open(&file).unwrap().set_modified(modified).unwrap();
+    assert!(!run().cached);
+}
+
 #[test]
 fn a_zero_vector_is_zero_and_not_nan() {
     let (pre, _, target) = related(Size::default(), Dtype::BF16);

@@ -184,6 +184,22 @@ fn overlap_is_one_along_pre_and_chance_off_it() {
 }
 
 #[test]
+fn a_stored_vector_of_low_rank_is_compared_without_the_noise_of_its_rounding() {
+    // v lies in the first three directions of pre; bf16 adds a little of all others.
+    let size = 64;
+    let (left, right) = (orthonormal(3, size, size), orthonormal(4, size, size));
+    let sigma: Vec<f64> = (0..size).map(|i| if i < 3 { 8.0 - i as f64 } else { 0.5 }).collect();
+    let to_f32 = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+    let pre = to_f32(matrix(&left, &sigma, &right));
+    let step = to_f32(matrix(&left[..3], &[1.0; 3], &right[..3]));
+    let post: Vec<f32> = pre.iter().zip(&step).map(|(pre, step)| pre + step).collect();
+    let model = |values: &[f32]| Model::new().with_tensor(Tensor::of(NAME, Dtype::BF16, &[size, size], values));
+    let folders = Folders::write(&model(&pre), &model(&post), &model(&pre));
+    let overlap = found(&folders, &SpectrumOptions::default(), &Resources::default()).unwrap().overlap.unwrap();
+    assert!(overlap.k == 3 && overlap.left > 0.95 && overlap.right > 0.95, "{overlap:?}");
+}
+
+#[test]
 fn a_zero_vector_has_rank_zero_and_no_nan() {
     let pre = normal(1, 40 * 70);
     let folders = planted(40, 70, &pre, &vec![0.0; 40 * 70]);

@@ -18,7 +18,7 @@ use crate::progress::{Control, Stage};
 use crate::stream::{Resources, StreamError};
 
 /// First line of every file. The number changes with anything that the files hold, or how it is measured.
-const FORMAT: &str = "mergescope analysis 1\n";
+const FORMAT: &str = "mergescope analysis 2\n";
 
 /// Bytes of all files together, at most; those not used for longest go first.
 const MAX_BYTES: u64 = 1 << 30;
@@ -89,8 +89,8 @@ impl AnalysisCache {
         Ok(products)
     }
 
-    /// Where the analysis of these models is, if it is: by their fingerprints, by the size and time of each weight file
-    /// (a fingerprint does not see every byte), and by which tensors take part.
+    /// Where the analysis of these models is, if it is: by their fingerprints, by the state of each weight file (a
+    /// fingerprint does not see every byte), and by which tensors take part.
     fn path(
         &self,
         kind: &str,
@@ -105,10 +105,8 @@ impl AnalysisCache {
             let checkpoint = triple.get(role);
             let fingerprint = checkpoint.fingerprint(|| control.check().map_err(StreamError::from))?;
             hasher.update(fingerprint.as_bytes());
-            for (bytes, modified) in checkpoint.stamps() {
-                let since = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-                hasher.update(&bytes.to_le_bytes());
-                hasher.update(&since.as_nanos().to_le_bytes());
+            for state in checkpoint.file_states() {
+                hasher.update(&state.to_bytes());
             }
         }
         for aligned in &alignment.tensors {
@@ -177,8 +175,9 @@ impl AnalysisCache {
 
 /// What a file holds; `None` unless it is whole.
 fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    // A pipe would be waited on for ever.
+    let bytes = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
     let file = File::open(path).ok()?;
-    let bytes = file.metadata().ok()?.len();
     let head = FORMAT.len() + blake3::OUT_LEN;
     if bytes < head as u64 || bytes > MAX_FILE_BYTES + head as u64 {
         return None;

@@ -7,10 +7,11 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::gram::Gram;
 use super::histogram::{self, BINS, LogHistogram};
-use super::sample::{Drawn, Sample, Sampler};
+use super::sample::{Drawn, Sample, SampleSizes, Sampler};
 use super::{Sums, TensorAnalysis, VectorAnalysis};
 use crate::alignment::{Aligned, Alignment, Participation, Role, Triple, element_bytes};
 use crate::checkpoint::{Dtype, TensorInfo};
+use crate::layout::Part;
 use crate::method::LEAF;
 use crate::numeric::{BLOCK, decode};
 use crate::progress::{Control, Stage};
@@ -60,8 +61,10 @@ pub fn measure(
     let began = Instant::now();
     let moving =
         alignment.tensors.iter().filter(|aligned| matches!(aligned.participation, Participation::Moves { .. }));
-    let count = moving.clone().count();
-    let jobs: Vec<Job<'_>> = moving.filter_map(|aligned| Job::new(triple, aligned, count)).collect();
+    let (experts, others): (Vec<&Aligned>, Vec<&Aligned>) =
+        moving.clone().partition(|aligned| aligned.place.part == Part::Expert);
+    let sizes = SampleSizes::new(experts.len() as u64, others.len() as u64);
+    let jobs: Vec<Job<'_>> = moving.filter_map(|aligned| Job::new(triple, aligned, sizes)).collect();
     let widest = jobs.iter().map(|job| job.tensors.map(|tensor| element_bytes(tensor.dtype)));
     let widest = widest.fold([1; 3], |a, b| std::array::from_fn(|role| a[role].max(b[role])));
     let step = resources.unit_elements(widest.iter().sum(), widest[2]);
@@ -108,15 +111,15 @@ pub fn measure(
 }
 
 impl<'a> Job<'a> {
-    /// `None` for a tensor that does not move; `tensors` is how many do.
-    fn new(triple: &'a Triple, aligned: &'a Aligned, tensors: usize) -> Option<Self> {
+    /// `None` for a tensor that does not move.
+    fn new(triple: &'a Triple, aligned: &'a Aligned, sizes: SampleSizes) -> Option<Self> {
         let Participation::Moves { pre, post, shared_elements } = aligned.participation else { return None };
         let target = &triple.target.tensors()[aligned.target];
         Some(Self {
             aligned,
             tensors: [&triple.pre.tensors()[pre], &triple.post.tensors()[post], target],
             elements: shared_elements,
-            sampler: Sampler::new(&target.name, shared_elements, tensors),
+            sampler: Sampler::new(&target.name, shared_elements, sizes.of(aligned.place.part)),
             leaves: Tally::default(),
             histograms: Mutex::new(None),
             found: OnceLock::new(),

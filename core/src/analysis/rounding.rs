@@ -107,8 +107,20 @@ struct Excerpt {
 
 impl RoundingPreview {
     /// Prepares the samples for an output; takes about 0.1 µs for each update sampled.
+    ///
+    /// [`RoundingPreview::effect`] then looks at few enough updates to be asked for every frame.
     pub fn new(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
         let each = EFFECT_BUDGET.checked_div(analysis.tensors.len()).unwrap_or(0).max(EFFECT_LEAST);
+        Self::with_effect_of(analysis, output, each)
+    }
+
+    /// As [`RoundingPreview::new`], but [`RoundingPreview::effect`] looks at all sampled updates: for reports.
+    pub fn thorough(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
+        Self::with_effect_of(analysis, output, usize::MAX)
+    }
+
+    /// `each` is how many updates of a tensor [`RoundingPreview::effect`] looks at.
+    fn with_effect_of(analysis: &VectorAnalysis, output: &OutputSpec, each: usize) -> Self {
         let mut preview = Self {
             rounding: output.rounding,
             forth: Curves::default(),

@@ -3,17 +3,42 @@
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Dtype;
+use crate::layout::Part;
 use crate::method::LEAF;
 use crate::numeric::{StochasticKey, element};
 
 /// Updates that make a share of a tensor good to ±1 point at 95 %: 1.96² · ¼ ∕ 0.01², the worst case being a half.
 pub const FULL_SAMPLE: u64 = 9_604;
 
-/// Updates sampled over all tensors, at most: 96 MB.
+/// Updates sampled over all tensors, about at most: 96 MB.
 ///
-/// Only models of more than 1,200 tensors have smaller samples for it. Those are mixtures of experts, whose cells take
-/// hundreds of tensors together.
+/// Experts have smaller samples for it where there are thousands of them: a cell of the charts takes hundreds of their
+/// tensors together. All others are sampled in full up to 800 tensors, and have two thirds of this to themselves.
 const BUDGET: u64 = 12_000_000;
+
+/// Updates kept of one tensor, however many there are.
+const LEAST_SAMPLE: u64 = 256;
+
+/// How many updates to keep of each tensor.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SampleSizes {
+    expert: u64,
+    other: u64,
+}
+
+impl SampleSizes {
+    /// For as many tensors of experts and as many others.
+    pub(super) fn new(experts: u64, others: u64) -> Self {
+        let share = |budget: u64, tensors: u64| (budget / tensors.max(1)).clamp(LEAST_SAMPLE, FULL_SAMPLE);
+        let other = share(if experts == 0 { BUDGET } else { BUDGET * 2 / 3 }, others);
+        Self { expert: share(BUDGET.saturating_sub(other * others), experts), other }
+    }
+
+    /// Those of a tensor of that part.
+    pub(super) fn of(&self, part: Part) -> u64 {
+        if part == Part::Expert { self.expert } else { self.other }
+    }
+}
 
 /// Updates that are looked at for each one that is kept. Leaves in which v is mostly zero then still give their share.
 const OVERSAMPLING: u64 = 4;
@@ -67,9 +92,8 @@ pub(super) struct Drawn {
 }
 
 impl Sampler {
-    /// For a tensor of `elements`, one of `tensors`.
-    pub(super) fn new(name: &str, elements: u64, tensors: usize) -> Self {
-        let keep = (BUDGET / tensors.max(1) as u64).clamp(256, FULL_SAMPLE);
+    /// For a tensor of `elements` of which `keep` updates are wanted.
+    pub(super) fn new(name: &str, elements: u64, keep: u64) -> Self {
         let leaves = elements.div_ceil(LEAF as u64).max(1);
         Self { key: StochasticKey::new(SEED, name), keep, draw: (OVERSAMPLING * keep).div_ceil(leaves) }
     }
@@ -131,8 +155,8 @@ mod tests {
     use super::*;
 
     /// Draws from a tensor of f32 in which v of element i is `v(i)` and the target is i.
-    fn sample(elements: usize, tensors: usize, v: impl Fn(usize) -> f32) -> Sample {
-        let sampler = Sampler::new("t", elements as u64, tensors);
+    fn sample(elements: usize, v: impl Fn(usize) -> f32) -> Sample {
+        let sampler = Sampler::new("t", elements as u64, FULL_SAMPLE);
         let mut leaves = Vec::new();
         for first in (0..elements).step_by(LEAF) {
             let count = LEAF.min(elements - first);
@@ -148,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_small_tensor_is_taken_whole() {
-        let sample = sample(9_000, 1, |index| if index % 3 == 0 { 1.0 } else { 0.0 });
+        let sample = sample(9_000, |index| if index % 3 == 0 { 1.0 } else { 0.0 });
         assert!(sample.is_complete());
         let mut targets: Vec<f32> = sample.pairs.iter().map(|pair| pair[0]).collect();
         targets.sort_by(f32::total_cmp);
@@ -157,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_sparse_vector_still_fills_the_sample() {
-        let sample = sample(40 * LEAF, 1, |index| if index.is_multiple_of(20) { 1.0 } else { 0.0 });
+        let sample = sample(40 * LEAF, |index| if index.is_multiple_of(20) { 1.0 } else { 0.0 });
         assert_eq!((sample.len() as u64, sample.is_complete()), (FULL_SAMPLE, false));
         assert!(sample.pairs.iter().all(|pair| (pair[0] as usize).is_multiple_of(20)));
     }
@@ -166,21 +190,30 @@ mod tests {
     fn every_region_gets_its_share_of_the_sample() {
         // Three quarters of all updates lie in the last fifth.
         let size = 50 * LEAF;
-        let sample = sample(size, 1, |index| if index % 12 == 0 || index > size * 4 / 5 { 1.0 } else { 0.0 });
+        let sample = sample(size, |index| if index % 12 == 0 || index > size * 4 / 5 { 1.0 } else { 0.0 });
         let late = sample.pairs.iter().filter(|pair| pair[0] as usize > size * 4 / 5).count() as f64;
         let expected = 0.2 / (0.2 + 0.8 / 12.0);
         assert!((late / sample.len() as f64 - expected).abs() < 0.01, "{late} of {}", sample.len());
     }
 
     #[test]
-    fn many_tensors_share_the_budget() {
-        assert_eq!(sample(30 * LEAF, 20_000, |_| 1.0).len(), 600);
-        assert_eq!(sample(30 * LEAF, 1_000_000, |_| 1.0).len(), 256);
+    fn experts_share_what_the_others_leave_of_the_budget() {
+        let sizes = |experts, others| {
+            let sizes = SampleSizes::new(experts, others);
+            (sizes.of(Part::Expert), sizes.of(Part::Q))
+        };
+        assert_eq!(sizes(0, 290), (FULL_SAMPLE, FULL_SAMPLE));
+        // Qwen3-30B-A3B: 48 layers of 128 experts.
+        let (expert, other) = sizes(48 * 128 * 3, 435);
+        assert_eq!(other, FULL_SAMPLE, "a tensor that is a cell of its own is good to a point");
+        assert!(expert * 128 * 3 > FULL_SAMPLE, "and so is a layer's cell of experts");
+        assert!(expert * 48 * 128 * 3 + other * 435 <= BUDGET);
+        assert_eq!(sizes(10_000_000, 10_000_000), (LEAST_SAMPLE, LEAST_SAMPLE));
     }
 
     #[test]
     fn a_tensor_without_updates_has_an_empty_sample() {
-        let sample = sample(3 * LEAF, 1, |_| 0.0);
+        let sample = sample(3 * LEAF, |_| 0.0);
         assert!(sample.is_empty() && sample.is_complete());
     }
 }

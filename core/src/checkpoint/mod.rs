@@ -12,7 +12,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 pub use config::{Config, ConfigError};
 pub use header::{HeaderError, HeaderTensor, MAX_HEADER_BYTES, byte_count, read_header};
@@ -20,7 +19,7 @@ pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
-use shard::Shard;
+use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -385,9 +384,9 @@ impl Checkpoint {
         self.shards.iter().find(|shard| shard.has_changed()).map(Shard::path)
     }
 
-    /// Size and time of last change of each weight file, as they were when it was opened.
-    pub(crate) fn stamps(&self) -> impl Iterator<Item = (u64, Option<SystemTime>)> {
-        self.shards.iter().map(Shard::stamp)
+    /// The state of each weight file when it was opened.
+    pub(crate) fn file_states(&self) -> impl Iterator<Item = FileState> {
+        self.shards.iter().map(Shard::state)
     }
 
     /// The weight file that holds `tensor`.

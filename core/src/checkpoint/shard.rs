@@ -7,7 +7,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use memmap2::Mmap;
 
@@ -28,6 +28,42 @@ struct Stamp {
     modified: Option<SystemTime>,
 }
 
+/// What tells one state of a file from another: size, time of last change, and where the system says it, inode and time of
+/// the last change of the inode, which no copying with times preserved sets back.
+///
+/// Stricter than [`Stamp`]: a file that was merely renamed or linked has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileState {
+    bytes: u64,
+    modified: Option<SystemTime>,
+    inode: Option<(u64, i64, i64)>,
+}
+
+impl From<&Metadata> for FileState {
+    fn from(metadata: &Metadata) -> Self {
+        #[cfg(unix)]
+        let inode = {
+            use std::os::unix::fs::MetadataExt as _;
+            Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+        };
+        #[cfg(not(unix))]
+        let inode = None;
+        Self { bytes: metadata.len(), modified: metadata.modified().ok(), inode }
+    }
+}
+
+impl FileState {
+    /// As bytes, for a hash.
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        let since = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let (inode, secs, nanos) = self.inode.unwrap_or_default();
+        let mut bytes = self.bytes.to_le_bytes().to_vec();
+        bytes.extend(since.as_nanos().to_le_bytes());
+        bytes.extend([inode.to_le_bytes(), secs.to_le_bytes(), nanos.to_le_bytes()].as_flattened());
+        bytes
+    }
+}
+
 impl From<&Metadata> for Stamp {
     fn from(metadata: &Metadata) -> Self {
         Self { bytes: metadata.len(), modified: metadata.modified().ok() }
@@ -38,6 +74,7 @@ impl From<&Metadata> for Stamp {
 pub(super) struct Shard {
     path: PathBuf,
     stamp: Stamp,
+    state: FileState,
     file: OnceLock<File>,
     map: OnceLock<Mmap>,
 }
@@ -45,8 +82,9 @@ pub(super) struct Shard {
 impl Shard {
     /// A shard whose header was read from `file`.
     pub(super) fn new(path: PathBuf, file: &File) -> io::Result<Self> {
-        let stamp = Stamp::from(&file.metadata()?);
-        Ok(Self { path, stamp, file: OnceLock::new(), map: OnceLock::new() })
+        let metadata = file.metadata()?;
+        let (stamp, state) = (Stamp::from(&metadata), FileState::from(&metadata));
+        Ok(Self { path, stamp, state, file: OnceLock::new(), map: OnceLock::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -66,9 +104,9 @@ impl Shard {
         }
     }
 
-    /// Its size and time of last change when its header was read.
-    pub(super) fn stamp(&self) -> (u64, Option<SystemTime>) {
-        (self.stamp.bytes, self.stamp.modified)
+    /// Its state when its header was read.
+    pub(super) fn state(&self) -> FileState {
+        self.state
     }
 
     /// Whether the file at the path is no longer the one whose header was read.

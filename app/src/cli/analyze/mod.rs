@@ -107,7 +107,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     };
     drop(job);
 
-    let (overview, preview) = (Overview::new(&analysis), RoundingPreview::new(&analysis, &recipe.output));
+    let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
     let report =

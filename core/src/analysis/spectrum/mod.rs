@@ -25,6 +25,10 @@ use source::Source;
 /// Directions of the principal subspaces that [`Overlap`] compares, where there are as many.
 const OVERLAP_RANK: usize = 16;
 
+/// Share of ‖v‖² that the directions compared hold between them, where fewer than [`OVERLAP_RANK`] do. What is left of a
+/// stored vector of low rank is the noise of its rounding, whose directions say nothing.
+const OVERLAP_ENERGY: f64 = 0.99;
+
 /// Memory that is used whatever [`Resources::memory_bytes`] says, as a worker always has room for a few elements.
 const LEAST_MEMORY_BYTES: u64 = 4 << 20;
 
@@ -65,7 +69,7 @@ pub struct Bounds {
 /// matrix they are found only to the accuracy of its values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Overlap {
-    /// Dimension of the subspaces: 16, or the lower of the two ranks.
+    /// Dimension of the subspaces: 16, or as many directions of v as hold 99 % of ‖v‖² if they are fewer, or the rank of pre.
     pub k: usize,
     /// Of the left singular vectors (outputs of a linear layer stored as outputs × inputs), 0 to 1.
     pub left: f64,
@@ -125,7 +129,7 @@ pub enum SpectrumError {
     },
     /// Not a matrix.
     #[error(
-        "`{name}` has the shape {shape:?}: only a matrix has singular values, so choose a tensor with two dimensions or more"
+        "`{name}` has the shape {shape:?}: only a matrix that holds something has singular values, so choose a tensor with two dimensions or more, none of them 0"
     )]
     NoMatrix {
         /// The tensor.
@@ -248,7 +252,7 @@ pub fn spectrum_with(
         }
     };
     let found = decompose(&v, options.values.max(1))?;
-    let overlap = match found.rank(&v) {
+    let overlap = match found.rank(&v).min(found.directions_of(OVERLAP_ENERGY)) {
         0 => None,
         rank => {
             let of_pre = decompose(&pre, rank.min(OVERLAP_RANK))?;
@@ -274,6 +278,15 @@ pub fn spectrum_with(
 }
 
 impl Found {
+    /// The fewest directions that hold that share of the energy; all that were found, where they hold less.
+    fn directions_of(&self, share: f64) -> usize {
+        let kept = self.values.iter().scan(0.0, |kept, value| {
+            *kept += value * value;
+            Some(*kept)
+        });
+        (kept.take_while(|kept| *kept < share * self.energy).count() + 1).min(self.values.len())
+    }
+
     fn rank(&self, source: &Source<'_>) -> usize {
         rank::rank(&self.values, self.error, source.rows, source.cols)
     }
