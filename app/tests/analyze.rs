@@ -391,6 +391,24 @@ fn what_exists_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn outputs_that_are_in_each_others_way_are_refused_before_anything_is_measured() {
+    let folders = fitting();
+    let folder = folders.dir.path();
+    fs::create_dir(folder.join("empty")).unwrap();
+    fails(&folders, &["--svg", "x", "--html", "x"], 1, &["--svg and --html are both x"]);
+    fails(&folders, &["--svg", "x", "--html", "./a/../x"], 1, &["no folder"]);
+    fails(&folders, &["--svg", "x", "--html", "empty/../x"], 1, &["--svg and --html are both x"]);
+    fails(&folders, &["--svg", "x", "--csv", "x/csv"], 1, &["x/csv, given with --csv, lies inside x"]);
+    fails(&folders, &["--csv", "a/../x", "--svg", "x/y"], 1, &["x/y, given with --svg, lies inside a/../x"]);
+    fails(&folders, &["--csv", "empty", "--html", "empty/page.html"], 1, &["empty/page.html", "lies inside empty"]);
+    assert!(!folder.join("x").exists() && !folder.join("cache").exists());
+    assert_eq!(files(&folder.join("empty")), []);
+    // However it is spelled, one folder holds both.
+    analyze(&folders, &["--csv", "x", "--svg", "./x"]);
+    assert!(folder.join("x/layers.csv").is_file() && folder.join("x/layers.svg").is_file());
+}
+
+#[test]
 fn models_that_do_not_fit_end_with_3() {
     let (pre, post, target) = related(Size::default(), Dtype::BF16);
     let wide = Tensor::of("model.norm.weight", Dtype::BF16, &[64], &[1.0; 64]);
