@@ -195,6 +195,20 @@ fn the_text_begins_with_the_summary_and_has_layers_and_parts() {
     {
         assert!(text.contains(words), "{words}:\n{text}");
     }
+    for words in [
+        "Survive: of the non-zero updates w·v, those left by rounding to bf16 at w = 0.25\n",
+        "of v and of pre overlap by ",
+        " on the output side and ",
+        "% of ‖v‖² is in the first ",
+        "  0  post − pre (v)\n  1  target − pre\n",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    assert_eq!(text.matches("target − pre\n").count(), 1, "paths are listed once:\n{text}");
+    for args in [["-w", "0"], ["--rounding", "stochastic"]] {
+        let text = analyze(&folders, &args);
+        assert!(text.contains("Zeros: of all entries") && !text.contains("Survive:"), "{text}");
+    }
 }
 
 #[test]
