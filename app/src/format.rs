@@ -106,17 +106,28 @@ pub fn norm(value: f64) -> String {
     if !value.is_finite() {
         return NONE.to_owned();
     }
-    let size = value.abs();
-    if size == 0.0 {
+    if value == 0.0 {
         return "0".to_owned();
     }
-    if !(1e-3..1e5).contains(&size) {
-        let exponent = size.log10().floor();
-        let mantissa = value / 10f64.powf(exponent);
-        return format!("{}·10{}", with_minus(&format!("{mantissa:.2}")), superscript(exponent as i32));
+    // Rounding may carry into the next power of ten, so it comes first.
+    let (mantissa, exponent) = scientific(&format!("{value:.2e}"));
+    if !(-3..5).contains(&exponent) {
+        return in_powers(&mantissa, exponent);
     }
-    let decimals = (3.0 - size.log10().floor()).clamp(0.0, 6.0) as usize;
+    let (_, exponent) = scientific(&format!("{value:.3e}"));
+    let decimals = (3 - exponent).clamp(0, 6) as usize;
     with_minus(&format!("{value:.decimals$}"))
+}
+
+/// The mantissa and exponent of what `{:e}` wrote.
+fn scientific(text: &str) -> (String, i32) {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    (mantissa.to_owned(), exponent.parse().unwrap_or(0))
+}
+
+/// A mantissa and its power of ten: `3.14·10⁻⁷`.
+fn in_powers(mantissa: &str, exponent: i32) -> String {
+    format!("{}·10{}", with_minus(mantissa), superscript(exponent))
 }
 
 /// A power of ten: `10⁻⁴`, and `1` for itself.
@@ -160,21 +171,51 @@ pub fn fixed(value: f64, decimals: usize) -> String {
     with_minus(if is_zero { text.trim_start_matches('-') } else { &text })
 }
 
-/// w: two decimals, or as many as it needs.
+/// w: two decimals or as many as it needs, `0.50`, `0.125`; from 10⁴ up and below 10⁻³ with a power of ten, `5·10⁻⁵`.
 pub fn w(value: f64) -> String {
-    let short = format!("{value:.2}");
-    let exact = short.parse() == Ok(value);
-    with_minus(&if exact { short } else { format!("{value}") })
+    match far_from_one(value) {
+        true => {
+            let (mantissa, exponent) = scientific(&format!("{value:e}"));
+            in_powers(&mantissa, exponent)
+        }
+        false => with_minus(&plain_w(value)),
+    }
 }
 
-/// What a person typed for a number: −, a comma for the point and spaces are understood.
+/// w in the name of a file or folder, of characters that every keyboard has: `0.50`, `-0.50`, `5e-5`.
+pub fn w_in_name(value: f64) -> String {
+    if far_from_one(value) { format!("{value:e}") } else { plain_w(value) }
+}
+
+fn far_from_one(w: f64) -> bool {
+    w.is_finite() && w != 0.0 && !(1e-3..1e4).contains(&w.abs())
+}
+
+fn plain_w(value: f64) -> String {
+    let short = format!("{value:.2}");
+    let exact = short.parse() == Ok(value);
+    if exact { short } else { format!("{value}") }
+}
+
+/// What a person typed for a number: −, a comma for the point, spaces and `5·10⁻⁵`, which [`w`] writes, are understood.
 pub fn parse_number(text: &str) -> Option<f64> {
     let cleaned: String = text
+        .replace("·10", "e")
         .chars()
         .filter(|character| !character.is_whitespace())
         .map(|character| match character {
-            '−' | '–' => '-',
+            '−' | '–' | '⁻' => '-',
             ',' => '.',
+            '⁰' => '0',
+            '¹' => '1',
+            '²' => '2',
+            '³' => '3',
+            '⁴' => '4',
+            '⁵' => '5',
+            '⁶' => '6',
+            '⁷' => '7',
+            '⁸' => '8',
+            '⁹' => '9',
             other => other,
         })
         .collect();
@@ -260,7 +301,22 @@ mod tests {
     #[test]
     fn norms_keep_four_digits() {
         assert_eq!([1.4234, 0.0312, 12.34567, 0.0, f64::NAN].map(norm), ["1.423", "0.03120", "12.35", "0", "–"]);
-        assert_eq!(norm(3.14e-7), "3.14·10⁻⁷");
+        assert_eq!([3.14e-7, -2.5e8].map(norm), ["3.14·10⁻⁷", "−2.50·10⁸"]);
+        // What rounds to a power of ten reads as that power does.
+        assert_eq!(
+            [9.999e-4, 1e-3, 9.99e-4, 99_999.0, 9.99996].map(norm),
+            ["0.001000", "0.001000", "9.99·10⁻⁴", "1.00·10⁵", "10.00"]
+        );
+    }
+
+    #[test]
+    fn w_is_short_however_large_or_small() {
+        let values = [0.0, 0.001, 0.05, 9_999.5, 1e38, 5e-5, -12_345.0, f64::from(f32::MAX)];
+        let shown = ["0.00", "0.001", "0.05", "9999.50", "1·10³⁸", "5·10⁻⁵", "−1.2345·10⁴", "3.4028234663852886·10³⁸"];
+        assert_eq!(values.map(w), shown);
+        // It stands in a field to be changed.
+        assert_eq!(values.map(|value| parse_number(&w(value))), values.map(Some));
+        assert_eq!([-0.5, 1e38, 5e-5].map(w_in_name), ["-0.50", "1e38", "5e-5"]);
     }
 
     #[test]

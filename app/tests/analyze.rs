@@ -195,6 +195,20 @@ fn the_text_begins_with_the_summary_and_has_layers_and_parts() {
     {
         assert!(text.contains(words), "{words}:\n{text}");
     }
+    for words in [
+        "Survive: of the non-zero updates w·v, those left by rounding to bf16 at w = 0.25\n",
+        "of v and of pre overlap by ",
+        " on the output side and ",
+        "% of ‖v‖² is in the first ",
+        "  0  post − pre (v)\n  1  target − pre\n",
+    ] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+    assert_eq!(text.matches("target − pre\n").count(), 1, "paths are listed once:\n{text}");
+    for args in [["-w", "0"], ["--rounding", "stochastic"]] {
+        let text = analyze(&folders, &args);
+        assert!(text.contains("Zeros: of all entries") && !text.contains("Survive:"), "{text}");
+    }
 }
 
 #[test]
@@ -388,6 +402,24 @@ fn what_exists_is_refused_and_left_as_it_is() {
     let names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+}
+
+#[test]
+fn outputs_that_are_in_each_others_way_are_refused_before_anything_is_measured() {
+    let folders = fitting();
+    let folder = folders.dir.path();
+    fs::create_dir(folder.join("empty")).unwrap();
+    fails(&folders, &["--svg", "x", "--html", "x"], 1, &["--svg and --html are both x"]);
+    fails(&folders, &["--svg", "x", "--html", "./a/../x"], 1, &["no folder"]);
+    fails(&folders, &["--svg", "x", "--html", "empty/../x"], 1, &["--svg and --html are both x"]);
+    fails(&folders, &["--svg", "x", "--csv", "x/csv"], 1, &["x/csv, given with --csv, lies inside x"]);
+    fails(&folders, &["--csv", "a/../x", "--svg", "x/y"], 1, &["x/y, given with --svg, lies inside a/../x"]);
+    fails(&folders, &["--csv", "empty", "--html", "empty/page.html"], 1, &["empty/page.html", "lies inside empty"]);
+    assert!(!folder.join("x").exists() && !folder.join("cache").exists());
+    assert_eq!(files(&folder.join("empty")), []);
+    // However it is spelled, one folder holds both.
+    analyze(&folders, &["--csv", "x", "--svg", "./x"]);
+    assert!(folder.join("x/layers.csv").is_file() && folder.join("x/layers.svg").is_file());
 }
 
 #[test]

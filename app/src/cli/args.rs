@@ -37,7 +37,8 @@ pub enum Command {
     Preflight(PreflightArgs),
     /// Show what a vector looks like: by layer, by part, and in words
     ///
-    /// Measures v = post − pre and what target + w·v would be, and writes nothing but what is asked for.
+    /// Measures v = post − pre and writes nothing but what is asked for. Nothing is merged: w is only for a preview of what
+    /// rounding would leave of w·v, and of how far target + w·v would be from the target.
     #[command(after_help = exit::HELP)]
     Analyze(AnalyzeArgs),
     /// Write target + w·(post − pre) as a new model
@@ -99,7 +100,10 @@ pub struct AnalyzeArgs {
     /// The model that the vector would be added to
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
-    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
+    /// Scaling coefficient, such as 0.5 or -1, to preview a merge at [default: 0.5]
+    ///
+    /// It counts only for what rounding would leave and how far the merged model would be from the target; v itself does
+    /// not depend on it, and nothing is merged.
     #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
     /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
@@ -113,6 +117,8 @@ pub struct AnalyzeArgs {
     pub rounding: Option<Rounding>,
     /// Singular values and magnitudes of a tensor of v; may be given several times
     ///
+    /// They tell how many directions v moves the tensor in, whether a low-rank adapter could hold it, and whether these
+    /// are directions in which pre was strong already.
     /// Of a stack of experts NAME[3] is expert 3.
     #[arg(long, value_name = "TENSOR")]
     pub spectrum: Vec<String>,

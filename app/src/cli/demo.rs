@@ -69,7 +69,7 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
 /// A folder among the temporary files that does not exist yet: `mergescope-demo-w0.50`, or the same with a number.
 fn new_folder(w: f64) -> PathBuf {
     // A name is for typing too: a hyphen, not a minus sign.
-    let base = std::env::temp_dir().join(format!("mergescope-demo-w{}", format::w(w).replace('−', "-")));
+    let base = std::env::temp_dir().join(format!("mergescope-demo-w{}", format::w_in_name(w)));
     let numbered = (2..=u32::MAX).map(|number| PathBuf::from(format!("{}-{number}", base.display())));
     std::iter::once(base.clone()).chain(numbered).find(|path| path.symlink_metadata().is_err()).unwrap_or(base)
 }

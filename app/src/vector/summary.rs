@@ -10,8 +10,12 @@ use crate::format;
 
 /// Layers whose relative norm comes this close to the highest are named with it.
 const CLOSE: f64 = 0.85;
-/// A mean cosine between layers that is more than chance: that of unrelated tensors is about 1 ∕ √elements.
+/// A cosine between layers that is worth a sentence however large they are.
 const ALIKE: f64 = 0.1;
+/// A cosine is beyond chance at this many times its deviation between unrelated tensors, which is 1 ∕ √elements.
+const DEVIATIONS: f64 = 4.0;
+/// Fewer layers than this have no early and late ones: each two are compared by name.
+const MANY_LAYERS: usize = 4;
 /// cos(v, target − pre) worth a sentence. Vectors of different trainings from one base are nearly orthogonal
 /// (arXiv 2212.04089, fig. 5).
 const LINEAGE: f64 = 0.3;
@@ -118,14 +122,15 @@ pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<
             .words("(")
             .figure(Metric::ZeroShare.text(total.zero_share()), Chart::Grid(Metric::ZeroShare))
             .words(" of the entries of v are exactly zero). Choose as post a model that was tuned from pre.");
-        let nothing = Sentence::new("The vector is zero: no element is finite in all three models.");
+        let nothing = Sentence::new("No element is finite in all three models, so nothing can be said of the vector.");
         let first = if total.finite() == 0 { nothing } else { zero };
         return std::iter::once(first).chain(nonfinite).collect();
     }
     let mut sentences = Vec::from_iter(size(total));
     sentences.extend(largest(view));
     sentences.extend(beside(view));
-    sentences.extend(layer_cosine.into_iter().flat_map(alike));
+    let chance = chance(view.overview.layers());
+    sentences.extend(layer_cosine.into_iter().flat_map(|cosine| alike(cosine, chance)));
     if total.zero_share() >= ZEROS {
         sentences.push(
             Sentence::default()
@@ -217,16 +222,27 @@ fn size(total: &Sums) -> Option<Sentence> {
 /// In which layers and in which of their parts.
 fn largest(view: &View<'_>) -> Option<Sentence> {
     let (names, share) = largest_parts(view)?;
-    let mut sentence = Sentence::new("It is largest in ");
-    if let Some(layers) = largest_layers(view.overview.layers()) {
-        sentence = sentence.figure(layers, Chart::Layers).words(", in ");
-    }
+    let sentence = match largest_layers(view.overview.layers()) {
+        Some(Highest::All) => {
+            Sentence::new("It is ").figure("much the same in all layers", Chart::Layers).words("; most of it is in ")
+        }
+        Some(Highest::Some(layers)) => Sentence::new("It is largest in ").figure(layers, Chart::Layers).words(", in "),
+        None => Sentence::new("It is largest in "),
+    };
     let grid = Chart::Grid(Metric::RelativeNorm);
     Some(sentence.figure(names, grid).words(format!(" ({} of ‖v‖²).", format::percent(share))))
 }
 
+/// Where the relative norm is highest.
+enum Highest {
+    /// No layer stands out.
+    All,
+    /// These layers, as they are called.
+    Some(String),
+}
+
 /// The layers around the highest that come within 15 % of it; `None` when there is one layer or none.
-fn largest_layers(layers: &[GroupSums]) -> Option<String> {
+fn largest_layers(layers: &[GroupSums]) -> Option<Highest> {
     if layers.len() < 2 {
         return None;
     }
@@ -240,12 +256,12 @@ fn largest_layers(layers: &[GroupSums]) -> Option<String> {
     let first = (0..=peak).rev().take_while(close).last().unwrap_or(peak);
     let last = (peak..layers.len()).take_while(close).last().unwrap_or(peak);
     let name = |position: usize| labels::group_short(layers[position].group);
-    Some(if first == last {
-        format!("layer {}", name(peak))
-    } else if first == 0 && last + 1 == layers.len() {
-        format!("layer {}, though much the same in all", name(peak))
+    Some(if first == 0 && last + 1 == layers.len() {
+        Highest::All
+    } else if first == last {
+        Highest::Some(format!("layer {}", name(peak)))
     } else {
-        format!("layers {}–{}", name(first), name(last))
+        Highest::Some(format!("layers {}–{}", name(first), name(last)))
     })
 }
 
@@ -266,61 +282,90 @@ fn largest_parts(view: &View<'_>) -> Option<(String, f64)> {
     (!shares.is_empty()).then(|| (format::list(shares.iter().map(|(part, _)| part.label())), share))
 }
 
-/// Embeddings or head, where they hold much of the vector or moved further than every layer.
+/// What lies outside the layers and holds much of the vector.
 fn beside(view: &View<'_>) -> Option<Sentence> {
-    let relative = |group: &GroupSums| group.all.gram.relative_norm();
     let share = |group: &GroupSums| group.all.gram.v_v / view.overview.total.gram.v_v;
-    let highest = view.overview.layers().iter().map(relative).filter(|norm| norm.is_finite()).fold(0.0, f64::max);
-    let notable = view.overview.beside().iter();
-    let notable = notable.filter(|group| share(group) >= MUCH || highest > 0.0 && relative(group) > highest);
-    let group = notable.max_by(|a, b| share(a).total_cmp(&share(b)))?;
-    let place = match group.group {
-        Group::Beside(Part::Embed) => "the embeddings",
-        Group::Beside(Part::Head) => "the output head",
-        Group::Beside(Part::Norm) => "the final norm",
-        _ => "other tensors outside the layers",
-    };
-    let mut sentence = Sentence::default()
-        .figure(format::percent(share(group)), Chart::Layers)
-        .words(format!(" of ‖v‖² is in {place}"));
-    if highest > 0.0 && relative(group) > highest {
-        let further = format!(", further from pre than any layer ({})", format::percent(relative(group)));
-        sentence = sentence.words(further);
+    let notable: Vec<&GroupSums> = view.overview.beside().iter().filter(|group| share(group) >= MUCH).collect();
+    let mut sentence = Sentence::default();
+    for (position, group) in notable.iter().enumerate() {
+        let place = match group.group {
+            Group::Beside(Part::Embed) => "the embeddings",
+            Group::Beside(Part::Head) => "the output head",
+            Group::Beside(Part::Norm) => "the final norm",
+            _ => "other tensors outside the layers",
+        };
+        if position > 0 {
+            sentence = sentence.words(if position + 1 == notable.len() { " and " } else { ", " });
+        }
+        let of = if position == 0 { " of ‖v‖² is in " } else { " in " };
+        sentence = sentence.figure(format::percent(share(group)), Chart::Layers).words(format!("{of}{place}"));
     }
-    Some(sentence.words("."))
+    (!notable.is_empty()).then(|| sentence.words("."))
 }
 
-/// Which layers move alike or against each other, where the mean cosine is beyond ±0.1.
-fn alike(cosine: &LayerCosine) -> Vec<Sentence> {
-    let mut sentences = Vec::new();
-    let how = |mean: f64| if mean > 0.0 { "move alike" } else { "move against each other" };
-    let mean_of = |mean: f64| format!("(mean cosine {}; within ±{ALIKE} is chance).", format::fixed(mean, 2));
-    let far = cosine.early_and_late().filter(|block| block.mean.abs() >= ALIKE);
-    if let Some(block) = far {
-        let range = |(first, last): (u32, u32)| match first == last {
-            true => first.to_string(),
-            false => format!("{first}–{last}"),
-        };
-        sentences.push(
-            Sentence::new(format!("Early layers ({}) and late ones ({}) ", range(block.early), range(block.late)))
-                .figure(how(block.mean), Chart::LayerCosine)
-                .words(format!(" {}", mean_of(block.mean))),
-        );
+/// The |cosine| up to which two layers may be unrelated: four deviations for the layer that moves fewest elements, and
+/// no less than 0.1.
+fn chance(layers: &[GroupSums]) -> f64 {
+    let moved = layers.iter().map(|layer| layer.all.finite().saturating_sub(layer.all.zeros));
+    // A layer that does not move has no cosine.
+    let least = moved.filter(|&moved| moved > 0).min();
+    let cosine = least.map_or(ALIKE, |least| (DEVIATIONS / (least as f64).sqrt()).max(ALIKE));
+    // To the digits that are shown, so that what is said is what was used.
+    round_up(cosine)
+}
+
+/// A cosine to two decimals, away from zero.
+fn round_up(cosine: f64) -> f64 {
+    let rounded = (cosine * 100.0).round() / 100.0;
+    if rounded < cosine { rounded + 0.01 } else { rounded }
+}
+
+/// Which layers move alike or against each other, where the cosine is beyond ±`chance`.
+fn alike(cosine: &LayerCosine, chance: f64) -> Vec<Sentence> {
+    // No cosine of so few elements means anything.
+    if chance >= 1.0 {
+        return Vec::new();
     }
-    let neighbours = cosine.neighbours();
-    // In a model of two layers the neighbours are the early and the late one.
-    if neighbours.abs() >= ALIKE && cosine.layers.len() > 2 {
-        sentences.push(
-            Sentence::new("Layers that follow each other ")
-                .figure(how(neighbours), Chart::LayerCosine)
-                .words(format!(" {}", mean_of(neighbours))),
-        );
+    let within = format!("within ±{} is chance", format::fixed(chance, 2));
+    let move_how = |what: String, value: f64, name: &str| {
+        let how = if value > 0.0 { "move alike" } else { "move against each other" };
+        let figures = format!(" ({name} {}; {within}).", format::fixed(value, 2));
+        Sentence::new(format!("{what} ")).figure(how, Chart::LayerCosine).words(figures)
+    };
+    let layers = &cosine.layers;
+    let mut sentences = Vec::new();
+    if layers.len() < MANY_LAYERS {
+        for (a, b) in (0..layers.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
+            if cosine.at(a, b).abs() > chance {
+                let what = format!("Layers {} and {}", layers[a], layers[b]);
+                sentences.push(move_how(what, cosine.at(a, b), "cosine"));
+            }
+        }
+    } else {
+        if let Some(block) = cosine.early_and_late().filter(|block| block.mean.abs() > chance) {
+            let what = match (block.early, block.late) {
+                ((a, b), (c, d)) if a == b && c == d => format!("Layers {a} and {c}"),
+                ((a, b), (c, d)) if a == b => format!("Layer {a} and late layers ({c}–{d})"),
+                ((a, b), (c, d)) if c == d => format!("Early layers ({a}–{b}) and layer {c}"),
+                ((a, b), (c, d)) => format!("Early layers ({a}–{b}) and late ones ({c}–{d})"),
+            };
+            sentences.push(move_how(what, block.mean, "mean cosine"));
+        }
+        let neighbours = cosine.neighbours();
+        if neighbours.abs() > chance {
+            sentences.push(move_how("Layers that follow each other".to_owned(), neighbours, "mean cosine"));
+        }
     }
     let largest = cosine.largest();
-    if sentences.is_empty() && largest.is_finite() && largest < ALIKE {
-        let words = "No two layers move alike or against each other: every cosine is within ";
+    if sentences.is_empty() && largest.is_finite() && largest <= chance {
+        let size = match format::fixed(largest, 2).as_str() {
+            "0.00" => "below 0.01 in size".to_owned(),
+            _ => format!("within ±{}", format::fixed(round_up(largest), 2)),
+        };
         sentences.push(
-            Sentence::new(words).figure(format!("±{}", format::fixed(largest, 2)), Chart::LayerCosine).words("."),
+            Sentence::new("No two layers move alike or against each other: every cosine is ")
+                .figure(size, Chart::LayerCosine)
+                .words(format!(" ({within}).")),
         );
     }
     sentences
@@ -353,12 +398,16 @@ fn nonfinite(total: &Sums) -> Option<Sentence> {
         return None;
     }
     let roles = Role::ALL.into_iter().zip(total.nonfinite).filter(|(_, count)| *count > 0);
-    let roles: Vec<&str> = roles.map(|(role, _)| role.label()).collect();
-    let (entries, are) = if total.left_out == 1 { ("entry", "is") } else { ("entries", "are") };
+    let roles: Vec<String> =
+        roles.map(|(role, count)| format!("{} in {}", format::count(count), role.label())).collect();
+    let (entries, are, they) = match total.left_out {
+        1 => ("entry", "is", "it is"),
+        _ => ("entries", "are", "they are"),
+    };
     Some(Sentence::new(format!(
-        "{} {entries} {are} NaN or infinite in {} and left out of all numbers.",
+        "{} {entries} {are} NaN or infinite: {}; {they} left out of all numbers.",
         format::count(total.left_out),
-        format::list(roles),
+        format::list(roles.iter().map(String::as_str)),
     )))
 }
 

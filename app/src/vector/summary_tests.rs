@@ -34,7 +34,7 @@ fn size_layers_and_parts_are_made_from_the_numbers() {
     assert_eq!(said(tensors)[1], "It is largest in layer 1, in gate and up (89 % of ‖v‖²).");
     assert_eq!(
         said(layers(&[2.0, 2.0]))[1],
-        "It is largest in layer 1, though much the same in all, in gate (100 % of ‖v‖²)."
+        "It is much the same in all layers; most of it is in gate (100 % of ‖v‖²)."
     );
 }
 
@@ -44,10 +44,21 @@ fn a_model_of_one_layer_has_no_largest_layer() {
 }
 
 #[test]
-fn embeddings_that_hold_most_of_the_vector_are_named() {
-    let mut tensors = layers(&[1.0, 2.0]);
-    tensors.push(tensor(None, Part::Embed, 1e4, 100.0));
-    assert_eq!(said(tensors)[2], "97 % of ‖v‖² is in the embeddings, further from pre than any layer (10 %).");
+fn what_holds_a_fifth_beside_the_layers_is_named() {
+    let beside = |shares: &[(Part, f64)]| {
+        let mut tensors = layers(&[25.0, 25.0]);
+        tensors.extend(shares.iter().map(|&(part, v_sq)| tensor(None, part, 1e4, v_sq)));
+        said(tensors).into_iter().find(|text| text.contains("is in the"))
+    };
+    assert_eq!(
+        beside(&[(Part::Embed, 25.0), (Part::Head, 25.0)]).unwrap(),
+        "25 % of ‖v‖² is in the embeddings and 25 % in the output head."
+    );
+    assert_eq!(beside(&[(Part::Embed, 50.0)]).unwrap(), "50 % of ‖v‖² is in the embeddings.");
+    // Though it moved further for its size than any layer did.
+    let mut tensors = layers(&[25.0, 25.0]);
+    tensors.push(tensor(None, Part::Norm, 1.0, 1.0));
+    assert!(!said(tensors).join("").contains("norm"));
 }
 
 #[test]
@@ -80,7 +91,18 @@ fn zeros_and_values_that_are_no_numbers_are_counted() {
     assert_eq!(said(vec![part.clone()])[2], "64 % of its entries are exactly zero.");
     part.sums.zeros = 0;
     (part.sums.left_out, part.sums.nonfinite) = (1, [0, 1, 1]);
-    assert_eq!(said(vec![part])[2], "1 entry is NaN or infinite in post and target and left out of all numbers.");
+    assert_eq!(
+        said(vec![part.clone()])[2],
+        "1 entry is NaN or infinite: 1 in post and 1 in target; it is left out of all numbers."
+    );
+    (part.sums.left_out, part.sums.nonfinite, part.sums.gram.v_v) = (100, [0, 100, 0], 0.0);
+    assert_eq!(
+        said(vec![part]),
+        [
+            "No element is finite in all three models, so nothing can be said of the vector.",
+            "100 entries are NaN or infinite: 100 in post; they are left out of all numbers."
+        ]
+    );
 }
 
 #[test]
@@ -99,23 +121,64 @@ fn lineage_is_pointed_at_only_where_it_is_notable() {
     assert!(with_cos(-0.5).unwrap().contains("is −0.50. Adding it undoes"));
 }
 
+fn planted(count: usize, chance: f64, value: fn(usize, usize) -> f64) -> Vec<String> {
+    let cell = |at: usize| if at / count == at % count { 1.0 } else { value(at / count, at % count) };
+    let values = (0..count * count).map(cell).collect();
+    texts(&alike(&LayerCosine { layers: (0..count as u32).collect(), values }, chance))
+}
+
 #[test]
 fn layers_that_go_together_are_named_with_their_mean() {
-    let planted = |value: fn(usize, usize) -> f64| {
-        let values = (0..64).map(|at| if at / 8 == at % 8 { 1.0 } else { value(at / 8, at % 8) });
-        texts(&alike(&LayerCosine { layers: (0..8).collect(), values: values.collect() }))
-    };
+    let planted = |value| planted(8, 0.1, value);
     assert_eq!(
         planted(|a, b| if a.min(b) < 2 && a.max(b) > 4 { -0.3 } else { 0.0 }),
-        ["Early layers (0–1) and late ones (5–7) move against each other (mean cosine −0.30; within ±0.1 is chance)."]
+        ["Early layers (0–1) and late ones (5–7) move against each other (mean cosine −0.30; within ±0.10 is chance)."]
+    );
+    assert_eq!(
+        planted(|a, b| if a.min(b) < 1 && a.max(b) > 4 { 0.3 } else { 0.0 }),
+        ["Layer 0 and late layers (5–7) move alike (mean cosine 0.30; within ±0.10 is chance)."]
     );
     assert_eq!(
         planted(|a, b| if a.abs_diff(b) == 1 { 0.4 } else { 0.0 }),
-        ["Layers that follow each other move alike (mean cosine 0.40; within ±0.1 is chance)."]
+        ["Layers that follow each other move alike (mean cosine 0.40; within ±0.10 is chance)."]
     );
-    assert_eq!(planted(|_, _| 0.02), ["No two layers move alike or against each other: every cosine is within ±0.02."]);
+    let none = "No two layers move alike or against each other: every cosine is";
+    assert_eq!(planted(|_, _| 0.02), [format!("{none} within ±0.02 (within ±0.10 is chance).")]);
+    assert_eq!(planted(|_, _| 0.021), [format!("{none} within ±0.03 (within ±0.10 is chance).")]);
+    assert_eq!(planted(|_, _| 0.004), [format!("{none} below 0.01 in size (within ±0.10 is chance).")]);
     // One pair alone is no block, and its cosine is not within chance.
     assert_eq!(planted(|a, b| if a.min(b) == 3 && a.max(b) == 4 { 0.3 } else { 0.0 }), [""; 0]);
+}
+
+#[test]
+fn few_layers_are_compared_by_name() {
+    assert_eq!(
+        planted(2, 0.1, |_, _| -0.3),
+        ["Layers 0 and 1 move against each other (cosine −0.30; within ±0.10 is chance)."]
+    );
+    assert_eq!(
+        planted(3, 0.1, |a, b| if a + b == 2 { 0.5 } else { 0.0 }),
+        ["Layers 0 and 2 move alike (cosine 0.50; within ±0.10 is chance)."]
+    );
+}
+
+#[test]
+fn chance_grows_as_layers_move_fewer_elements() {
+    let chance_of = |moved: &[u64]| {
+        let mut tensors = layers(&vec![1.0; moved.len()]);
+        for (tensor, moved) in tensors.iter_mut().zip(moved) {
+            (tensor.sums.elements, tensor.sums.zeros) = (1_000_000, 1_000_000 - moved);
+        }
+        chance(Measured::new(tensors).view(0.5).overview.layers())
+    };
+    assert_eq!(chance_of(&[1_000_000, 10_000]), 0.1);
+    assert_eq!(chance_of(&[1_000_000, 400, 0]), 0.2);
+    assert_eq!(
+        planted(2, 0.2, |_, _| 0.15),
+        ["No two layers move alike or against each other: every cosine is within ±0.15 (within ±0.20 is chance)."]
+    );
+    // Four elements agree by chance as well as they like.
+    assert_eq!(planted(2, chance_of(&[4, 4]), |_, _| 0.9), [""; 0]);
 }
 
 #[test]

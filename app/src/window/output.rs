@@ -28,7 +28,7 @@ pub fn default_name(triple: Option<&Triple>, w: f64, parent: &Path) -> String {
     let short = target.rsplit('/').next().unwrap_or(&target);
     let stem = short.strip_suffix(".safetensors").unwrap_or(short);
     // A file name keeps the plain hyphen: − is for reading.
-    let base = format!("{stem}-w{}", format::w(w).replace('−', "-"));
+    let base = format!("{stem}-w{}", format::w_in_name(w));
     let taken = |name: &String| parent.join(name).exists();
     if !taken(&base) {
         return base;

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process;
 
 use anyhow::{Context as _, bail, ensure};
@@ -14,30 +14,41 @@ use crate::cli::print;
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
+    /// The same without links, `.` and `..`: two spellings of one place are equal here.
+    real: PathBuf,
+    is_folder: bool,
 }
 
 impl Place {
     /// A folder that is new or empty, and in none of the models.
     pub fn folder(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
-        let place = Self::outside(path, triple)?;
+        let place = Self::outside(path, true, triple)?;
         place.check_folder()?;
         Ok(place)
     }
 
     /// A file that does not exist, in none of the models.
     pub fn file(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
-        let place = Self::outside(path, triple)?;
+        let place = Self::outside(path, false, triple)?;
         place.check_file()?;
         let folder = folder_of(path);
         ensure!(folder.is_dir(), "{} cannot be written: there is no folder {}", path.display(), folder.display());
         Ok(place)
     }
 
-    fn outside(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
+    fn outside(path: &Path, is_folder: bool, triple: &Triple) -> anyhow::Result<Self> {
         ensure!(path.file_name().is_some(), "{} is not the name of a new file or folder", path.display());
         let absolute = std::path::absolute(path).with_context(|| format!("{} cannot be written", path.display()))?;
         // Only what exists has a real path; what does not exist yet lies below it.
-        let existing = absolute.ancestors().find_map(|folder| folder.canonicalize().ok()).unwrap_or_default();
+        let real = absolute.ancestors().find_map(|known| Some((known, known.canonicalize().ok()?)));
+        let (known, existing) = real.unwrap_or((Path::new(""), PathBuf::new()));
+        let mut real = existing.clone();
+        for component in absolute.strip_prefix(known).unwrap_or(&absolute).components() {
+            match component {
+                Component::ParentDir => _ = real.pop(),
+                other => real.push(other),
+            }
+        }
         for role in Role::ALL {
             let model = triple.get(role);
             let root = model.root().canonicalize().unwrap_or_else(|_| model.root().to_owned());
@@ -48,7 +59,7 @@ impl Place {
                 role.label()
             );
         }
-        Ok(Self { path: path.to_owned() })
+        Ok(Self { path: path.to_owned(), real, is_folder })
     }
 
     fn check_folder(&self) -> anyhow::Result<()> {
@@ -66,6 +77,32 @@ impl Place {
         ensure!(!exists, "{} exists and is never overwritten; choose another name", self.path.display());
         Ok(())
     }
+}
+
+/// Makes sure that each of the outputs, given with their flags, can be written when the others are.
+///
+/// Tables and charts may share a folder; else no output may be another or lie inside it.
+pub fn check_apart(outputs: &[(&str, &Place)]) -> anyhow::Result<()> {
+    for (position, (flag, place)) in outputs.iter().enumerate() {
+        for (other_flag, other) in &outputs[position + 1..] {
+            let (shown, other_shown) = (place.path.display(), other.path.display());
+            if place.real == other.real {
+                let shared = place.is_folder && other.is_folder;
+                ensure!(shared, "{flag} and {other_flag} are both {shown}; choose another place for one of them");
+                continue;
+            }
+            let inside = "choose a place outside it";
+            ensure!(
+                !place.real.starts_with(&other.real),
+                "{shown}, given with {flag}, lies inside {other_shown}, given with {other_flag}; {inside}"
+            );
+            ensure!(
+                !other.real.starts_with(&place.real),
+                "{other_shown}, given with {other_flag}, lies inside {shown}, given with {flag}; {inside}"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Where the file or folder is to be.
@@ -101,7 +138,7 @@ impl Files {
         // Tables and charts may share a folder.
         for (known, content) in &mut self.outputs {
             if let Content::Folder(files) = content
-                && known.path == place.path
+                && known.real == place.real
             {
                 files.extend(named);
                 return;

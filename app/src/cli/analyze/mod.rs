@@ -76,6 +76,9 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let csv = args.csv.as_deref().map(place).transpose()?;
     let svg = args.svg.as_deref().map(place).transpose()?;
     let html = args.html.as_deref().map(|path| Place::file(path, &triple)).transpose()?;
+    let outputs = [("--csv", &csv), ("--svg", &svg), ("--html", &html)];
+    let outputs: Vec<_> = outputs.into_iter().filter_map(|(flag, place)| Some((flag, place.as_ref()?))).collect();
+    files::check_apart(&outputs)?;
     let others = others(args)?;
     let found = preflight(&triple, &job.control)?;
     if !found.passes() {

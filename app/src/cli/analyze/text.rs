@@ -7,7 +7,7 @@ use crate::cli::print;
 use crate::cli::table::{Align, Table, bar};
 use crate::format;
 use crate::vector::svg::spectrum_note;
-use crate::vector::{LayerCosine, Metric, labels, summary};
+use crate::vector::{LayerCosine, Metric, View, labels, summary};
 
 /// Characters of the longest bar.
 const BAR_CELLS: usize = 24;
@@ -48,38 +48,43 @@ pub fn text(report: &Report) -> String {
         table.row(row);
     }
     let _ = write!(text, "\n{}", table.render());
-    let w = format::w(view.w);
-    let dtype = view.written_dtype();
-    let _ =
-        writeln!(text, "\nSurvive: updates w·v that rounding to {dtype} leaves at w = {w}, estimated in large tensors");
+    text += &legend(&view);
 
     for named in &report.spectra {
         let spectrum = &named.spectrum;
         let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
         let _ = writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&named.label), spectrum_note(spectrum));
+        let _ = writeln!(text, "  Effective rank: exp of the entropy of the singular values, as shares of their sum.");
+        if let Some(rank) = spectrum.rank_for(MOST) {
+            let directions = format::plural(rank, "direction");
+            let _ = writeln!(text, "  {} of ‖v‖² is in the first {directions}.", format::percent(MOST));
+        }
         if let Some(overlap) = &spectrum.overlap {
             let _ = writeln!(
                 text,
-                "  overlap with the first {} directions of pre: left {} (chance {}), right {} (chance {})",
-                overlap.k,
+                "  The first {} of v and of pre overlap by {} on the output side and {} on the input side; by chance it \
+                 would be {} and {}.",
+                format::plural(overlap.k, "direction"),
                 format::percent(overlap.left),
-                format::percent(overlap.left_chance),
                 format::percent(overlap.right),
+                format::percent(overlap.left_chance),
                 format::percent(overlap.right_chance),
             );
         }
     }
     if let Some(vectors) = &report.vectors {
+        text += "\nVectors\n";
+        for vector in 0..vectors.models.len() {
+            let v = if vector == 0 { " (v)" } else { "" };
+            let _ = writeln!(text, "  {vector}  {}{v}", print::line(&vectors.label(vector)));
+        }
         let columns = ["a", "b", "cosine", "sign conflicts", "support overlap"];
-        let align = |position| if position < 2 { Align::Left } else { Align::Right };
-        let columns: Vec<(&str, Align)> =
-            columns.iter().enumerate().map(|(position, name)| (*name, align(position))).collect();
-        let mut table = Table::new(&columns);
+        let mut table = Table::new(&columns.map(|name| (name, Align::Right)));
         for (a, b) in vectors.pairs() {
             let sums = vectors.comparison.sums(a, b, |_| true);
             table.row([
-                vectors.label(a),
-                vectors.label(b),
+                a.to_string(),
+                b.to_string(),
                 format::fixed(sums.cosine(), 4),
                 format::percent(sums.sign_conflict_share()),
                 format::percent(sums.support_overlap()),
@@ -93,6 +98,27 @@ pub fn text(report: &Report) -> String {
     }
     text
 }
+
+/// What the columns are of.
+fn legend(view: &View<'_>) -> String {
+    let mut text = "\nRMS: root mean square of the entries of v\n\
+                    Zeros: of all entries, those that v leaves exactly as they are\n\
+                    Same sign: of the entries that v and target − pre both move, those moved the same way\n"
+        .to_owned();
+    let survival = view.survival(0..view.analysis.tensors.len());
+    if !survival.value.is_nan() {
+        let (w, dtype) = (format::w(view.w), view.written_dtype());
+        let estimated = if survival.is_estimated() { "; estimated in large tensors" } else { "" };
+        let _ = writeln!(
+            text,
+            "Survive: of the non-zero updates w·v, those left by rounding to {dtype} at w = {w}{estimated}"
+        );
+    }
+    text
+}
+
+/// The share of ‖v‖² whose rank is told.
+const MOST: f64 = 0.99;
 
 /// Columns that layers and parts have in common.
 const NUMBERS: [(&str, Metric); 7] = [
