@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{FakePicker, TINY, Triple, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector, window};
+use common::{
+    FakePicker, Shape, TINY, Triple, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector, window,
+};
 use eframe::egui::accesskit::Role;
 use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
@@ -476,6 +478,45 @@ fn a_click_on_a_cell_opens_its_page_and_its_tensors_can_be_chosen() {
     harness.get_by_label("Spectrum").click();
     harness.run_steps(3);
     assert!(has(&harness, "This tensor is no matrix"));
+}
+
+#[test]
+fn other_models_have_their_own_numbers_on_the_open_page() {
+    let triple = Triple::new(TINY);
+    let mut harness = charted(&triple);
+    press(&mut harness, "Chart: layer × part", &[Key::ArrowRight; 6]);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Final norm").is_some(), "the last of all tensors");
+    // Fewer tensors, and other shapes.
+    let smaller = Triple::new(Shape { layers: 1, hidden: 32, ..TINY });
+    for (field, role) in [("Pre model", "pre"), ("Post model", "post"), ("Target model", "target")] {
+        type_into(&mut harness, field, &smaller.path(role));
+    }
+    wait_for_charts(&mut harness);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Final norm").is_some(), "a cell that both have stays open");
+    assert!(harness.query_by_label("32, bf16").is_some());
+    // And back, with the page of a cell whose numbers differ.
+    press(&mut harness, "Chart: layer × part", &[Key::ArrowDown; 6]);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    let norm = |app: &App| {
+        let measured = app.session().vector.done().expect("it was measured");
+        mergescope::format::norm(measured.overview.groups[0].cell(Part::Down).expect("a down").sums.gram.norm())
+    };
+    assert!(harness.query_by_label("Layer 0, down").is_some());
+    let before = norm(harness.state());
+    assert!(harness.query_by_label(&before).is_some());
+    for (field, role) in [("Pre model", "pre"), ("Post model", "post"), ("Target model", "target")] {
+        type_into(&mut harness, field, &triple.path(role));
+    }
+    wait_for_charts(&mut harness);
+    harness.run_steps(3);
+    let after = norm(harness.state());
+    assert_ne!(before, after);
+    assert!(harness.query_by_label("Layer 0, down").is_some());
+    assert!(harness.query_by_label(&after).is_some() && harness.query_by_label(&before).is_none());
 }
 
 #[test]

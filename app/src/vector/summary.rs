@@ -167,8 +167,11 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     let lost = 1.0 - survival.value;
     let about = |estimated: bool| if estimated { "about " } else { "" };
     let dtype = view.written_dtype();
-    let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose {}", about(survival.is_estimated())))
-        .figure(format::percent(lost), grid)
+    let lost_text = format::percent(lost);
+    // "< 0.001 %" is no more than about what it is.
+    let is_about = survival.is_estimated() && !lost_text.starts_with('<');
+    let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose {}", about(is_about)))
+        .figure(lost_text, grid)
         .words(" of the updates");
     let effect = effect.unwrap_or_else(|| {
         let all: Vec<usize> = (0..view.analysis.tensors.len()).collect();
@@ -223,9 +226,9 @@ fn size(total: &Sums) -> Option<Sentence> {
 fn largest(view: &View<'_>) -> Option<Sentence> {
     let (names, share) = largest_parts(view)?;
     let sentence = match largest_layers(view.overview.layers()) {
-        Some(Highest::All) => {
-            Sentence::new("It is ").figure("much the same in all layers", Chart::Layers).words("; most of it is in ")
-        }
+        Some(Highest::All) => Sentence::new("It is ")
+            .figure("much the same in all layers", Chart::Layers)
+            .words("; the largest part of it is in "),
         Some(Highest::Some(layers)) => Sentence::new("It is largest in ").figure(layers, Chart::Layers).words(", in "),
         None => Sentence::new("It is largest in "),
     };

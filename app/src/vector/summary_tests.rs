@@ -34,7 +34,7 @@ fn size_layers_and_parts_are_made_from_the_numbers() {
     assert_eq!(said(tensors)[1], "It is largest in layer 1, in gate and up (89 % of ‖v‖²).");
     assert_eq!(
         said(layers(&[2.0, 2.0]))[1],
-        "It is much the same in all layers; most of it is in gate (100 % of ‖v‖²)."
+        "It is much the same in all layers; the largest part of it is in gate (100 % of ‖v‖²)."
     );
 }
 

@@ -55,9 +55,9 @@ pub fn number_ui(ui: &Ui, rect: Rect, ground: Color32, text: String) {
     }
 }
 
-/// Draws a ring around a cell.
+/// Draws a ring within a cell's edge, where no neighbour and no end of the chart hides it.
 pub fn ring_ui(ui: &Ui, rect: Rect, colour: Color32) {
-    ui.painter().rect_stroke(rect.expand(1.0), 1.0, Stroke::new(1.5, colour), StrokeKind::Outside);
+    ui.painter().rect_stroke(rect, 1.0, Stroke::new(1.5, colour), StrokeKind::Inside);
 }
 
 /// What the keyboard asks of a heatmap that has the focus.

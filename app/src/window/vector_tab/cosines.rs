@@ -157,7 +157,8 @@ fn compare_ui(ui: &mut Ui, label: &str) -> Asked {
 fn state_ui(ui: &mut Ui, size: Vec2, contents: impl FnOnce(&mut Ui) -> Asked) -> Asked {
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
     let inner = Rect::from_center_size(rect.center(), Vec2::new(size.x.min(240.0), 90.0));
-    ui.scope_builder(egui::UiBuilder::new().max_rect(inner), contents).inner
+    // A child of its own: what comes next stands below the chart's room, not below these words.
+    contents(&mut ui.new_child(egui::UiBuilder::new().max_rect(inner)))
 }
 
 fn square_ui(view: &mut VectorView, ui: &Ui, products: &LayerProducts, square: Rect) {
@@ -224,6 +225,9 @@ fn interact(view: &mut VectorView, ui: &Ui, products: &LayerProducts, square: Re
         view.cosine_cursor = at.unwrap_or(view.cosine_cursor);
     }
     let keys = Keys::read(ui, &response);
+    if keys != Keys::default() {
+        view.chart = ChartId::LayerCosine;
+    }
     let (row, column) = view.cosine_cursor;
     view.cosine_cursor = (heat::moved(row, keys.down, count), heat::moved(column, keys.right, count));
     let words = |(row, column): (usize, usize)| {

@@ -86,7 +86,8 @@ impl Colours {
         let scale = view.metric.scale();
         let log = scale == Scale::Amount && view.scale == AmountScale::Log;
         let (least, most) = view.values.ends;
-        let low = if log { least.max(most * LOG_SPAN) } else { 0.0 };
+        // Nothing above zero has no logarithm to begin at.
+        let low = if log && least.is_finite() { least.max(most * LOG_SPAN) } else { 0.0 };
         let ends = match scale {
             Scale::Amount => (low, most),
             Scale::Share => (0.0, 1.0),

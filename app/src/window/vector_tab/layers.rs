@@ -51,6 +51,17 @@ pub fn controls_ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured) {
     }
 }
 
+/// Bars beyond which they are too thin for gaps between their colours.
+const MOST_WITH_GAPS: usize = 100;
+
+/// Least height in points of a colour that has a gap around it.
+const LEAST_WITH_GAP: f64 = 3.0;
+
+/// `part` of `whole`; 0 of nothing.
+fn share_of(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
 /// The sums that a bar shows; `None` when the group lacks the chosen part.
 fn shown(view: &VectorView, group: &GroupSums) -> Option<Sums> {
     match view.part {
@@ -59,11 +70,12 @@ fn shown(view: &VectorView, group: &GroupSums) -> Option<Sums> {
     }
 }
 
-/// Draws the chart, `height` high, and says where its x axis is.
-pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick], height: f32) -> XScale {
+/// Draws the chart, `room` high, and says where its x axis is.
+pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick], room: f32) -> XScale {
     let palette = theme::palette(ui);
     let groups = &measured.overview.groups;
-    let gap = Stroke::new(0.5, palette.background);
+    let heights = || groups.iter().filter_map(|group| shown(view, group)).map(|sums| view.bars.of(&sums));
+    let tallest = heights().filter(|height| height.is_finite()).fold(0.0, f64::max);
     let mut segments = Vec::new();
     let mut bars = 0;
     for (group, tick) in groups.iter().zip(ticks) {
@@ -74,7 +86,11 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
         for cell in group.cells.iter().filter(|cell| view.part.is_none_or(|part| part == cell.row.part)) {
             let share = if sums.gram.v_v > 0.0 { cell.sums.gram.v_v / sums.gram.v_v } else { 0.0 };
             let fill = palette.part(cell.row.part);
-            segments.push(Segment { x: tick.x, base, height: height * share, fill, stroke: gap, width: 1.0 });
+            // A gap around what is hardly thicker than the gap would hide it, and lift the bar off its zero.
+            let thick =
+                groups.len() <= MOST_WITH_GAPS && f64::from(room) * share_of(height * share, tallest) > LEAST_WITH_GAP;
+            let stroke = if thick { Stroke::new(0.5, palette.background) } else { Stroke::NONE };
+            segments.push(Segment { x: tick.x, base, height: height * share, fill, stroke, width: 1.0 });
             base += height * share;
         }
     }
@@ -95,7 +111,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     let left = ui.cursor().left();
     let mut touched = title::with_legend_ui(ui, &heading, &legend).clicked();
     let used = ui.cursor().top() - top;
-    let size = Vec2::new(ui.available_width(), (height - used).max(90.0));
+    let size = Vec2::new(ui.available_width(), (room - used).max(90.0));
     let plot = BarPlot {
         id: "vector by layer",
         description: format!("Chart: how far each layer moved, {}", format::plural(bars, "bar")),

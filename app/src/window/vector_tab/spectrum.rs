@@ -51,7 +51,8 @@ pub fn message_ui(ui: &mut Ui, height: f32, message: &str) {
 fn in_the_middle_ui<R>(ui: &mut Ui, height: f32, contents: impl FnOnce(&mut Ui) -> R) -> R {
     let (rect, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::hover());
     let inner = Rect::from_center_size(rect.center(), Vec2::new(rect.width().min(250.0), 80.0_f32.min(height)));
-    ui.scope_builder(egui::UiBuilder::new().max_rect(inner), contents).inner
+    // A child of its own: what comes next stands below the chart's room, not below these words.
+    contents(&mut ui.new_child(egui::UiBuilder::new().max_rect(inner)))
 }
 
 fn chart_ui(ui: &mut Ui, spectrum: &Spectrum, height: f32) {

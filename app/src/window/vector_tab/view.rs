@@ -1,6 +1,6 @@
 //! The choices of this tab, and what is kept from one frame to the next.
 
-use mergescope_core::analysis::{Group, Row};
+use mergescope_core::analysis::{Cell, Group, Row};
 use mergescope_core::layout::Part;
 
 use super::cosines::CosineTexture;
@@ -8,6 +8,7 @@ use super::grid::GridValues;
 use super::table::TableCache;
 use super::tensor::PageData;
 use crate::vector::{Chart, Metric};
+use crate::window::jobs::JobId;
 use crate::window::session::Measured;
 use eframe::egui::Rect;
 
@@ -110,6 +111,14 @@ pub struct Picked {
     pub tensor: Option<usize>,
 }
 
+impl Picked {
+    /// The whole of a cell, which may be one tensor.
+    fn whole(cell: &Cell) -> Self {
+        let tensor = if let [only] = cell.tensors.as_slice() { Some(*only) } else { None };
+        Self { group: cell.group, row: cell.row, tensor }
+    }
+}
+
 /// What the page of a cell shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
@@ -153,6 +162,8 @@ pub struct VectorView {
     pub(super) texture: CosineTexture,
     pub(super) page_data: Option<PageData>,
     pub(super) table_cache: TableCache,
+    /// The vector that all of this is about.
+    vector: Option<JobId>,
 }
 
 impl Default for VectorView {
@@ -176,6 +187,7 @@ impl Default for VectorView {
             texture: CosineTexture::default(),
             page_data: None,
             table_cache: TableCache::default(),
+            vector: None,
         }
     }
 }
@@ -187,11 +199,16 @@ impl VectorView {
         self.part = self.part.filter(|&part| has(part));
         self.cosine_part = self.cosine_part.filter(|&part| has(part));
         self.experts_open &= !measured.expert_rows.is_empty();
-        let is_there = |picked: &Picked| measured.cell(picked.group, picked.row).is_some();
-        if !self.picked.as_ref().is_some_and(is_there) {
-            self.page_data = None;
-            self.picked = furthest(measured);
+        if self.vector == Some(measured.number) {
+            return;
         }
+        // Positions of tensors mean nothing in another vector; a layer and its part do.
+        self.vector = Some(measured.number);
+        self.page_data = None;
+        self.table_cache = TableCache::default();
+        (self.cursor, self.cosine_cursor) = ((0, 0), (0, 0));
+        let same = self.picked.and_then(|picked| measured.cell(picked.group, picked.row)).map(Picked::whole);
+        self.picked = same.or_else(|| furthest(measured));
     }
 
     /// Forgets where charts were drawn.
@@ -235,11 +252,7 @@ impl VectorView {
     /// Opens the page of a cell.
     pub(super) fn pick(&mut self, measured: &Measured, column: usize, row: Row) {
         let Some(cell) = measured.cell_at(column, row) else { return };
-        let tensor = match cell.tensors.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        };
-        let picked = Picked { group: cell.group, row, tensor };
+        let picked = Picked::whole(cell);
         if self.picked.is_none_or(|now| (now.group, now.row) != (picked.group, picked.row)) {
             self.picked = Some(picked);
         }
@@ -255,6 +268,5 @@ fn furthest(measured: &Measured) -> Option<Picked> {
     let cell = cells
         .filter(|cell| height(&cell.sums).is_finite())
         .max_by(|a, b| height(&a.sums).total_cmp(&height(&b.sums)))?;
-    let tensor = if let [only] = cell.tensors.as_slice() { Some(*only) } else { None };
-    Some(Picked { group: cell.group, row: cell.row, tensor })
+    Some(Picked::whole(cell))
 }
