@@ -89,7 +89,7 @@ fn a_path_that_is_no_model_says_what_to_do() {
 #[test]
 fn a_mismatch_shows_its_finding_and_disables_merge() {
     let triple = Triple::new(TINY);
-    let other = Triple::new(common::Shape { inner: 48, ..TINY });
+    let other = Triple::new(Shape { inner: 48, ..TINY });
     let recipe = Recipe::new(triple.path("pre"), triple.path("post"), other.path("target"));
     let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
     wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
