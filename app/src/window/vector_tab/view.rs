@@ -259,14 +259,17 @@ impl VectorView {
     }
 }
 
-/// The cell of the layers with the largest ‖v‖ ∕ ‖pre‖; beside the layers when there are none.
+/// The cell of the layers with the largest ‖v‖ ∕ ‖pre‖, norms last; beside the layers when there are none.
 fn furthest(measured: &Measured) -> Option<Picked> {
     let overview = &measured.overview;
     let groups = if overview.layers().is_empty() { overview.beside() } else { overview.layers() };
     let cells = groups.iter().flat_map(|group| &group.cells);
     let height = |sums: &mergescope_core::analysis::Sums| sums.gram.relative_norm();
-    let cell = cells
-        .filter(|cell| height(&cell.sums).is_finite())
-        .max_by(|a, b| height(&a.sums).total_cmp(&height(&b.sums)))?;
+    // A norm has so few elements that its height is mostly chance; any matrix says more.
+    let rank = |cell: &Cell| (cell.row.part != Part::Norm, height(&cell.sums));
+    let cell = cells.filter(|cell| height(&cell.sums).is_finite()).max_by(|a, b| {
+        let (a, b) = (rank(a), rank(b));
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    })?;
     Some(Picked::whole(cell))
 }
