@@ -88,33 +88,54 @@ pub struct PreflightArgs {
     pub json: bool,
 }
 
-/// Arguments of `analyze`. Those that a recipe has too override it.
+/// What a recipe can say too. Flags override the recipe.
 #[derive(Debug, Args)]
-pub struct AnalyzeArgs {
+pub struct RecipeArgs {
     /// The model before fine-tuning
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub pre: Option<String>,
     /// The model after fine-tuning
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub post: Option<String>,
-    /// The model that the vector would be added to
+    /// The model that the vector is added to
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
-    /// Scaling coefficient, such as 0.5 or -1, to preview a merge at [default: 0.5]
-    ///
-    /// It counts only for what rounding would leave and how far the merged model would be from the target; v itself does
-    /// not depend on it, and nothing is merged.
+    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
     #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
     /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
-    #[arg(long, value_name = "FILE")]
-    pub recipe: Option<PathBuf>,
-    /// Element type that would be written [default: target, each tensor as in the target]
+    ///
+    /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
+    /// do not count.
+    #[arg(long = "recipe", id = "recipe", value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Element type of the output's floats [default: target, each tensor as in the target]
     #[arg(long, value_parser = one_of(&OutputDtype::ALL, OutputDtype::label))]
     pub dtype: Option<OutputDtype>,
-    /// How sums would become elements of that type [default: nearest]
+    /// How sums become elements of that type [default: nearest]
+    ///
+    /// The mergekit modes give the bits of mergekit 0.1.5's task_arithmetic with dtype float32 or bfloat16.
     #[arg(long, value_parser = one_of(&Rounding::ALL, Rounding::label))]
     pub rounding: Option<Rounding>,
+}
+
+/// What the work may use.
+#[derive(Debug, Args)]
+pub struct ResourceArgs {
+    /// Worker threads; the result does not depend on it [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Memory for buffers, whatever the models' size; the result does not depend on it [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub memory: Option<u64>,
+}
+
+/// Arguments of `analyze`.
+#[derive(Debug, Args)]
+pub struct AnalyzeArgs {
+    /// v itself does not depend on w and the output; they count for the preview of a merge.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
     /// Singular values and magnitudes of a tensor of v; may be given several times
     ///
     /// They tell how many directions v moves the tensor in, whether a low-rank adapter could hold it, and whether these
@@ -140,49 +161,23 @@ pub struct AnalyzeArgs {
     /// Colours of the charts; auto follows the reader's system
     #[arg(long, default_value = "auto", value_parser = one_of(&Theme::ALL, Theme::label))]
     pub theme: Theme,
-    /// Worker threads; the result does not depend on it [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Memory for buffers, whatever the models' size; the result does not depend on it [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    pub memory: Option<u64>,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// Measure anew, and keep nothing for the next time
     #[arg(long)]
     pub no_cache: bool,
 }
 
-/// Arguments of `merge`. Those that a recipe has too override it.
+/// Arguments of `merge`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// The model before fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
-    pub pre: Option<String>,
-    /// The model after fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
-    pub post: Option<String>,
-    /// The model that the vector is added to
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
-    pub target: Option<String>,
-    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
-    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
-    pub w: Option<f64>,
+    /// What is merged, and how.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
     /// Folder to write, which must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
-    ///
-    /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
-    /// do not count.
-    #[arg(long, value_name = "FILE")]
-    pub recipe: Option<PathBuf>,
-    /// Element type of the output's floats [default: target, each tensor as in the target]
-    #[arg(long, value_parser = one_of(&OutputDtype::ALL, OutputDtype::label))]
-    pub dtype: Option<OutputDtype>,
-    /// How sums become elements of that type [default: nearest]
-    ///
-    /// The mergekit modes give the bits of mergekit 0.1.5's task_arithmetic with dtype float32 or bfloat16.
-    #[arg(long, value_parser = one_of(&Rounding::ALL, Rounding::label))]
-    pub rounding: Option<Rounding>,
     /// Seed of stochastic rounding [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -192,12 +187,9 @@ pub struct MergeArgs {
     /// Carry NaN and infinity in a model through instead of refusing them
     #[arg(long)]
     pub allow_nonfinite: bool,
-    /// Worker threads; the result does not depend on it [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
-    /// Memory for buffers, whatever the models' size; the result does not depend on it [default: 256MiB]
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    pub memory: Option<u64>,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// Check everything and say what would be written, but write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -245,19 +237,19 @@ mod tests {
     fn w_may_be_negative_however_it_is_written() {
         for (args, w) in [(["-w", "-0.5"], -0.5), (["-w", "−1"], -1.0), (["--w", "-1e-3"], -1e-3), (["-w", "2"], 2.0)]
         {
-            assert_eq!(merge(&args).unwrap().w, Some(w), "{args:?}");
+            assert_eq!(merge(&args).unwrap().recipe.w, Some(w), "{args:?}");
         }
-        assert_eq!(merge(&["-w-2"]).unwrap().w, Some(-2.0));
+        assert_eq!(merge(&["-w-2"]).unwrap().recipe.w, Some(-2.0));
         assert!(merge(&["-w", "much"]).unwrap_err().to_string().contains("w is a number"));
     }
 
     #[test]
     fn every_choice_of_the_engine_can_be_made() {
         for dtype in OutputDtype::ALL {
-            assert_eq!(merge(&["--dtype", dtype.label()]).unwrap().dtype, Some(dtype));
+            assert_eq!(merge(&["--dtype", dtype.label()]).unwrap().recipe.dtype, Some(dtype));
         }
         for rounding in Rounding::ALL {
-            assert_eq!(merge(&["--rounding", rounding.label()]).unwrap().rounding, Some(rounding));
+            assert_eq!(merge(&["--rounding", rounding.label()]).unwrap().recipe.rounding, Some(rounding));
         }
         let message = merge(&["--dtype", "bf61"]).unwrap_err().to_string();
         assert!(message.contains("target, bf16, f16, f32"), "{message}");

@@ -7,7 +7,6 @@ use mergescope_core::alignment::Triple;
 use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
-use mergescope_core::stream::Resources;
 use serde_json::{Value, json};
 
 use super::args::MergeArgs;
@@ -51,47 +50,20 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         printer.document(&plan_document(&plan, &recipe, &args.out, free_bytes, &warnings))?;
         return Ok(Exit::Done);
     }
-    let report = merge(&recipe, &args.out, &resources(args), &job.control)?;
+    let report = merge(&recipe, &args.out, &args.resources.resources(), &job.control)?;
     drop(job);
     printer.text(&report::text(&report))?;
     printer.document(&report::document(&report, &warnings))?;
     Ok(Exit::Done)
 }
 
-/// The recipe file, or a new recipe, with what the flags say.
+/// What the flags and the recipe file say.
 fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
-    let mut recipe = match &args.recipe {
-        Some(path) => Recipe::read(path)?,
-        None => Recipe::new("", "", ""),
-    };
-    if [&args.pre, &args.post, &args.target].iter().any(|model| model.is_some()) {
-        // They are of the recipe's models, and this is a merge of others.
-        recipe.inputs = None;
-    }
-    fn set<T: Clone>(field: &mut T, flag: Option<&T>) {
-        if let Some(value) = flag {
-            field.clone_from(value);
-        }
-    }
-    set(&mut recipe.vector.pre, args.pre.as_ref());
-    set(&mut recipe.vector.post, args.post.as_ref());
-    set(&mut recipe.target, args.target.as_ref());
-    set(&mut recipe.vector.w, args.w.as_ref());
-    set(&mut recipe.output.dtype, args.dtype.as_ref());
-    set(&mut recipe.output.rounding, args.rounding.as_ref());
-    set(&mut recipe.output.seed, args.seed.as_ref());
-    set(&mut recipe.output.shard_bytes, args.shard_size.as_ref());
+    let mut recipe = args.recipe.recipe()?;
+    recipe.output.seed = args.seed.unwrap_or(recipe.output.seed);
+    recipe.output.shard_bytes = args.shard_size.unwrap_or(recipe.output.shard_bytes);
     recipe.output.allow_nonfinite |= args.allow_nonfinite;
     Ok(recipe)
-}
-
-fn resources(args: &MergeArgs) -> Resources {
-    let default = Resources::default();
-    Resources {
-        threads: args.threads.map_or(default.threads, usize::from),
-        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
-        ..default
-    }
 }
 
 fn plan_text(plan: &Plan, output: &Path, free_bytes: Option<u64>) -> String {

@@ -9,6 +9,7 @@ mod merge;
 mod preflight;
 mod print;
 mod progress;
+mod recipe;
 mod report;
 mod size;
 mod table;

@@ -122,11 +122,8 @@ impl Live {
         let vector_key = (source.measured.number, session.details.comparison_number());
         if self.vector_key != Some(vector_key) {
             self.vector_key = Some(vector_key);
-            let cosine = session
-                .details
-                .layer_products
-                .done()
-                .map(|products| LayerCosine { layers: products.layers.clone(), values: products.cosine(|_| true) });
+            let products = session.details.layer_products.done();
+            let cosine = products.map(|products| LayerCosine::new(products, None));
             self.about_vector = summary::about_vector(&source.view, cosine.as_ref());
         }
         let now = Some(source.key);

@@ -67,7 +67,7 @@ struct Report {
 /// Checks, measures and tells.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
-    let recipe = recipe(args)?;
+    let recipe = args.recipe.recipe()?;
     let scaling = Scaling::new(recipe.vector.w)?;
     let job = Job::begin();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
@@ -89,7 +89,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let asked = args.spectrum.iter().map(|label| asked_tensor(label, &triple)).collect::<Vec<_>>();
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
-    let resources = resources(args);
+    let resources = args.resources.resources();
     let cache = if args.no_cache { None } else { AnalysisCache::user() };
     let analysis = match &cache {
         Some(cache) => cache.measure(&triple, &found.alignment, &resources, &job.control)?,
@@ -185,39 +185,6 @@ impl Report {
             drawings.push(svg::spectrum(&named.spectrum, &named.label));
         }
         drawings
-    }
-}
-
-/// The recipe file, or a new recipe, with what the flags say.
-fn recipe(args: &AnalyzeArgs) -> anyhow::Result<Recipe> {
-    let mut recipe = match &args.recipe {
-        Some(path) => Recipe::read(path)?,
-        None => Recipe::new("", "", ""),
-    };
-    let models = [
-        (&args.pre, &mut recipe.vector.pre),
-        (&args.post, &mut recipe.vector.post),
-        (&args.target, &mut recipe.target),
-    ];
-    for (given, model) in models {
-        if let Some(given) = given {
-            model.clone_from(given);
-            // They are of the recipe's models, and this one is another.
-            recipe.inputs = None;
-        }
-    }
-    recipe.vector.w = args.w.unwrap_or(recipe.vector.w);
-    recipe.output.dtype = args.dtype.unwrap_or(recipe.output.dtype);
-    recipe.output.rounding = args.rounding.unwrap_or(recipe.output.rounding);
-    Ok(recipe)
-}
-
-fn resources(args: &AnalyzeArgs) -> Resources {
-    let default = Resources::default();
-    Resources {
-        threads: args.threads.map_or(default.threads, usize::from),
-        memory_bytes: args.memory.unwrap_or(default.memory_bytes),
-        ..default
     }
 }
 

@@ -10,6 +10,7 @@ use mergescope_core::layout::Part;
 use super::names;
 use super::view::{ChartId, VectorView};
 use crate::format;
+use crate::vector::LayerCosine;
 use crate::window::chart;
 use crate::window::heat::{self, Keys};
 use crate::window::session::{Session, Stage};
@@ -43,7 +44,7 @@ impl CosineTexture {
             return;
         }
         self.key = Some(key);
-        self.cosines = products.cosine(|known| part.is_none_or(|part| part == known));
+        self.cosines = LayerCosine::new(products, part).values;
         let layers = products.layers.len();
         let pixels: Vec<Color32> = self.cosines.iter().map(|&cosine| palette.cosine(cosine)).collect();
         let image = ColorImage::new([layers, layers], pixels);

@@ -2,13 +2,12 @@
 
 use eframe::egui::{self, Label, Layout, RichText, TextStyle, Ui, Vec2};
 use egui_extras::{Column, TableBuilder};
-use mergescope_core::analysis::{Sample, Spectrum, TensorAnalysis};
+use mergescope_core::analysis::{Sample, TensorAnalysis};
 
 use super::names;
 use super::view::{ChartId, VectorView};
 use crate::vector::LayerCosine;
-use crate::vector::figures::Figure;
-use crate::vector::tables::{self, Cell, Table};
+use crate::vector::tables::{self, Table};
 use crate::window::live::{Key, Source};
 use crate::window::session::Session;
 use crate::window::{theme, widgets};
@@ -80,15 +79,14 @@ pub fn of(view: &VectorView, session: &Session, source: &Source<'_>) -> Option<T
         ChartId::Grid => Some(tables::grid(&source.view, view.metric)),
         ChartId::LayerCosine => {
             let products = session.details.layer_products.done()?;
-            let part = view.cosine_part;
-            let values = products.cosine(|known| part.is_none_or(|part| part == known));
-            Some(tables::layer_cosine(&LayerCosine { layers: products.layers.clone(), values }, part))
+            Some(tables::layer_cosine(&LayerCosine::new(products, view.cosine_part), view.cosine_part))
         }
         ChartId::Sizes => sizes(view, source),
         ChartId::Spectrum => {
             let [only] = view.picked_tensors(source.measured)[..] else { return None };
             let tensor = source.measured.analysis.tensors.get(only)?;
-            session.details.spectrum(&tensor.name).done().map(spectrum)
+            let spectrum = session.details.spectrum(&tensor.name).done()?;
+            Some(tables::spectrum(spectrum, &spectrum.name))
         }
     }
 }
@@ -107,18 +105,6 @@ fn sizes(view: &VectorView, source: &Source<'_>) -> Option<Table> {
         sum.name = view.picked.map(|picked| names::cell(picked.group, picked.row)).unwrap_or_default();
     }
     Some(tables::histogram(&sum))
-}
-
-/// Singular values, and the share of ‖v‖² that they and those before them hold.
-fn spectrum(spectrum: &Spectrum) -> Table {
-    let columns = [("rank", "Rank"), ("singular_value", "Singular value"), ("energy_kept", "‖v‖² kept")];
-    let columns = columns.map(|(key, label)| tables::Column { key: key.to_owned(), label: label.to_owned() });
-    let rows = spectrum.singular_values.iter().enumerate().map(|(index, &value)| {
-        let kept = spectrum.energy_kept(index + 1).map_or(Cell::Empty, |kept| Cell::Figure(Figure::Share(kept)));
-        vec![Cell::Figure(Figure::Count(index as u64 + 1)), Cell::Figure(Figure::Number(value)), kept]
-    });
-    let name = format!("spectrum-{}", tables::file_name(&spectrum.name));
-    Table { name, columns: columns.to_vec(), rows: rows.collect() }
 }
 
 fn table_ui(ui: &mut Ui, table: &Table) {
