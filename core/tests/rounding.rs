@@ -7,8 +7,9 @@ mod support;
 use std::fs;
 
 use mergescope_core::alignment::Alignment;
-use mergescope_core::analysis::{Change, FULL_SAMPLE, RoundingPreview, VectorAnalysis, measure};
+use mergescope_core::analysis::{Change, FULL_SAMPLE, Overview, RoundingPreview, VectorAnalysis, measure};
 use mergescope_core::checkpoint::Dtype;
+use mergescope_core::layout::Part;
 use mergescope_core::merge::{MergeReport, merge};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Recipe, Rounding};
@@ -176,4 +177,38 @@ fn closed_forms_agree_with_merges_at_five_values_of_w() {
         let merged_norm = (change.target_sq + 2.0 * change.target_change + change.change_sq).sqrt();
         assert!((merged_norm / merged_sq.sqrt() - 1.0).abs() < 1e-6, "w = {w}");
     }
+}
+
+#[test]
+fn a_cell_of_many_tensors_survives_as_they_do_one_by_one() {
+    const EXPERTS: usize = 48;
+    let model = |value: &dyn Fn(u64, usize) -> Vec<f32>| {
+        let name = |expert| format!("model.layers.0.mlp.experts.{expert}.up_proj.weight");
+        // Each is larger than its sample.
+        let tensors = (0..EXPERTS).map(|expert| (name(expert), value(expert as u64, 24_000)));
+        tensors.fold(Model::new(), |model, (name, values)| {
+            model.with_tensor(Tensor::of(&name, Dtype::BF16, &[200, 120], &values))
+        })
+    };
+    let pre = |expert: u64, count| values(100 + expert, count, 0.02);
+    let post = |expert: u64, count| {
+        // Experts move by different amounts.
+        let step = values(300 + expert, count, 2e-5 * (4 + expert) as f32);
+        pre(expert, count).iter().zip(step).map(|(pre, step)| pre + step).collect()
+    };
+    let pre = model(&pre);
+    let analysis = measured(&Folders::write(&pre, &model(&post), &pre));
+    assert!(analysis.tensors.iter().all(|tensor| !tensor.sample.is_complete()));
+    let preview = RoundingPreview::new(&analysis, &OutputSpec::default());
+    let overview = Overview::new(&analysis);
+    let cell = overview.groups[0].cell(Part::Expert).unwrap();
+    for w in WS {
+        let together = preview.cell_survival(cell, w as f32);
+        let one_by_one = preview.survival((0..EXPERTS).map(|tensor| (tensor, w as f32)));
+        assert!((together.value - one_by_one.value).abs() < 3e-4, "at {w}: {together:?}, not {one_by_one:?}");
+        // Never more certain, and not much less: the shares of the experts differ.
+        let (least, most) = (one_by_one.margin, 1.6 * one_by_one.margin + 2e-4);
+        assert!((least..most).contains(&together.margin), "at {w}: {together:?} against {one_by_one:?}");
+    }
+    assert!(preview.cell_survival(cell, 0.0).value.is_nan());
 }

@@ -1,6 +1,6 @@
 //! A measured vector, a w and an output: what every number about a merge to come is worked out from.
 
-use mergescope_core::analysis::{Change, Estimate, Overview, RoundedEffect, RoundingPreview, VectorAnalysis};
+use mergescope_core::analysis::{Cell, Change, Estimate, Overview, RoundedEffect, RoundingPreview, VectorAnalysis};
 use mergescope_core::checkpoint::{Dtype, dtype_label};
 use mergescope_core::recipe::{OutputDtype, OutputSpec};
 use mergescope_core::scaling::Scaling;
@@ -36,10 +36,19 @@ impl View<'_> {
         self.preview.survival(tensors.into_iter().map(|position| (position, self.coefficient(position))))
     }
 
+    /// The same of a part of a layer.
+    pub fn cell_survival(&self, cell: &Cell) -> Estimate {
+        // The coefficient depends on layer and part, which the tensors of a cell share.
+        let coefficient = cell.tensors.first().map_or(0.0, |&first| self.coefficient(first));
+        self.preview.cell_survival(cell, coefficient)
+    }
+
     /// Share of all updates that would survive at another w; NaN when nothing moves.
     pub fn survival_at(&self, w: f64) -> Estimate {
         let Ok(scaling) = Scaling::new(w) else { return Estimate::NONE };
-        Self { w, scaling, ..*self }.survival(0..self.analysis.tensors.len())
+        let view = Self { w, scaling, ..*self };
+        let cells = self.overview.groups.iter().flat_map(|group| &group.cells);
+        Estimate::combined(cells.map(|cell| (cell.sums.updates() as f64, view.cell_survival(cell))))
     }
 
     /// What reaches the output of some tensors taken together.

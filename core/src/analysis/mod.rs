@@ -18,6 +18,7 @@ mod rounding;
 mod sample;
 mod spectrum;
 mod sums;
+mod survival_curve;
 mod vectors;
 
 use std::time::Duration;
