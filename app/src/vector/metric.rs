@@ -26,6 +26,8 @@ pub enum Metric {
     SignAgreement,
     /// max |v|.
     MaxAbs,
+    /// Share of elements that are NaN or infinite in any of the models.
+    Nonfinite,
 }
 
 /// What a metric's values run over, which decides the colours they are shown in.
@@ -41,7 +43,7 @@ pub enum Scale {
 
 impl Metric {
     /// All, in the order in which they are offered.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::RelativeNorm,
         Self::Norm,
         Self::Rms,
@@ -51,6 +53,7 @@ impl Metric {
         Self::RoundingSurvival,
         Self::SignAgreement,
         Self::MaxAbs,
+        Self::Nonfinite,
     ];
 
     /// Its name in JSON, CSV and file names.
@@ -65,6 +68,7 @@ impl Metric {
             Self::RoundingSurvival => "rounding_survival",
             Self::SignAgreement => "sign_agreement",
             Self::MaxAbs => "max_abs",
+            Self::Nonfinite => "nonfinite_share",
         }
     }
 
@@ -80,6 +84,7 @@ impl Metric {
             Self::RoundingSurvival => "Rounding survival",
             Self::SignAgreement => "Sign agreement",
             Self::MaxAbs => "max |v|",
+            Self::Nonfinite => "NaN or infinite",
         }
     }
 
@@ -118,6 +123,10 @@ impl Metric {
                  have nothing to do with each other come to about a half."
             }
             Self::MaxAbs => "The largest change of a single weight; far above the RMS it points to outliers.",
+            Self::Nonfinite => {
+                "Share of elements that are NaN or infinite in pre, post or target; they are left out of all other numbers, \
+                 and a sound model has none."
+            }
         }
     }
 
@@ -125,7 +134,7 @@ impl Metric {
     pub fn scale(self) -> Scale {
         match self {
             Self::RelativeNorm | Self::Norm | Self::Rms | Self::MaxAbs => Scale::Amount,
-            Self::ZeroShare | Self::RoundingSurvival | Self::SignAgreement => Scale::Share,
+            Self::ZeroShare | Self::RoundingSurvival | Self::SignAgreement | Self::Nonfinite => Scale::Share,
             Self::CosVectorTarget | Self::CosPrePost => Scale::Cosine,
         }
     }
@@ -145,6 +154,7 @@ impl Metric {
             Self::SignAgreement => sums.sign_agreement(),
             Self::MaxAbs if sums.finite() == 0 => f64::NAN,
             Self::MaxAbs => sums.max_abs,
+            Self::Nonfinite => sums.left_out as f64 / sums.elements as f64,
         }
     }
 
@@ -168,9 +178,10 @@ mod tests {
 
     #[test]
     fn every_metric_reads_its_number() {
-        // pre = (3, 4), v = (0, 2), target − pre = (0, −1): one element of v is zero, the other opposes the target.
+        // pre = (3, 4), v = (0, 2), target − pre = (0, −1): one element of v is zero, the other opposes the
+        // target, a third is NaN.
         let gram = Gram { pre_pre: 25.0, pre_v: 8.0, pre_u: -4.0, v_v: 4.0, v_u: -2.0, u_u: 1.0 };
-        let sums = Sums { elements: 2, gram, max_abs: 2.0, zeros: 1, opposite_sign: 1, ..Sums::default() };
+        let sums = Sums { elements: 3, left_out: 1, gram, max_abs: 2.0, zeros: 1, opposite_sign: 1, ..Sums::default() };
         let expected = [
             (Metric::RelativeNorm, 0.4),
             (Metric::Norm, 2.0),
@@ -180,6 +191,7 @@ mod tests {
             (Metric::ZeroShare, 0.5),
             (Metric::SignAgreement, 0.0),
             (Metric::MaxAbs, 2.0),
+            (Metric::Nonfinite, 1.0 / 3.0),
         ];
         for (metric, value) in expected {
             assert!((metric.of(&sums) - value).abs() < 1e-15, "{}: {}", metric.key(), metric.of(&sums));

@@ -165,13 +165,9 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
         return Vec::new();
     }
     let lost = 1.0 - survival.value;
-    let about = |estimated: bool| if estimated { "about " } else { "" };
     let dtype = view.written_dtype();
-    let lost_text = format::percent(lost);
-    // "< 0.001 %" is no more than about what it is.
-    let is_about = survival.is_estimated() && !lost_text.starts_with('<');
-    let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose {}", about(is_about)))
-        .figure(lost_text, grid)
+    let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose "))
+        .figure(format::percent(lost), grid)
         .words(" of the updates");
     let effect = effect.unwrap_or_else(|| {
         let all: Vec<usize> = (0..view.analysis.tensors.len()).collect();
@@ -181,17 +177,14 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     let mut estimated = survival.is_estimated();
     if effective.value.is_finite() && (effective.value - view.w).abs() > OFF * view.w.abs() {
         estimated |= effective.is_estimated();
-        sentence = sentence
-            .words(format!(", for an effective w of {}", about(effective.is_estimated())))
-            .figure(format::fixed(effective.value, 3), grid);
+        sentence = sentence.words(", for an effective w of ").figure(format::fixed(effective.value, 3), grid);
     }
     let small = smaller(view.w);
     let then = view.survival_at(small);
     if 1.0 - then.value >= lost + MUCH_WORSE {
         estimated |= then.is_estimated();
-        sentence = sentence
-            .words(format!("; at {} it would lose {}", format::w(small), about(then.is_estimated())))
-            .figure(format::percent(1.0 - then.value), grid);
+        sentence =
+            sentence.words(format!("; at {}, ", format::w(small))).figure(format::percent(1.0 - then.value), grid);
     }
     if estimated {
         sentence = sentence.words(" (estimated)");
@@ -233,7 +226,7 @@ fn largest(view: &View<'_>) -> Option<Sentence> {
         None => Sentence::new("It is largest in "),
     };
     let grid = Chart::Grid(Metric::RelativeNorm);
-    Some(sentence.figure(names, grid).words(format!(" ({} of ‖v‖²).", format::percent(share))))
+    Some(sentence.figure(names, grid).words(" (").figure(format::percent(share), Chart::Layers).words(" of ‖v‖²)."))
 }
 
 /// Where the relative norm is highest.
@@ -330,18 +323,20 @@ fn alike(cosine: &LayerCosine, chance: f64) -> Vec<Sentence> {
         return Vec::new();
     }
     let within = format!("within ±{} is chance", format::fixed(chance, 2));
-    let move_how = |what: String, value: f64, name: &str| {
-        let how = if value > 0.0 { "move alike" } else { "move against each other" };
-        let figures = format!(" ({name} {}; {within}).", format::fixed(value, 2));
-        Sentence::new(format!("{what} ")).figure(how, Chart::LayerCosine).words(figures)
-    };
     let layers = &cosine.layers;
     let mut sentences = Vec::new();
+    let mut say = |what: String, value: f64, name: &str| {
+        let how = if value > 0.0 { "move alike" } else { "move against each other" };
+        // Once is enough.
+        let within = if sentences.is_empty() { format!("; {within}") } else { String::new() };
+        let figures = format!(" ({name} {}{within}).", format::fixed(value, 2));
+        sentences.push(Sentence::new(format!("{what} ")).figure(how, Chart::LayerCosine).words(figures));
+    };
     if layers.len() < MANY_LAYERS {
         for (a, b) in (0..layers.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
             if cosine.at(a, b).abs() > chance {
                 let what = format!("Layers {} and {}", layers[a], layers[b]);
-                sentences.push(move_how(what, cosine.at(a, b), "cosine"));
+                say(what, cosine.at(a, b), "cosine");
             }
         }
     } else {
@@ -352,11 +347,11 @@ fn alike(cosine: &LayerCosine, chance: f64) -> Vec<Sentence> {
                 ((a, b), (c, d)) if c == d => format!("Early layers ({a}–{b}) and layer {c}"),
                 ((a, b), (c, d)) => format!("Early layers ({a}–{b}) and late ones ({c}–{d})"),
             };
-            sentences.push(move_how(what, block.mean, "mean cosine"));
+            say(what, block.mean, "mean cosine");
         }
         let neighbours = cosine.neighbours();
         if neighbours.abs() > chance {
-            sentences.push(move_how("Layers that follow each other".to_owned(), neighbours, "mean cosine"));
+            say("Layers that follow each other".to_owned(), neighbours, "mean cosine");
         }
     }
     let largest = cosine.largest();
@@ -366,9 +361,9 @@ fn alike(cosine: &LayerCosine, chance: f64) -> Vec<Sentence> {
             _ => format!("within ±{}", format::fixed(round_up(largest), 2)),
         };
         sentences.push(
-            Sentence::new("No two layers move alike or against each other: every cosine is ")
+            Sentence::new("No two layers move alike or opposed: cosines ")
                 .figure(size, Chart::LayerCosine)
-                .words(format!(" ({within}).")),
+                .words(if chance > ALIKE { format!(" ({within}).") } else { ".".to_owned() }),
         );
     }
     sentences
@@ -407,11 +402,12 @@ fn nonfinite(total: &Sums) -> Option<Sentence> {
         1 => ("entry", "is", "it is"),
         _ => ("entries", "are", "they are"),
     };
-    Some(Sentence::new(format!(
-        "{} {entries} {are} NaN or infinite: {}; {they} left out of all numbers.",
-        format::count(total.left_out),
-        format::list(roles.iter().map(String::as_str)),
-    )))
+    let of_models = format::list(roles.iter().map(String::as_str));
+    Some(
+        Sentence::default()
+            .figure(format::count(total.left_out), Chart::Grid(Metric::Nonfinite))
+            .words(format!(" {entries} {are} NaN or infinite: {of_models}; {they} left out of all other numbers.")),
+    )
 }
 
 #[cfg(test)]
