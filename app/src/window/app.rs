@@ -75,8 +75,9 @@ pub struct App {
     theme_chosen: Option<bool>,
     /// A picture of the window, once it has been taken, and where its chart goes.
     screenshot: Arc<Mutex<Option<Arc<ColorImage>>>>,
-    screenshot_for: Option<(PathBuf, Rect)>,
-    screenshot_wanted: bool,
+    screenshot_for: Option<PathBuf>,
+    /// Frames until the picture is taken.
+    screenshot_in: Option<u32>,
     /// Whether the window closes although a merge is under way.
     pub(super) quit_confirmed: bool,
 }
@@ -124,7 +125,7 @@ impl App {
             theme_chosen: saved.dark,
             screenshot: Arc::default(),
             screenshot_for: None,
-            screenshot_wanted: false,
+            screenshot_in: None,
             quit_confirmed: false,
         }
     }
@@ -168,10 +169,10 @@ impl App {
             PickFor::OpenRecipe => self.session.open_recipe(&path),
             PickFor::SaveRecipe => self.session.save_recipe(&with_extension(path, "toml")),
             PickFor::SavePicture => {
-                if let Some(rect) = self.chart_rect {
-                    self.screenshot_for = Some((with_extension(path, "png"), rect));
-                    self.screenshot_wanted = true;
-                }
+                self.screenshot_for = Some(with_extension(path, "png"));
+                // Part of it may be scrolled out of sight: the first frame asks to scroll, the second is where it was asked.
+                self.vector_view.show_chosen();
+                self.screenshot_in = Some(2);
             }
         }
     }
@@ -307,7 +308,14 @@ impl App {
 
     /// Asks for the picture that is wanted, and saves the one that was taken.
     fn follow_screenshot(&mut self, ctx: &Context) {
-        if std::mem::take(&mut self.screenshot_wanted) {
+        self.screenshot_in = match self.screenshot_in {
+            Some(frames) if frames > 0 => {
+                ctx.request_repaint();
+                Some(frames - 1)
+            }
+            now => now,
+        };
+        if self.screenshot_in.take_if(|frames| *frames == 0).is_some() {
             let (slot, waker) = (self.screenshot.clone(), ctx.clone());
             ctx.request_screenshot(move |image| {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
@@ -316,8 +324,11 @@ impl App {
         }
         let taken = self.screenshot.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(image) = taken
-            && let Some((path, rect)) = self.screenshot_for.take()
+            && let Some(path) = self.screenshot_for.take()
         {
+            let Some(rect) = self.chart_rect else {
+                return self.session.fail("The chart is no longer in view; choose Save PNG again".to_owned());
+            };
             let (scale, rect) = (ctx.pixels_per_point(), rect.expand(theme::PICTURE_MARGIN));
             self.session.jobs.save(path, move |path| export::write_png(path, &image, rect, scale));
         }
@@ -490,11 +501,7 @@ impl App {
     /// Draws one frame, whatever the window is; benchmarks have none.
     pub fn frame_ui(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
-        let dragging = ctx.input(|input| input.pointer.any_down());
-        let cells_show_survival = self.tab == Tab::Vector && self.vector_view.metric == Metric::RoundingSurvival;
-        if self.live.follow(&self.session, dragging, cells_show_survival) {
-            ctx.request_repaint();
-        }
+        self.live.follow(&self.session);
         self.shortcuts(&ctx);
         drop::take(self, &ctx);
         self.panels_ui(ui);

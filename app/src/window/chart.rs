@@ -26,6 +26,8 @@ const NAMED_STEP: f64 = 1.25;
 pub struct Tick {
     /// Where it is.
     pub x: f64,
+    /// Its width, in distances between layers: 1, but for what has a name and stands beside hundreds of layers.
+    pub width: f64,
     /// What is written below it.
     pub label: String,
     /// Whether it is one of the layers, which may go unlabelled when there are many.
@@ -34,6 +36,8 @@ pub struct Tick {
 
 /// Least distance in points between two bars with names.
 const NAME_SPACING: f64 = 40.0;
+/// Least width in points of a bar with a name.
+const NAMED_WIDTH: f64 = 24.0;
 
 /// Positions for layers at whole numbers and, after a gap, for what is beside them, on an axis `width` points wide.
 pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Vec<Tick> {
@@ -43,6 +47,7 @@ pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Ve
     let room = f64::from(width) - (named * NAME_SPACING).min(f64::from(width) / 2.0);
     let distance = (room / (labels.len() as f64 - named + 2.0 * EDGE)).max(1.0);
     let named_step = NAMED_STEP.max(NAME_SPACING / distance);
+    let named_width = (NAMED_WIDTH / distance).max(1.0);
     let mut ticks: Vec<Tick> = Vec::new();
     for (label, is_layer) in labels {
         let x = match ticks.last() {
@@ -51,7 +56,7 @@ pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Ve
             Some(last) if last.is_layer => last.x + (1.0 + GAP).max(0.5 + named_step / 2.0),
             Some(last) => last.x + named_step,
         };
-        ticks.push(Tick { x, label, is_layer });
+        ticks.push(Tick { x, width: if is_layer { 1.0 } else { named_width }, label, is_layer });
     }
     ticks
 }
@@ -87,14 +92,15 @@ pub struct XScale {
 impl XScale {
     /// The axis of `ticks` over a chart between `ends`.
     pub fn new(ticks: &[Tick], ends: Rangef) -> Self {
-        let step = ends.span() / (last_x(ticks) as f32 + 2.0 * EDGE as f32);
+        let step = ends.span() / (EDGE + end(ticks)) as f32;
         Self { zero: ends.min + EDGE as f32 * step, step, ends }
     }
 
-    /// The column of a tick, from halfway to the tick before it to halfway to the one after.
+    /// The column of a tick; those of layers touch.
     pub fn column(&self, tick: &Tick) -> Rangef {
         let middle = self.zero + tick.x as f32 * self.step;
-        Rangef::new(middle - self.step / 2.0, middle + self.step / 2.0)
+        let half = tick.width as f32 * self.step / 2.0;
+        Rangef::new(middle - half, middle + half)
     }
 
     /// Draws the labels below a chart that ends at `top`.
@@ -116,8 +122,11 @@ pub const X_LABELS_HEIGHT: f32 = 18.0;
 /// Room beside the first and the last tick, in distances between layers.
 const EDGE: f64 = 0.62;
 
-fn last_x(ticks: &[Tick]) -> f64 {
-    ticks.last().map_or(0.0, |tick| tick.x)
+/// Where the axis ends: where layers are narrow, a name below the last bar reaches beyond it.
+fn end(ticks: &[Tick]) -> f64 {
+    let Some(last) = ticks.last() else { return EDGE };
+    let is_narrow = last.width > 1.0;
+    last.x + if is_narrow { last.width / NAMED_WIDTH * NAME_SPACING / 2.0 } else { EDGE }
 }
 
 /// Which layers are labelled when they are `distance` points apart: every one, every second, fourth …
@@ -153,10 +162,10 @@ impl BarPlot<'_> {
         let ends = ends.chain(self.reference.map(|value| value * scale)).filter(|end| end.is_finite());
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), end| (low.min(end), high.max(end)));
         let high = if high <= low { low + 1.0 } else { high };
-        let last_x = last_x(self.ticks);
+        let end = end(self.ticks);
         let margin = (high - low) * 0.04;
         let bottom = if low < 0.0 { low - margin } else { 0.0 };
-        let bounds = PlotBounds::from_min_max([-EDGE, bottom], [last_x + EDGE, high + margin]);
+        let bounds = PlotBounds::from_min_max([-EDGE, bottom], [end, high + margin]);
 
         let step = nice_step((high - low) / f64::from((self.size.y / Y_LINE_SPACING).max(2.0)));
         let marks = self.x_marks(self.size.x - theme::Y_AXIS_WIDTH);
@@ -165,7 +174,7 @@ impl BarPlot<'_> {
             .custom_y_axes(vec![y_axis(palette)])
             .x_grid_spacer(move |_: GridInput| marks.clone())
             .y_grid_spacer(move |input: GridInput| y_marks(input.bounds, step));
-        let distance = f64::from(self.size.x - theme::Y_AXIS_WIDTH) / (last_x + 2.0 * EDGE);
+        let distance = f64::from(self.size.x - theme::Y_AXIS_WIDTH) / (EDGE + end);
         let bar_width = BAR_WIDTH.min(MAX_BAR_WIDTH / distance.max(1.0));
         let bars: Vec<Bar> = self
             .segments
@@ -192,8 +201,9 @@ impl BarPlot<'_> {
         let (response, frame) = (shown.response, *shown.transform.frame());
         let description = self.description;
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &description));
-        let nearest =
-            shown.inner.and_then(|pointer| self.ticks.iter().position(|tick| (tick.x - pointer.x).abs() <= 0.5));
+        let nearest = shown
+            .inner
+            .and_then(|pointer| self.ticks.iter().position(|tick| (tick.x - pointer.x).abs() <= tick.width / 2.0));
         let response = match nearest {
             Some(position) => response.on_hover_ui_at_pointer(|ui| tooltip(ui, position)),
             None => response,
@@ -203,7 +213,7 @@ impl BarPlot<'_> {
 
     /// The ticks that are labelled: every layer, or every second, fifth … when there are many.
     fn x_marks(&self, width: f32) -> Vec<GridMark> {
-        let every = label_every(width / (last_x(self.ticks) + 2.0 * EDGE) as f32);
+        let every = label_every(width / (EDGE + end(self.ticks)) as f32);
         let labelled = |(position, tick): &(usize, &Tick)| !tick.is_layer || position % every == 0;
         let marks = self.ticks.iter().enumerate().filter(labelled);
         marks.map(|(_, tick)| GridMark { value: tick.x, step_size: every as f64 }).collect()
@@ -229,6 +239,12 @@ fn plain_plot<'a>(id: &'static str, palette: &Palette, size: Vec2) -> Plot<'a> {
         .allow_axis_zoom_drag(false)
         .set_margin_fraction(Vec2::ZERO)
         .sense(egui::Sense::click())
+}
+
+/// Says in an empty chart why it is empty.
+pub fn empty_ui(ui: &mut Ui, frame: Rect, words: &str) {
+    let text = egui::RichText::new(words).color(theme::palette(ui).weak);
+    ui.put(frame, egui::Label::new(text));
 }
 
 /// The font of axes and of numbers in charts.
@@ -291,5 +307,20 @@ mod tests {
         let scale = XScale::new(&ticks, Rangef::new(0.0, 540.0));
         let [embed, norm] = [&ticks[24], &ticks[25]].map(|tick| scale.column(tick).center());
         assert!(norm - embed >= 0.9 * NAME_SPACING as f32, "names {embed} and {norm} would touch");
+    }
+
+    #[test]
+    fn what_is_beside_hundreds_of_layers_is_wide_enough_to_see() {
+        let labels = (0..200).map(|layer| (layer.to_string(), true));
+        let labels = labels.chain(["embed", "head", "norm"].map(|label| (label.to_owned(), false)));
+        let ticks = ticks(labels, 540.0);
+        let scale = XScale::new(&ticks, Rangef::new(0.0, 540.0));
+        let columns: Vec<Rangef> = ticks[199..].iter().map(|tick| scale.column(tick)).collect();
+        for pair in columns.windows(2) {
+            assert!(pair[0].max < pair[1].min, "{pair:?} overlap");
+            assert!(pair[1].span() > 0.9 * NAMED_WIDTH as f32, "{pair:?} is hardly seen");
+        }
+        // Half of a name of four letters.
+        assert!(columns[3].center() + 14.0 <= 540.0, "the last name leaves the chart: {columns:?}");
     }
 }

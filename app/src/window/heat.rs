@@ -57,7 +57,11 @@ pub fn number_ui(ui: &Ui, rect: Rect, ground: Color32, text: String) {
 
 /// Draws a ring within a cell's edge, where no neighbour and no end of the chart hides it.
 pub fn ring_ui(ui: &Ui, rect: Rect, colour: Color32) {
-    ui.painter().rect_stroke(rect, 1.0, Stroke::new(1.5, colour), StrokeKind::Inside);
+    let width = 1.5;
+    ui.painter().rect_stroke(rect, 1.0, Stroke::new(width, colour), StrokeKind::Inside);
+    // A second ring, so that one of the two stands out from any cell.
+    let inner = Stroke::new(width, theme::palette(ui).background);
+    ui.painter().rect_stroke(rect.shrink(width), 0.0, inner, StrokeKind::Inside);
 }
 
 /// What the keyboard asks of a heatmap that has the focus.

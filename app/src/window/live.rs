@@ -1,9 +1,4 @@
 //! What follows the slider: everything that depends on w over the whole vector, worked out once for each w.
-//!
-//! 1. A pass over all tensors takes milliseconds for a model of twenty thousand. Survival is taken by cell, when cells show
-//!    it, and the sum over all follows from that.
-//! 2. While something is dragged, what a large model's sentences need takes turns, one pass a frame: the effective w, what
-//!    survives at w, what would at a smaller w. They then speak of a w some frames ago, all of the same.
 
 use std::collections::HashMap;
 
@@ -62,6 +57,11 @@ impl<'a> Source<'a> {
         Some(Self { measured, view, has_preview: preview.is_some(), key, survival: None })
     }
 
+    /// Whether there are too many tensors to work out everything about them in one frame.
+    pub fn is_large(&self) -> bool {
+        self.view.analysis.tensors.len() > LARGE
+    }
+
     /// A metric of a cell.
     pub fn value(&self, metric: Metric, cell: &Cell) -> Estimate {
         let is_whole = metric == Metric::RoundingSurvival && cell.row.expert.is_none();
@@ -72,7 +72,7 @@ impl<'a> Source<'a> {
 }
 
 /// Numbers and sentences at one w.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Live {
     key: Option<Key>,
     /// What the sentences about the vector belong to: the vector, and the comparison of its layers.
@@ -80,44 +80,18 @@ pub struct Live {
     survival: Survival,
     /// What reaches the output; `None` while the preview is being prepared.
     pub effect: Option<RoundedEffect>,
-    /// What `effect` belongs to, its w, and the share of all updates that survives there.
-    effect_key: Option<Key>,
-    effect_w: f64,
-    total_survival: Option<Estimate>,
     /// The type that most elements are written in: `bf16`.
     pub dtype: String,
     about_vector: Vec<Sentence>,
     about_w: Vec<Sentence>,
-    /// What `about_w` belongs to.
-    words_key: Option<Key>,
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self {
-            key: None,
-            vector_key: None,
-            survival: Survival::new(),
-            effect: None,
-            effect_key: None,
-            effect_w: 0.0,
-            total_survival: None,
-            dtype: String::new(),
-            about_vector: Vec::new(),
-            about_w: Vec::new(),
-            words_key: None,
-        }
-    }
 }
 
 impl Live {
-    /// Works out again what w, the vector or the output has changed; true when some of it is left for the next frame.
-    ///
-    /// Cells need their survival at once when they show it: `cells_show_survival`.
-    pub fn follow(&mut self, session: &Session, dragging: bool, cells_show_survival: bool) -> bool {
+    /// Works out again what w, the vector or the output has changed.
+    pub fn follow(&mut self, session: &Session) {
         let Some(source) = Source::without_live(session) else {
             *self = Self::default();
-            return false;
+            return;
         };
         let vector_key = (source.measured.number, session.details.comparison_number());
         if self.vector_key != Some(vector_key) {
@@ -126,80 +100,31 @@ impl Live {
             let cosine = products.map(|products| LayerCosine::new(products, None));
             self.about_vector = summary::about_vector(&source.view, cosine.as_ref());
         }
-        let now = Some(source.key);
-        if self.key != now {
-            self.key = now;
-            self.survival.clear();
+        if self.key == Some(source.key) && self.effect.is_some() == source.has_preview {
+            return;
         }
-        if cells_show_survival && source.has_preview && self.survival.is_empty() {
+        self.key = Some(source.key);
+        self.dtype = source.view.written_dtype();
+        self.survival.clear();
+        (self.effect, self.about_w) = (None, Vec::new());
+        if source.has_preview {
+            let view = &source.view;
             let cells = source.measured.overview.groups.iter().flat_map(|group| &group.cells);
-            let survival = cells.map(|cell| {
-                let estimate = source.view.survival(cell.tensors.iter().copied());
-                ((cell.group, cell.row.part), estimate)
-            });
-            self.survival.extend(survival);
+            self.survival.extend(cells.map(|cell| ((cell.group, cell.row.part), view.cell_survival(cell))));
+            let all = 0..view.analysis.tensors.len();
+            let effect = view.preview.effect(all.map(|tensor| (tensor, view.coefficient(tensor))));
+            self.effect = Some(effect);
+            self.about_w = summary::about_w(view, Some(effect), Some(self.sum_of_survival(&source)));
         }
-        let take_turns = dragging && source.view.analysis.tensors.len() > LARGE;
-        let words_are_due = self.words_key != self.effect_key;
-        if self.effect_key != now && !(take_turns && words_are_due) {
-            self.follow_effect(&source);
-            if take_turns {
-                return true;
-            }
-        }
-        if self.words_key != self.effect_key {
-            if self.total_survival.is_none() {
-                self.total_survival = Some(self.effect_view(&source).survival_at(self.effect_w));
-                if take_turns {
-                    return true;
-                }
-            }
-            self.follow_words(&source);
-        }
-        self.effect_key != now
     }
 
-    fn follow_effect(&mut self, source: &Source<'_>) {
-        let view = &source.view;
-        self.effect_key = Some(source.key);
-        self.effect_w = view.w;
-        self.total_survival = (!self.survival.is_empty()).then(|| self.sum_of_survival(source));
-        self.dtype = view.written_dtype();
-        self.effect = source.has_preview.then(|| {
-            view.preview.effect((0..view.analysis.tensors.len()).map(|tensor| (tensor, view.coefficient(tensor))))
-        });
-    }
-
-    /// Makes the sentences for the w that the effective w is of, which may be that of the frame before.
-    fn follow_words(&mut self, source: &Source<'_>) {
-        self.words_key = self.effect_key;
-        let view = self.effect_view(source);
-        let known = self.effect.filter(|_| source.has_preview);
-        self.about_w = known.map_or_else(Vec::new, |effect| summary::about_w(&view, Some(effect), self.total_survival));
-    }
-
-    /// The vector at the w that the effective w is of.
-    fn effect_view<'a>(&self, source: &Source<'a>) -> View<'a> {
-        let w = self.effect_w;
-        View { w, scaling: Scaling::new(w).unwrap_or(source.view.scaling), ..source.view }
-    }
-
-    /// The share of all updates that survives: cells are strata, so their counts and their variances add up.
+    /// The share of all updates that survives, from that of the cells.
     fn sum_of_survival(&self, source: &Source<'_>) -> Estimate {
-        let (mut updates, mut surviving, mut variance) = (0.0, 0.0, 0.0);
-        for cell in source.measured.overview.groups.iter().flat_map(|group| &group.cells) {
-            let Some(estimate) = self.survival.get(&(cell.group, cell.row.part)) else { continue };
-            if estimate.value.is_finite() {
-                let count = cell.sums.updates() as f64;
-                updates += count;
-                surviving += count * estimate.value;
-                variance += (count * estimate.margin).powi(2);
-            }
-        }
-        if updates == 0.0 {
-            return Estimate::NONE;
-        }
-        Estimate { value: surviving / updates, margin: variance.sqrt() / updates }
+        let cells = source.measured.overview.groups.iter().flat_map(|group| &group.cells);
+        Estimate::combined(cells.filter_map(|cell| {
+            let estimate = self.survival.get(&(cell.group, cell.row.part))?;
+            Some((cell.sums.updates() as f64, *estimate))
+        }))
     }
 
     /// What the numbers say.

@@ -246,6 +246,9 @@ fn numbers_sentence(written: &Written) -> String {
     )
 }
 
+/// Width of the bar of what was written, within the outline of what was asked for.
+const WRITTEN_WIDTH: f64 = 0.8;
+
 fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect {
     let palette = theme::palette(ui);
     let layers = &written.layers;
@@ -254,7 +257,10 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
         layers.iter().map(|sums| (label(sums.layer), sums.layer.is_some())),
         ui.available_width() - theme::Y_AXIS_WIDTH,
     );
-    let fill = |x, height| Segment { x, base: 0.0, height, fill: palette.accent, stroke: Stroke::NONE, width: 0.8 };
+    let bar = |tick: &Tick, height, width| {
+        let (x, width) = (tick.x, tick.width * width);
+        Segment { x, base: 0.0, height, fill: palette.accent, stroke: Stroke::NONE, width }
+    };
     let outline = Stroke::new(1.0, palette.weak);
     let mut segments = Vec::new();
     for (sums, tick) in layers.iter().zip(&ticks) {
@@ -263,11 +269,11 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             Metric::Change => {
                 let height = change.intended();
                 let fill_colour = palette.background;
-                segments.push(Segment { x: tick.x, base: 0.0, height, fill: fill_colour, stroke: outline, width: 1.0 });
-                segments.push(fill(tick.x, change.written()));
+                segments.push(Segment { fill: fill_colour, stroke: outline, ..bar(tick, height, 1.0) });
+                segments.push(bar(tick, change.written(), WRITTEN_WIDTH));
             }
-            Metric::EffectiveW => segments.push(fill(tick.x, change.effective_w())),
-            Metric::Lost => segments.push(fill(tick.x, change.lost_share())),
+            Metric::EffectiveW => segments.push(bar(tick, change.effective_w(), WRITTEN_WIDTH)),
+            Metric::Lost => segments.push(bar(tick, change.lost_share(), WRITTEN_WIDTH)),
         }
     }
     let (title, meaning) = match metric {

@@ -54,6 +54,8 @@ impl Triple {
 }
 
 /// Writes pre, post and target below `root`: small steps from pre that grow towards two thirds of the depth.
+///
+/// In deep models, neighbouring layers step alike, and early and late ones against each other.
 pub fn write_triple(root: &Path, shape: Shape) {
     for (role, name) in ["pre", "post", "target"].into_iter().enumerate() {
         write_model(&root.join(name), shape, |tensor, layer, position, element| {
@@ -63,11 +65,34 @@ pub fn write_triple(root: &Path, shape: Shape) {
             let part = [0.6, 0.7, 0.8, 0.9, 1.1, 1.25, 1.0][position % 7];
             base + match role {
                 0 => 0.0,
-                1 => noise(tensor, element, 1) * 0.0012 * part * (0.25 + bump),
+                1 => step(tensor, layer, shape.layers, element) * 0.0012 * part * (0.25 + bump),
                 _ => noise(tensor, element, 2) * 0.0007,
             }
         });
     }
+}
+
+/// Layers from which on a made-up model is deep.
+const DEEP: usize = 8;
+
+/// An element of v, as large as noise, and in deep models correlated between layers.
+fn step(tensor: &str, layer: Option<usize>, layers: usize, element: usize) -> f32 {
+    let Some(layer) = layer.filter(|_| layers >= DEEP) else { return noise(tensor, element, 1) };
+    let part = tensor.splitn(4, '.').last().unwrap();
+    // Weights of the noise of this layer and of its neighbours, and of noise that early and late layers share.
+    let own: f32 = [0.2, 0.5, 1.0, 0.5, 0.2]
+        .iter()
+        .zip(2 + layer as u64..)
+        .map(|(weight, s)| weight * noise(part, element, s))
+        .sum();
+    let shared = if layer < layers / 5 {
+        0.7
+    } else if layer >= layers * 2 / 3 {
+        -0.7
+    } else {
+        0.0
+    };
+    (own + shared * noise(part, element, 1)) / 1.4
 }
 
 /// Writes a model folder whose elements are `value(tensor, layer, position in the layer, element)`.

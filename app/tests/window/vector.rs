@@ -138,8 +138,8 @@ fn a_click_on_a_cell_opens_its_page_and_its_tensors_can_be_chosen() {
     harness.drop_at(at);
     harness.run_steps(4);
     assert!(harness.query_by_label("Layer 0, norm").is_some());
-    assert!(has(&harness, "2 tensors, 32 elements"));
-    choose(&mut harness, "Tensor: All 2 together", "model.layers.0.post_attention_layernorm.weight");
+    assert!(harness.query_by_label("32 elements").is_some());
+    choose(&mut harness, "Tensor: All 2 tensors together", "model.layers.0.post_attention_layernorm.weight");
     assert!(has(&harness, "16, bf16"));
     harness.get_by_label("Spectrum").click();
     harness.run_steps(3);
@@ -186,6 +186,24 @@ fn other_models_have_their_own_numbers_on_the_open_page() {
 }
 
 #[test]
+fn a_zero_vector_says_so_in_every_chart() {
+    let triple = Triple::new(TINY);
+    let mut same = triple.recipe();
+    same.vector.post = same.vector.pre.clone();
+    let mut harness = window(Setup { recipe: Some(same), ..setup() });
+    wait_for_charts(&mut harness);
+    for words in [
+        "The vector is zero: pre and post hold the same weights",
+        "v is zero: nothing moved",
+        "v is zero here: there is nothing to compare",
+        "Chart: sizes of pre; v is zero here",
+    ] {
+        assert!(has(&harness, words), "{words}");
+    }
+    assert!(!has(&harness, "NaN"));
+}
+
+#[test]
 fn metrics_and_scales_are_picked() {
     let triple = Triple::new(TINY);
     let mut harness = charted(&triple);
@@ -195,6 +213,7 @@ fn metrics_and_scales_are_picked() {
         let has_scale = harness.query_by_label_contains("Colour scale:").is_some();
         assert_eq!(has_scale, metric.scale() == Scale::Amount, "{metric:?}");
     }
+    choose(&mut harness, "Cells show:", Metric::Norm.label());
     choose(&mut harness, "Colour scale:", "Log");
     assert!(harness.query_by_label("Colour scale: Log").is_some());
     choose(&mut harness, "Show:", "RMS per element");
@@ -281,8 +300,8 @@ fn experts_fold_into_one_row_that_opens() {
     assert!(grid(&harness).contains("Layer 0, expert 4: "), "{}", grid(&harness));
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    assert!(has(&harness, "3 tensors, 384 elements"));
-    choose(&mut harness, "Tensor: All 3 together", "model.layers.0.mlp.experts.4.up_proj.weight");
+    assert!(harness.query_by_label("384 elements").is_some());
+    choose(&mut harness, "Tensor: All 3 tensors together", "model.layers.0.mlp.experts.4.up_proj.weight");
     assert!(has(&harness, "8 × 16, bf16"));
     harness.get_by_label("Fold the experts").click();
     harness.run_steps(3);

@@ -115,7 +115,11 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
             view.texture.follow(ui, session.details.comparison_number(), products, view.cosine_part);
             let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
             let square = Rect::from_min_size(rect.min + Vec2::new(LABELS_WIDTH, 0.0), Vec2::splat(side));
-            square_ui(view, ui, products, square);
+            if view.texture.cosines.iter().all(|cosine| cosine.is_nan()) {
+                chart::empty_ui(ui, square, "v is zero here: there is nothing to compare");
+            } else {
+                square_ui(view, ui, products, square);
+            }
             Asked::Nothing
         }
         Stage::Running(_, progress) => state_ui(ui, size, |ui| {

@@ -1,7 +1,8 @@
 //! Layer × part: one cell for each part of each layer, over the same x axis as the bars.
 
 use eframe::egui::{
-    self, Align2, CursorIcon, Id, Layout, Rangef, Rect, Response, RichText, ScrollArea, Sense, Ui, WidgetInfo,
+    self, Align2, CursorIcon, Id, Layout, Rangef, Rect, Response, RichText, ScrollArea, Sense, Ui, UiBuilder,
+    WidgetInfo,
 };
 use mergescope_core::analysis::{Cell, Group, Row};
 
@@ -23,6 +24,8 @@ const ROW_HEIGHT: f32 = 27.0;
 const LEAST_ROW_HEIGHT: f32 = 15.0;
 /// Height of the row with the title.
 const TITLE_HEIGHT: f32 = 30.0;
+/// Room for the scroll bar, beside the chart.
+const SCROLL_BAR_WIDTH: f32 = 12.0;
 /// A logarithmic scale spans at most this: what is smaller has the lowest colour.
 const LOG_SPAN: f64 = 1e-4;
 
@@ -146,13 +149,18 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick
     let content_height = (row_height * rows.len().max(1) as f32).max(2.0 * LEAST_ROW_HEIGHT);
     let shown_height = content_height.min(body_height);
     let area = ScrollArea::vertical().id_salt("grid").max_height(shown_height).min_scrolled_height(shown_height);
-    let area = area.auto_shrink([false, true]).show_viewport(ui, |ui, viewport| {
-        let size = egui::vec2(ui.available_width(), content_height);
-        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-        let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours };
-        body.ui(view, ui, source, viewport);
+    // Wider than the chart, so that the bar does not lie on its last column.
+    let room = ui.available_rect_before_wrap();
+    let with_bar = Rect::from_min_size(room.min, egui::vec2(room.width() + SCROLL_BAR_WIDTH, shown_height));
+    let area = ui.scope_builder(UiBuilder::new().max_rect(with_bar), |ui| {
+        area.auto_shrink([false, true]).show_viewport(ui, |ui, viewport| {
+            let size = egui::vec2(ui.available_width(), content_height);
+            let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+            let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours };
+            body.ui(view, ui, source, viewport);
+        })
     });
-    let bottom = area.inner_rect.bottom();
+    let bottom = area.inner.inner_rect.bottom();
     x.labels_ui(ui, ticks, bottom);
     ui.add_space(chart::X_LABELS_HEIGHT);
     let end = egui::pos2(x.ends.max, bottom + chart::X_LABELS_HEIGHT);

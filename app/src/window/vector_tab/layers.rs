@@ -90,7 +90,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
             let thick =
                 groups.len() <= MOST_WITH_GAPS && f64::from(room) * share_of(height * share, tallest) > LEAST_WITH_GAP;
             let stroke = if thick { Stroke::new(0.5, palette.background) } else { Stroke::NONE };
-            segments.push(Segment { x: tick.x, base, height: height * share, fill, stroke, width: 1.0 });
+            segments.push(Segment { x: tick.x, base, height: height * share, fill, stroke, width: tick.width });
             base += height * share;
         }
     }
@@ -123,6 +123,13 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     };
     let metric = view.bars;
     let (response, frame) = plot.show(ui, |ui, position| group_tooltip_ui(ui, &groups[position], metric));
+    if tallest == 0.0 {
+        let words = match measured.overview.total.gram.v_v {
+            0.0 => "v is zero: nothing moved",
+            _ => "Nothing to show: choose another part or number",
+        };
+        chart::empty_ui(ui, frame, words);
+    }
     touched |= response.clicked();
     if touched {
         view.chart = ChartId::Layers;

@@ -11,6 +11,7 @@ mod table;
 mod tensor;
 mod view;
 
+use eframe::egui::style::ScrollAnimation;
 use eframe::egui::{self, Layout, RichText, ScrollArea, Ui, UiBuilder};
 use mergescope_core::progress::Progress;
 
@@ -37,7 +38,7 @@ const CHART_GAP: f32 = 12.0;
 /// Share of the height that the grid takes at most, with experts folded and unfolded.
 const GRID_SHARES: [f32; 2] = [0.46, 0.66];
 /// Share of the height that the cosines take at most.
-const COSINE_SHARE: f32 = 0.5;
+const COSINE_SHARE: f32 = 0.54;
 /// Heights of the charts in a narrow window, where the content scrolls.
 const NARROW_BARS: f32 = 260.0;
 const NARROW_GRID: [f32; 2] = [300.0, 420.0];
@@ -74,7 +75,7 @@ fn charts_ui(app: &mut App, ui: &mut Ui) {
     view.fit(source.measured);
     view.begin_frame();
     let mut wishes = Wishes::default();
-    if let Some(chart) = summary::ui(ui, app.live.sentences()) {
+    if let Some(chart) = summary::ui(ui, &mut view.summary, app.live.sentences()) {
         view.lead_to(chart);
     }
     ui.add_space(8.0);
@@ -95,7 +96,7 @@ fn charts_ui(app: &mut App, ui: &mut Ui) {
         columns_ui(app, ui, &mut wishes);
     }
     let view = &mut app.vector_view;
-    view.scroll_to = None;
+    (view.scroll_to, view.scroll_at_once) = (None, false);
     app.chart_rect = view.rect_of(view.chart);
     if wishes.compare {
         app.session.compare_layers();
@@ -159,7 +160,8 @@ fn left_ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, bars: f32, g
 /// Brings the chart that a figure led to into view.
 fn follow_lead(view: &VectorView, ui: &Ui) {
     if let Some(rect) = view.scroll_to.and_then(|chart| view.rect_of(chart)) {
-        ui.scroll_to_rect(rect, None);
+        let animation = if view.scroll_at_once { ScrollAnimation::none() } else { ui.style().scroll_animation };
+        ui.scroll_to_rect_animation(rect, None, animation);
     }
 }
 

@@ -115,7 +115,13 @@ pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec
         let left = if fits { x + 6.0 } else { (x - 6.0 - galley.size().x).max(rect.left()) };
         painter.galley(Pos2::new(left, rect.top()), galley, Color32::PLACEHOLDER);
     }
+    let is_zero = vector.points.is_empty();
+    if is_zero {
+        let at = plot.left_top() + Vec2::new(4.0, 4.0);
+        painter.text(at, Align2::LEFT_TOP, "v is zero here", chart::axis_font(), palette.weak);
+    }
     let label = match line {
+        _ if is_zero => "Chart: sizes of pre; v is zero here".to_owned(),
         _ if coefficient == 0.0 => "Chart: sizes of pre; at w = 0 nothing is added".to_owned(),
         Some((dtype, _, step)) => {
             format!("Chart: sizes of w·v and pre; {} sees w·v from {}", dtype_label(dtype), format::norm(step))

@@ -8,19 +8,38 @@ use crate::window::theme;
 /// Distance between the dots below a figure.
 const DOT_SPACING: f32 = 3.0;
 
+/// Lines that have their room before there is anything to say.
+const LEAST_LINES: f32 = 2.0;
+
+/// The room that the sentences have, so that charts stay where they are when a sentence grows or goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SummaryRoom {
+    width: f32,
+    height: f32,
+}
+
+impl SummaryRoom {
+    /// At least what was needed before at this width.
+    fn grow(&mut self, width: f32, height: f32) {
+        let before = if self.width == width { self.height } else { LEAST_LINES * theme::TEXT_LINE };
+        *self = Self { width, height: before.max(height) };
+    }
+}
+
 /// Draws the sentences; gives the chart behind the figure that was clicked.
-pub fn ui<'a>(ui: &mut Ui, sentences: impl Iterator<Item = &'a Sentence>) -> Option<Chart> {
+pub fn ui<'a>(ui: &mut Ui, room: &mut SummaryRoom, sentences: impl Iterator<Item = &'a Sentence>) -> Option<Chart> {
     let mut asked = None;
+    let top = ui.cursor().top();
+    let width = ui.available_width();
     ui.scope(|ui| {
         ui.spacing_mut().item_spacing = Vec2::ZERO;
         ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
         ui.horizontal_wrapped(|ui| {
-            for (number, sentence) in sentences.enumerate() {
-                if number > 0 {
-                    words_ui(ui, " ");
-                }
-                for piece in &sentence.pieces {
+            for sentence in sentences {
+                for (number, piece) in sentence.pieces.iter().enumerate() {
                     match piece {
+                        // A space of its own could begin a line.
+                        Piece::Text(text) if number + 1 == sentence.pieces.len() => words_ui(ui, &format!("{text} ")),
                         Piece::Text(text) => words_ui(ui, text),
                         Piece::Figure { text, chart } => {
                             if figure_ui(ui, text) {
@@ -32,6 +51,9 @@ pub fn ui<'a>(ui: &mut Ui, sentences: impl Iterator<Item = &'a Sentence>) -> Opt
             }
         });
     });
+    let used = ui.cursor().top() - top;
+    room.grow(width, used);
+    ui.add_space(room.height - used);
     asked
 }
 

@@ -40,12 +40,12 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
     });
     ui.add_space(6.0);
     let key = (view.chart, details(view), source.key);
-    // Numbers of whole layers take too long for every step of a slider that is being dragged.
-    let dragging = ui.input(|input| input.pointer.any_down());
+    // All numbers of a large model take too long for every step of a slider that is being dragged.
+    let waits = source.is_large() && ui.input(|input| input.pointer.any_down());
     let same_chart = view.table_cache.key.as_ref().is_some_and(|known| (known.0, &known.1) == (key.0, &key.1));
     // What could not be shown a moment ago may have been measured since.
     let is_due = view.table_cache.key.as_ref() != Some(&key) || view.table_cache.table.is_none();
-    if is_due && !(dragging && same_chart) {
+    if is_due && !(waits && same_chart) {
         view.table_cache = TableCache { key: Some(key), table: of(view, session, source) };
     }
     match &view.table_cache.table {

@@ -12,14 +12,14 @@ use crate::vector::Metric;
 use crate::window::live::Source;
 use crate::window::session::{Session, Stage};
 use crate::window::title::{self, Title};
-use crate::window::{fonts, theme};
+use crate::window::{fonts, theme, widgets};
 
 /// Height of a row of numbers.
 const NUMBER_HEIGHT: f32 = 16.0;
 /// Rows of numbers, in two columns.
 const NUMBER_ROWS: usize = 6;
 /// Height of the chart at least.
-const LEAST_CHART_HEIGHT: f32 = 110.0;
+const LEAST_CHART_HEIGHT: f32 = 96.0;
 /// Height of a list of tensors at most.
 const CHOOSER_HEIGHT: f32 = 320.0;
 
@@ -98,25 +98,24 @@ fn heading_ui(view: &mut VectorView, ui: &mut Ui, data: &PageData, source: &Sour
     let tensors = &source.measured.analysis.tensors;
     let shape = match data.tensors.as_slice() {
         [only] => format!("{}, {}", names::shape(&tensors[*only].shape), dtype_label(tensors[*only].dtype)),
-        many => {
-            format!("{}, {} elements", format::plural(many.len(), "tensor"), format::parameters(data.sums.elements))
-        }
+        // The choice below says how many tensors these are.
+        _ => format!("{} elements", format::parameters(data.sums.elements)),
     };
-    let chart = if view.page == Page::Sizes { ChartId::Sizes } else { ChartId::Spectrum };
+    // This page, and the way to the other one.
+    let (chart, other) = match view.page {
+        Page::Sizes => (ChartId::Sizes, Page::Spectrum),
+        Page::Spectrum => (ChartId::Spectrum, Page::Sizes),
+    };
     ui.horizontal(|ui| {
         ui.set_min_height(22.0);
         ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
-            ui.spacing_mut().item_spacing.x = 2.0;
-            for (page, name, tooltip) in [
-                (Page::Spectrum, "Spectrum", "Singular values of v of this tensor"),
-                (Page::Sizes, "Sizes", "How large the elements of w·v and pre are"),
-            ] {
-                let text = RichText::new(name).text_style(TextStyle::Small);
-                let button = Button::selectable(view.page == page, text).min_size(Vec2::new(0.0, 20.0));
-                if ui.add(button).on_hover_text(tooltip).clicked() {
-                    view.page = page;
-                    view.chart = if page == Page::Sizes { ChartId::Sizes } else { ChartId::Spectrum };
-                }
+            // One link to the other page: two buttons would leave no room for the shape.
+            let (other_chart, name, tooltip) = match other {
+                Page::Spectrum => (ChartId::Spectrum, "Spectrum", "Singular values of v of this tensor"),
+                Page::Sizes => (ChartId::Sizes, "Sizes", "How large the elements of w·v and pre are"),
+            };
+            if widgets::link_ui(ui, name).on_hover_text(tooltip).clicked() {
+                (view.page, view.chart) = (other, other_chart);
             }
             ui.with_layout(Layout::left_to_right(egui::Align::Center), |ui| {
                 let text = names::cell(data.picked.group, data.picked.row);
@@ -137,7 +136,7 @@ fn chooser_ui(view: &mut VectorView, ui: &mut Ui, picked: Picked, source: &Sourc
     };
     let palette = theme::palette(ui);
     let tensors = &source.measured.analysis.tensors;
-    let together = format!("All {} together", format::count(cell.tensors.len() as u64));
+    let together = format!("All {} together", format::plural(cell.tensors.len(), "tensor"));
     let name_of = |tensor: Option<usize>| tensor.map_or(together.as_str(), |tensor| tensors[tensor].name.as_str());
     let shown = name_of(picked.tensor);
     ui.horizontal(|ui| {

@@ -5,6 +5,7 @@ use mergescope_core::layout::Part;
 
 use super::cosines::CosineTexture;
 use super::grid::GridValues;
+use super::summary::SummaryRoom;
 use super::table::TableCache;
 use super::tensor::PageData;
 use crate::vector::{Chart, Metric};
@@ -156,12 +157,15 @@ pub struct VectorView {
     pub page: Page,
     /// A chart to bring into view.
     pub scroll_to: Option<ChartId>,
+    /// Whether to do so without gliding there.
+    pub(super) scroll_at_once: bool,
     /// Where the charts are, in the order of [`ChartId::ALL`].
     rects: [Option<Rect>; ChartId::ALL.len()],
     pub(super) values: GridValues,
     pub(super) texture: CosineTexture,
     pub(super) page_data: Option<PageData>,
     pub(super) table_cache: TableCache,
+    pub(super) summary: SummaryRoom,
     /// The vector that all of this is about.
     vector: Option<JobId>,
 }
@@ -182,11 +186,13 @@ impl Default for VectorView {
             picked: None,
             page: Page::Sizes,
             scroll_to: None,
+            scroll_at_once: false,
             rects: [None; ChartId::ALL.len()],
             values: GridValues::default(),
             texture: CosineTexture::default(),
             page_data: None,
             table_cache: TableCache::default(),
+            summary: SummaryRoom::default(),
             vector: None,
         }
     }
@@ -206,6 +212,7 @@ impl VectorView {
         self.vector = Some(measured.number);
         self.page_data = None;
         self.table_cache = TableCache::default();
+        self.summary = SummaryRoom::default();
         (self.cursor, self.cosine_cursor) = ((0, 0), (0, 0));
         let same = self.picked.and_then(|picked| measured.cell(picked.group, picked.row)).map(Picked::whole);
         self.picked = same.or_else(|| furthest(measured));
@@ -224,6 +231,11 @@ impl VectorView {
     /// Where a chart was drawn in this frame.
     pub fn rect_of(&self, chart: ChartId) -> Option<Rect> {
         self.rects[chart as usize]
+    }
+
+    /// Brings the chosen chart into view for a picture.
+    pub fn show_chosen(&mut self) {
+        (self.scroll_to, self.scroll_at_once) = (Some(self.chart), true);
     }
 
     /// Leads to the chart behind a figure of the summary.
