@@ -243,8 +243,14 @@ fn plain_plot<'a>(id: &'static str, palette: &Palette, size: Vec2) -> Plot<'a> {
 
 /// Says in an empty chart why it is empty.
 pub fn empty_ui(ui: &mut Ui, frame: Rect, words: &str) {
-    let text = egui::RichText::new(words).color(theme::palette(ui).weak);
-    ui.put(frame, egui::Label::new(text));
+    let palette = theme::palette(ui);
+    let font = egui::TextStyle::Body.resolve(ui.style());
+    let size = ui.painter().layout_no_wrap(words.to_owned(), font, palette.weak).size() + Vec2::splat(8.0);
+    let rect = Rect::from_center_size(frame.center(), size);
+    ui.painter().rect_filled(rect, 0.0, palette.background);
+    // A child of its own: what comes next stands below the chart, not below these words.
+    let mut child = ui.new_child(egui::UiBuilder::new().max_rect(frame));
+    child.put(rect, egui::Label::new(egui::RichText::new(words).color(palette.weak)).extend());
 }
 
 /// The font of axes and of numbers in charts.

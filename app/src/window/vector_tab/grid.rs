@@ -149,18 +149,18 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick
     let content_height = (row_height * rows.len().max(1) as f32).max(2.0 * LEAST_ROW_HEIGHT);
     let shown_height = content_height.min(body_height);
     let area = ScrollArea::vertical().id_salt("grid").max_height(shown_height).min_scrolled_height(shown_height);
-    // Wider than the chart, so that the bar does not lie on its last column.
-    let room = ui.available_rect_before_wrap();
-    let with_bar = Rect::from_min_size(room.min, egui::vec2(room.width() + SCROLL_BAR_WIDTH, shown_height));
-    let area = ui.scope_builder(UiBuilder::new().max_rect(with_bar), |ui| {
-        area.auto_shrink([false, true]).show_viewport(ui, |ui, viewport| {
-            let size = egui::vec2(ui.available_width(), content_height);
-            let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-            let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours };
-            body.ui(view, ui, source, viewport);
-        })
+    // Wider than the chart, so that the bar does not lie on its last column; nothing else may grow with it.
+    let room = Rect::from_min_size(ui.cursor().min, egui::vec2(ui.available_width(), shown_height));
+    let with_bar = room.with_max_x(room.right() + SCROLL_BAR_WIDTH);
+    let mut child = ui.new_child(UiBuilder::new().max_rect(with_bar));
+    let area = area.auto_shrink([false, true]).show_viewport(&mut child, |ui, viewport| {
+        let size = egui::vec2(ui.available_width(), content_height);
+        let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+        let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours };
+        body.ui(view, ui, source, viewport);
     });
-    let bottom = area.inner.inner_rect.bottom();
+    let bottom = area.inner_rect.bottom();
+    ui.advance_cursor_after_rect(room.with_max_y(bottom));
     x.labels_ui(ui, ticks, bottom);
     ui.add_space(chart::X_LABELS_HEIGHT);
     let end = egui::pos2(x.ends.max, bottom + chart::X_LABELS_HEIGHT);

@@ -134,7 +134,9 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     if touched {
         view.chart = ChartId::Layers;
     }
-    let rect = Rect::from_min_max(egui::pos2(left, top), response.rect.max);
+    // The plot's own rectangle ends above the labels of its axis.
+    let end = egui::pos2(response.rect.right(), response.rect.bottom() + chart::X_LABELS_HEIGHT);
+    let rect = Rect::from_min_max(egui::pos2(left, top), end);
     view.drawn(ChartId::Layers, rect);
     XScale::new(ticks, frame.x_range())
 }

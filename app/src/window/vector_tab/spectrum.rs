@@ -19,6 +19,10 @@ const MOST: f64 = 0.9;
 /// Draws the chart or its state, `height` high; true when the spectrum should be measured.
 pub fn ui(ui: &mut Ui, stage: &Stage<Spectrum>, height: f32) -> bool {
     match stage {
+        Stage::Done(spectrum) if spectrum.energy == 0.0 => {
+            message_ui(ui, height, "v is zero here: all of its singular values are zero");
+            false
+        }
         Stage::Done(spectrum) => {
             chart_ui(ui, spectrum, height - FACTS_HEIGHT);
             facts_ui(ui, spectrum);
