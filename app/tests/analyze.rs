@@ -337,6 +337,46 @@ fn experts_are_told_apart_and_taken_together() {
 }
 
 #[test]
+fn experts_stored_in_one_tensor_are_entries_of_their_own() {
+    let name = "model.layers.1.mlp.experts.gate_up_proj";
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let stacked =
+        |model: Model, seed| model.with_tensor(Tensor::of(name, Dtype::BF16, &[4, 6, 10], &values(seed, 240, 0.02)));
+    let models = [stacked(pre, 10), stacked(post, 20), stacked(target, 30)];
+    let folders = Folders::write(&models[0], &models[1], &models[2]);
+    let third = format!("{name}[3]");
+    let document = analyze_json(&folders, &["--spectrum", &third, "--csv", "out", "--svg", "out"]);
+    let [pre, post, _] = elements(models.each_ref(), name);
+    let v = minus(&post[180..], &pre[180..]);
+
+    let tensors = document["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 26 + 4);
+    let tensor = tensors.iter().find(|tensor| tensor["name"] == third.as_str()).unwrap();
+    assert_eq!((&tensor["shape"], &tensor["expert"]), (&json!([6, 10]), &json!(3)));
+    assert!(close(&tensor["norm"], dot(&v, &v).sqrt()));
+    let experts = document["experts"].as_array().unwrap();
+    assert_eq!(experts.len(), 4);
+    assert_eq!((&experts[3]["norm"], &experts[3]["layer"]), (&tensor["norm"], &json!(1)));
+    let spectrum = &document["spectra"][0];
+    assert_eq!((&spectrum["tensor"], &spectrum["rows"], &spectrum["cols"]), (&json!(third), &json!(6), &json!(10)));
+    assert!(close(&spectrum["energy"], dot(&v, &v)));
+
+    let written = files(&folders.dir.path().join("out"));
+    let text = |wanted: &str| {
+        let (_, bytes) = written.iter().find(|(name, _)| name == wanted).unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    let counts: u64 = {
+        let file = text(&format!("histogram-{name}_3_.csv"));
+        file.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse::<u64>().unwrap()).sum()
+    };
+    assert_eq!(counts, v.iter().filter(|v| **v != 0.0).count() as u64, "the sizes are those of this expert");
+    assert!(text("grid-norm.svg").contains(", 4 experts</title>"));
+    fails(&folders, &["--spectrum", name], 1, &[name, "stack of 4 matrices", "from 0 to 3"]);
+    fails(&folders, &["--spectrum", &format!("{name}[4]")], 1, &[name, "from 0 to 3"]);
+}
+
+#[test]
 fn a_planted_rank_and_planted_vectors_are_read_off() {
     let (pre, _, target) = related(Size::default(), Dtype::F32);
     let name = "model.layers.0.mlp.up_proj.weight";

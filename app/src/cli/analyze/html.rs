@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::{Report, Singular};
 use crate::vector::svg::{self, Drawing, Theme, css, escape};
 use crate::vector::tables::{self, Table};
 use crate::vector::{Chart, LayerCosine, Metric, Piece, Sentence, summary};
 
-/// Tensors beyond which their table is left to CSV: a page is for reading.
+/// Rows beyond which the table of tensors is left to CSV: a page is for reading.
 const TENSORS_SHOWN: usize = 1_000;
 
 /// The page.
@@ -30,9 +30,10 @@ pub fn page(report: &Report, theme: Theme) -> String {
         let drawings: Vec<Drawing> = cosines.iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)).collect();
         section(&mut body, "Do layers move alike?", &drawings, &[]);
     }
-    for named in &report.spectra {
-        let drawings = [svg::histogram(&view, named.position), svg::spectrum(&named.spectrum, &named.label)];
-        section(&mut body, &named.label, &drawings, &[&tables::spectrum(&named.spectrum, &named.label)]);
+    for Singular { position, spectrum } in &report.spectra {
+        let name = &spectrum.name;
+        let drawings = [svg::histogram(&view, *position), svg::spectrum(spectrum, name)];
+        section(&mut body, name, &drawings, &[&tables::spectrum(spectrum, name)]);
     }
     if let Some(vectors) = &report.vectors {
         body += "<section>\n<h2>Against other vectors</h2>\n<div class=\"wide\"><table>\n<tr><th>a</th><th>b</th>\
@@ -58,7 +59,7 @@ pub fn page(report: &Report, theme: Theme) -> String {
         details(&mut body, &tables::tensors(&view));
     } else {
         let count = crate::format::count(count as u64);
-        let _ = writeln!(body, "<p>{count} tensors are too many for a page; <code>--csv</code> lists them.</p>");
+        let _ = writeln!(body, "<p>{count} rows are too many for a page; <code>--csv</code> has them.</p>");
     }
     body += "</section>\n";
     format!(

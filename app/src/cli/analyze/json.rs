@@ -34,7 +34,8 @@
 //! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
 //! - `layer_cosine`: `{layers: […], all: [[…]], q: [[…]], …}`: a matrix for all parts together and for each part, rows and
 //!   columns in the order of `layers`; `null` for a model of one layer.
-//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…}]`, `dtype` being the target's.
+//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…}]`, `dtype` being the target's. Of a stack of experts
+//!   `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the shape [a, b].
 //! - `spectra`: for each `--spectrum` `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
 //!   stable_rank, energy, energy_kept: […], overlap}`, `overlap` being `{k, left, right, left_chance, right_chance}`.
 //! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap}],
@@ -45,7 +46,7 @@ use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 use serde_json::{Map, Value, json};
 
-use super::{NamedSpectrum, Report, Vectors};
+use super::{Report, Singular, Vectors};
 use crate::vector::figures::Figure;
 use crate::vector::{Figures, LayerCosine, Piece, Sentence, View, summary};
 
@@ -180,11 +181,10 @@ fn tensors(view: &View<'_>) -> Vec<Value> {
     tensors.collect()
 }
 
-fn spectrum(named: &NamedSpectrum) -> Value {
-    let spectrum = &named.spectrum;
+fn spectrum(Singular { spectrum, .. }: &Singular) -> Value {
     let kept = (1..=spectrum.singular_values.len()).map(|rank| spectrum.energy_kept(rank));
     json!({
-        "tensor": named.label,
+        "tensor": spectrum.name,
         "rows": spectrum.rows,
         "cols": spectrum.cols,
         "complete": spectrum.complete,

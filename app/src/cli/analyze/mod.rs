@@ -11,8 +11,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{
-    AnalysisCache, LayerProducts, LayerProductsError, Overview, RoundingPreview, Spectrum, SpectrumOptions,
-    VectorAnalysis, VectorComparison, VectorPair, compare_vectors, layer_products, measure, spectrum_with,
+    AnalysisCache, LayerProducts, LayerProductsError, Overview, RoundingPreview, Spectrum, VectorAnalysis,
+    VectorComparison, VectorPair, compare_vectors, layer_products, measure, spectrum,
 };
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub;
@@ -33,11 +33,9 @@ use crate::vector::tables::{self, Table};
 use crate::vector::{LayerCosine, Metric, View};
 use files::{Files, Place};
 
-/// One tensor's singular values, by the name they were asked for.
-struct NamedSpectrum {
-    /// As given: a name, or `NAME[3]` for an expert.
-    label: String,
-    /// The tensor's position in the analysis.
+/// The singular values of one tensor, or of one expert of a stack.
+struct Singular {
+    /// Its position in the analysis.
     position: usize,
     spectrum: Spectrum,
 }
@@ -60,7 +58,7 @@ struct Report {
     scaling: Scaling,
     /// `None` for models of one layer, none, or too many.
     products: Option<LayerProducts>,
-    spectra: Vec<NamedSpectrum>,
+    spectra: Vec<Singular>,
     vectors: Option<Vectors>,
 }
 
@@ -86,7 +84,6 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         printer.document(&findings::document(&triple, &found))?;
         return Err(MergeError::Unfit { findings: found.findings }.into());
     }
-    let asked = args.spectrum.iter().map(|label| asked_tensor(label, &triple)).collect::<Vec<_>>();
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
     let resources = args.resources.resources();
@@ -97,12 +94,10 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     };
     let products = products(cache.as_ref(), &triple, &found.alignment, &resources, &job)?;
     let mut spectra = Vec::new();
-    for (label, (name, expert)) in args.spectrum.iter().zip(asked) {
-        let options = SpectrumOptions { expert, ..SpectrumOptions::default() };
-        let spectrum = spectrum_with(&triple, &found.alignment, &name, &options, &resources, &job.control)?;
-        let position = analysis.tensors.iter().position(|tensor| tensor.name == name);
-        let position = position.with_context(|| format!("v does not move `{name}`"))?;
-        spectra.push(NamedSpectrum { label: label.clone(), position, spectrum });
+    for name in &args.spectrum {
+        let spectrum = spectrum(&triple, &found.alignment, name, &resources, &job.control)?;
+        let position = analysis.position(&spectrum.name).with_context(|| format!("v does not move `{name}`"))?;
+        spectra.push(Singular { position, spectrum });
     }
     let vectors = match others.is_empty() {
         true => None,
@@ -168,9 +163,9 @@ impl Report {
         let mut tables = vec![tables::layers(&view), tables::parts(&view), tables::tensors(&view)];
         tables.extend(Metric::ALL.map(|metric| tables::grid(&view, metric)));
         tables.extend(self.layer_cosines().iter().map(|(part, cosine)| tables::layer_cosine(cosine, *part)));
-        for named in &self.spectra {
-            tables.push(tables::histogram(&self.analysis.tensors[named.position]));
-            tables.push(tables::spectrum(&named.spectrum, &named.label));
+        for Singular { position, spectrum } in &self.spectra {
+            tables.push(tables::histogram(&self.analysis.tensors[*position]));
+            tables.push(tables::spectrum(spectrum, &spectrum.name));
         }
         tables
     }
@@ -180,22 +175,12 @@ impl Report {
         let mut drawings = vec![svg::layers(&view)];
         drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric)));
         drawings.extend(self.layer_cosines().iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)));
-        for named in &self.spectra {
-            drawings.push(svg::histogram(&view, named.position));
-            drawings.push(svg::spectrum(&named.spectrum, &named.label));
+        for Singular { position, spectrum } in &self.spectra {
+            drawings.push(svg::histogram(&view, *position));
+            drawings.push(svg::spectrum(spectrum, &spectrum.name));
         }
         drawings
     }
-}
-
-/// The name of a tensor of the target, and of a stack the expert: `NAME[3]`, unless a tensor is called just that.
-fn asked_tensor(label: &str, triple: &Triple) -> (String, Option<u64>) {
-    let split = || {
-        let (name, expert) = label.strip_suffix(']')?.rsplit_once('[')?;
-        Some((name.to_owned(), Some(expert.parse().ok()?)))
-    };
-    let whole = (label.to_owned(), None);
-    if triple.target.position(label).is_some() { whole } else { split().unwrap_or(whole) }
 }
 
 /// Opens the vectors to compare with.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::{Report, Singular};
 use crate::cli::print;
 use crate::cli::table::{Align, Table, bar};
 use crate::format;
@@ -50,10 +50,10 @@ pub fn text(report: &Report) -> String {
     let _ = write!(text, "\n{}", table.render());
     text += &legend(&view);
 
-    for named in &report.spectra {
-        let spectrum = &named.spectrum;
+    for Singular { spectrum, .. } in &report.spectra {
         let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
-        let _ = writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&named.label), spectrum_note(spectrum));
+        let _ =
+            writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&spectrum.name), spectrum_note(spectrum));
         let _ = writeln!(text, "  Effective rank: exp of the entropy of the singular values, as shares of their sum.");
         if let Some(rank) = spectrum.rank_for(MOST) {
             let directions = format::plural(rank, "direction");

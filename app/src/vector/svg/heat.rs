@@ -5,7 +5,7 @@ use mergescope_core::layout::Part;
 use super::paper::Drawing;
 use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
 use crate::format;
-use crate::vector::{LayerCosine, Metric, Scale, View};
+use crate::vector::{LayerCosine, Metric, Scale, View, labels};
 
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 32.0;
@@ -72,7 +72,7 @@ pub fn grid(view: &View<'_>, metric: Metric) -> Drawing {
 
     let value = |group: usize, part: Part| {
         let cell = view.overview.groups[group].cell(part)?;
-        Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.len()))
+        Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.as_slice()))
     };
     let most = match metric.scale() {
         Scale::Amount => {
@@ -96,8 +96,9 @@ pub fn grid(view: &View<'_>, metric: Metric) -> Drawing {
             if found.is_estimated() {
                 tooltip += &format!(" ± {} (estimated)", format::percent(found.margin));
             }
-            if tensors > 1 {
-                tooltip += &format!(", {}", format::plural(tensors, "tensor"));
+            if tensors.len() > 1 {
+                let places = tensors.iter().map(|&position| view.analysis.tensors[position].place);
+                tooltip += &format!(", {}", labels::members(places));
             }
             let rect = [slot.left + SEAM, y + SEAM, (slot.width - 2.0 * SEAM).max(0.5), ROW - 2.0 * SEAM];
             drawing.rect(&class, rect, &tooltip);
