@@ -125,6 +125,37 @@ fn every_number_of_a_tensor_agrees_with_a_reference_in_f64() {
 }
 
 #[test]
+fn histograms_are_the_counts_of_a_reference_in_f64() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    // A tensor that does not move has no sizes to count.
+    let still = "model.layers.0.self_attn.k_proj.bias";
+    let post = post.with_tensor(pre.tensor(still).clone());
+    let folders = Folders::write(&pre, &post, &target);
+    for tensor in analyze_json(&folders, &[])["tensors"].as_array().unwrap() {
+        let name = tensor["name"].as_str().unwrap();
+        let [pre, post, _] = elements([&pre, &post, &target], name);
+        for (model, values) in [("vector", minus(&post, &pre)), ("pre", pre)] {
+            let found = &tensor["histograms"][model];
+            let counts = found["counts"].as_array().unwrap();
+            let Some(exponent) = found["exponent"].as_i64() else {
+                assert!(name == still && model == "vector" && counts.is_empty());
+                continue;
+            };
+            let mut seen = 0;
+            for (octave, counts) in (exponent as i32..).zip(counts.chunks(2)) {
+                let low = 2_f64.powi(octave);
+                for (count, range) in counts.iter().zip([low..1.5 * low, 1.5 * low..2.0 * low]) {
+                    let expected = values.iter().filter(|value| range.contains(&value.abs())).count();
+                    assert_eq!(*count, expected, "{name}: {model} in {range:?}");
+                    seen += expected;
+                }
+            }
+            assert_eq!(seen, values.iter().filter(|value| **value != 0.0).count(), "{name}: all that are not zero");
+        }
+    }
+}
+
+#[test]
 fn layers_parts_and_cosines_follow_from_the_tensors() {
     let (pre, post, target) = related(Size { layers: 3, ..Size::default() }, Dtype::BF16);
     let folders = Folders::write(&pre, &post, &target);

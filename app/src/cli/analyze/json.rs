@@ -34,14 +34,18 @@
 //! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
 //! - `layer_cosine`: `{layers: […], all: [[…]], q: [[…]], …}`: a matrix for all parts together and for each part, rows and
 //!   columns in the order of `layers`; `null` for a model of one layer.
-//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…}]`, `dtype` being the target's. Of a stack of experts
-//!   `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the shape [a, b].
+//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…, histograms: {vector, pre}}]`, `dtype` being the
+//!   target's. Of a stack of experts `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the
+//!   shape [a, b].
+//!   A histogram of |v| and of |pre| is `{exponent, counts}`: with e = `exponent`, counts 0 and 1 are of 2ᵉ to 1.5·2ᵉ and
+//!   of 1.5·2ᵉ to 2ᵉ⁺¹, 2 and 3 of the next octave, and so on. Zeros are in none. Octave −127 holds what is below 2⁻¹²⁶,
+//!   divided at 2⁻¹²⁷, and 128 all from 2¹²⁸ on; `exponent` is `null` where nothing was counted.
 //! - `spectra`: for each `--spectrum` `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
 //!   stable_rank, energy, energy_kept: […], overlap}`, `overlap` being `{k, left, right, left_chance, right_chance}`.
 //! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap}],
 //!   left_out: [name…]}`, `a` and `b` being positions in `vectors`, of which 0 is v.
 
-use mergescope_core::analysis::{Group, expert_cells};
+use mergescope_core::analysis::{Group, LogHistogram, expert_cells};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 use serde_json::{Map, Value, json};
@@ -176,9 +180,19 @@ fn tensors(view: &View<'_>) -> Vec<Value> {
             ("shape", json!(tensor.shape)),
             ("dtype", json!(dtype_label(tensor.dtype))),
         ]);
-        with(start, &view.figures(&tensor.sums, &[position]))
+        let mut value = with(start, &view.figures(&tensor.sums, &[position]));
+        value["histograms"] = json!({
+            "vector": histogram(&tensor.vector_histogram),
+            "pre": histogram(&tensor.pre_histogram),
+        });
+        value
     });
     tensors.collect()
+}
+
+fn histogram(histogram: &LogHistogram) -> Value {
+    let (exponent, counts) = histogram.octaves().unzip();
+    json!({ "exponent": exponent, "counts": counts.unwrap_or_default() })
 }
 
 fn spectrum(Singular { spectrum, .. }: &Singular) -> Value {
