@@ -205,6 +205,7 @@ fn the_same_question_has_the_same_answer_whatever_the_threads_and_the_cache() {
         let [svg, csv, page] = ["svg", "csv", "html"].map(|kind| format!("{name}-{kind}"));
         let mut args = vec!["--threads", threads, "--svg", &svg, "--csv", &csv, "--html", &page];
         args.extend(spectrum);
+        args.push("--log");
         if name == "c" {
             args.push("--no-cache");
         }
@@ -213,6 +214,12 @@ fn the_same_question_has_the_same_answer_whatever_the_threads_and_the_cache() {
         (document, files(&folder.join(&svg)), files(&folder.join(&csv)), fs::read(folder.join(&page)).unwrap())
     });
     assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2]);
+    let grid = |name: &str| {
+        let (_, bytes) = outputs[0].1.iter().find(|(file, _)| file == name).unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    assert!(grid("grid-rms.svg").contains("colours by its logarithm"), "as --log asks");
+    assert!(!grid("grid-zero_share.svg").contains("logarithm"), "shares need none");
 }
 
 #[test]

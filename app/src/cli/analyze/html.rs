@@ -24,7 +24,7 @@ pub fn page(report: &Report, theme: Theme) -> String {
     provenance(&mut body, report);
 
     section(&mut body, "How far each layer moved", &[svg::layers(&view)], &[&tables::layers(&view)]);
-    let grids = Metric::ALL.map(|metric| svg::grid(&view, metric));
+    let grids = Metric::ALL.map(|metric| svg::grid(&view, metric, report.amounts));
     section(&mut body, "Layer × part", &grids, &[&tables::parts(&view)]);
     if !cosines.is_empty() {
         let drawings: Vec<Drawing> = cosines.iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)).collect();

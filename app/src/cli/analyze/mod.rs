@@ -28,7 +28,7 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
-use crate::vector::svg::{self, Drawing};
+use crate::vector::svg::{self, AmountColours, Drawing};
 use crate::vector::tables::{self, Table};
 use crate::vector::{LayerCosine, Metric, View};
 use files::{Files, Place};
@@ -60,6 +60,8 @@ struct Report {
     products: Option<LayerProducts>,
     spectra: Vec<Singular>,
     vectors: Option<Vectors>,
+    /// How charts show norms.
+    amounts: AmountColours,
 }
 
 /// Checks, measures and tells.
@@ -108,8 +110,20 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
-    let report =
-        Report { recipe, fingerprints, warnings, analysis, overview, preview, scaling, products, spectra, vectors };
+    let amounts = if args.log { AmountColours::Log } else { AmountColours::Linear };
+    let report = Report {
+        recipe,
+        fingerprints,
+        warnings,
+        analysis,
+        overview,
+        preview,
+        scaling,
+        products,
+        spectra,
+        vectors,
+        amounts,
+    };
     let words: String = report.warnings.iter().map(findings::finding_text).collect();
     if !words.is_empty() {
         note(&words);
@@ -173,7 +187,7 @@ impl Report {
     fn drawings(&self) -> Vec<Drawing> {
         let view = self.view();
         let mut drawings = vec![svg::layers(&view)];
-        drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric)));
+        drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric, self.amounts)));
         drawings.extend(self.layer_cosines().iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)));
         for Singular { position, spectrum } in &self.spectra {
             drawings.push(svg::histogram(&view, *position));
