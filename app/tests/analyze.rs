@@ -443,6 +443,65 @@ fn a_planted_rank_and_planted_vectors_are_read_off() {
 }
 
 #[test]
+fn vectors_are_compared_over_all_by_part_and_by_layer() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    // Another vector: half of v and as much noise; and it leaves one tensor as it was.
+    let still = "model.layers.1.mlp.down_proj.weight";
+    let mut other = post.tuned(7, 0.05);
+    *other.tensor_mut(still) = pre.tensor(still).clone();
+    let folders = Folders::write(&pre, &post, &target);
+    other.write(&folders.dir.path().join("other"));
+    let args = ["--other", "pre", "other", "--other", "pre", "target", "--csv", "tables", "--html", "page.html"];
+    let document = analyze_json(&folders, &args);
+    let vectors = &document["vectors"];
+    assert_eq!(vectors["vectors"][1], json!({ "pre": "pre", "post": "other" }));
+
+    let reference = |pick: &dyn Fn(&Value) -> bool| -> [f64; 3] {
+        let names = document["tensors"].as_array().unwrap().iter().filter(|tensor| pick(tensor));
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for tensor in names {
+            let [pre, post, other] = elements([&pre, &post, &other], tensor["name"].as_str().unwrap());
+            a.extend(minus(&post, &pre));
+            b.extend(minus(&other, &pre));
+        }
+        let count = |pick: &dyn Fn(f64, f64) -> bool| a.iter().zip(&b).filter(|(a, b)| pick(**a, **b)).count() as f64;
+        let both = count(&|a, b| a != 0.0 && b != 0.0);
+        let [opposed, either] = [count(&|a, b| a * b < 0.0), count(&|a, b| a != 0.0 || b != 0.0)];
+        [dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt(), opposed / both, both / either]
+    };
+    let agrees = |entry: &Value, expected: [f64; 3]| {
+        for (key, expected) in ["cosine", "sign_conflict_share", "support_overlap"].into_iter().zip(expected) {
+            assert!(close(&entry[key], expected), "{key} of {entry} is not {expected}");
+        }
+    };
+    let pair = &vectors["pairs"][0];
+    assert_eq!((&pair["a"], &pair["b"]), (&json!(0), &json!(1)));
+    agrees(pair, reference(&|_| true));
+    let (parts, layers) = (pair["parts"].as_array().unwrap(), pair["layers"].as_array().unwrap());
+    assert_eq!((parts.len(), layers.len()), (9, 2));
+    parts.iter().for_each(|part| agrees(part, reference(&|tensor| tensor["part"] == part["part"])));
+    layers.iter().for_each(|layer| agrees(layer, reference(&|tensor| tensor["layer"] == layer["layer"])));
+
+    // The same in CSV: all, parts, layers for each pair.
+    let text = fs::read_to_string(folders.dir.path().join("tables/vectors.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["a", "b", "part", "layer", "cosine", "sign_conflict_share", "support_overlap"]);
+    assert_eq!(lines.len(), 1 + 3 * (1 + 9 + 2));
+    let number = |line: &[&str]| line[4].parse::<f64>().ok();
+    assert_eq!((&lines[1][..4], number(&lines[1])), (&["0", "1", "", ""][..], pair["cosine"].as_f64()));
+    assert_eq!((lines[2][2], number(&lines[2])), (parts[0]["part"].as_str().unwrap(), parts[0]["cosine"].as_f64()));
+    assert_eq!((lines[12][3], number(&lines[12])), ("1", layers[1]["cosine"].as_f64()));
+
+    // The page names the models once and then counts on them.
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    assert_eq!((page.matches("other − pre").count(), page.matches("<th>0 (v)</th>").count()), (1, 1));
+    let text = analyze(&folders, &args[..6]);
+    for words in ["cosine by part", "cosine by layer", "(0) to ", "0  1  "] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
+}
+
+#[test]
 fn a_recipe_says_models_w_and_output_and_flags_override_it() {
     let folders = fitting();
     let toml = "version = 1\ntarget = \"target\"\n[vector]\npre = \"pre\"\npost = \"post\"\nw = 0.75\n[output]\ndtype = \"f32\"\n";

@@ -36,22 +36,15 @@ pub fn page(report: &Report, theme: Theme) -> String {
         section(&mut body, name, &drawings, &[&tables::spectrum(spectrum, name)]);
     }
     if let Some(vectors) = &report.vectors {
-        body += "<section>\n<h2>Against other vectors</h2>\n<div class=\"wide\"><table>\n<tr><th>a</th><th>b</th>\
-                 <th>cosine</th><th>sign conflicts</th><th>support overlap</th></tr>\n";
-        for (a, b) in vectors.pairs() {
-            let sums = vectors.comparison.sums(a, b, |_| true);
-            let numbers = [
-                crate::format::fixed(sums.cosine(), 4),
-                crate::format::percent(sums.sign_conflict_share()),
-                crate::format::percent(sums.support_overlap()),
-            ];
-            let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&vectors.label(a)), escape(&vectors.label(b)));
-            for number in numbers {
-                let _ = write!(body, "<td class=\"number\">{}</td>", escape(&number));
-            }
-            body += "</tr>\n";
+        body += "<section>\n<h2>Against other vectors</h2>\n<table class=\"facts\">\n";
+        for (vector, label) in vectors.labels() {
+            let v = if vector == 0 { " (v)" } else { "" };
+            let _ = writeln!(body, "<tr><th>{vector}{v}</th><td>{}</td></tr>", escape(&label));
         }
-        body += "</table></div>\n</section>\n";
+        body += "</table>\n";
+        table_html(&mut body, &tables::pairs(&vectors.pairs));
+        details(&mut body, &tables::vectors(&vectors.pairs));
+        body += "</section>\n";
     }
     body += "<section>\n<h2>Tensors</h2>\n";
     let count = report.analysis.tensors.len();
@@ -128,13 +121,16 @@ fn section(body: &mut String, heading: &str, drawings: &[Drawing], tables: &[&Ta
     *body += "</section>\n";
 }
 
+/// A table that is folded away.
 fn details(body: &mut String, table: &Table) {
     let rows = crate::format::plural(table.rows.len(), "row");
-    let _ = writeln!(
-        body,
-        "<details>\n<summary>Table: {} ({rows})</summary>\n<div class=\"wide\"><table>\n<tr>",
-        escape(&table.name)
-    );
+    let _ = writeln!(body, "<details>\n<summary>Table: {} ({rows})</summary>", escape(&table.name));
+    table_html(body, table);
+    *body += "</details>\n";
+}
+
+fn table_html(body: &mut String, table: &Table) {
+    *body += "<div class=\"wide\"><table>\n<tr>";
     for column in &table.columns {
         let _ = write!(body, "<th>{}</th>", escape(&column.label));
     }
@@ -147,7 +143,7 @@ fn details(body: &mut String, table: &Table) {
         }
         *body += "</tr>\n";
     }
-    *body += "</table></div>\n</details>\n";
+    *body += "</table></div>\n";
 }
 
 fn page_css(theme: Theme) -> String {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{
-    AnalysisCache, LayerProducts, LayerProductsError, Overview, RoundingPreview, Spectrum, VectorAnalysis,
-    VectorComparison, VectorPair, compare_vectors, layer_products, measure, spectrum,
+    AnalysisCache, LayerProducts, LayerProductsError, LeftOut, Overview, RoundingPreview, Spectrum, VectorAnalysis,
+    VectorPair, compare_vectors, layer_products, measure, spectrum,
 };
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub;
@@ -30,7 +30,7 @@ use super::print::{Printer, note};
 use super::progress::Job;
 use crate::vector::svg::{self, AmountColours, Drawing};
 use crate::vector::tables::{self, Table};
-use crate::vector::{LayerCosine, Metric, View};
+use crate::vector::{LayerCosine, Metric, Pair, View};
 use files::{Files, Place};
 
 /// The singular values of one tensor, or of one expert of a stack.
@@ -44,7 +44,16 @@ struct Singular {
 struct Vectors {
     /// Pre and post of each, as given; v first.
     models: Vec<[String; 2]>,
-    comparison: VectorComparison,
+    pairs: Vec<Pair>,
+    /// Tensors that only some have, or have otherwise.
+    left_out: Vec<LeftOut>,
+}
+
+impl Vectors {
+    /// The vectors as their models, numbered: `post − pre`.
+    fn labels(&self) -> impl Iterator<Item = (usize, String)> {
+        self.models.iter().map(|[pre, post]| format!("{post} − {pre}")).enumerate()
+    }
 }
 
 /// Everything that was found out.
@@ -181,6 +190,7 @@ impl Report {
             tables.push(tables::histogram(&self.analysis.tensors[*position]));
             tables.push(tables::spectrum(spectrum, &spectrum.name));
         }
+        tables.extend(self.vectors.iter().map(|vectors| tables::vectors(&vectors.pairs)));
         tables
     }
 
@@ -220,7 +230,8 @@ fn compare(
     let own = VectorPair { pre: triple.pre.clone(), post: triple.post.clone() };
     let own = ([recipe.vector.pre.clone(), recipe.vector.post.clone()], own);
     let (models, pairs): (Vec<_>, Vec<_>) = std::iter::once(own).chain(others).unzip();
-    Ok(Vectors { models, comparison: compare_vectors(&pairs, resources, &job.control)? })
+    let comparison = compare_vectors(&pairs, resources, &job.control)?;
+    Ok(Vectors { models, pairs: Pair::of(&comparison), left_out: comparison.left_out })
 }
 
 /// How the layers lie to each other, where there are several.
