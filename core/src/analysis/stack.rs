@@ -7,8 +7,8 @@ use crate::alignment::{Aligned, Alignment, Participation, Triple};
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::layout::{Part, Place};
 
-/// Experts of all stacks together that are measured one by one, at most: twice as many as any model has. A header of a few
-/// bytes may claim any number of them.
+/// Experts of all stacks together that are measured one by one, at most: about twice as many as any model has. A header
+/// of a few bytes may claim any number of them.
 const MAX_MATRICES: u64 = 1 << 17;
 
 /// How a tensor of experts is divided.
