@@ -125,6 +125,37 @@ fn every_number_of_a_tensor_agrees_with_a_reference_in_f64() {
 }
 
 #[test]
+fn histograms_are_the_counts_of_a_reference_in_f64() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    // A tensor that does not move has no sizes to count.
+    let still = "model.layers.0.self_attn.k_proj.bias";
+    let post = post.with_tensor(pre.tensor(still).clone());
+    let folders = Folders::write(&pre, &post, &target);
+    for tensor in analyze_json(&folders, &[])["tensors"].as_array().unwrap() {
+        let name = tensor["name"].as_str().unwrap();
+        let [pre, post, _] = elements([&pre, &post, &target], name);
+        for (model, values) in [("vector", minus(&post, &pre)), ("pre", pre)] {
+            let found = &tensor["histograms"][model];
+            let counts = found["counts"].as_array().unwrap();
+            let Some(exponent) = found["exponent"].as_i64() else {
+                assert!(name == still && model == "vector" && counts.is_empty());
+                continue;
+            };
+            let mut seen = 0;
+            for (octave, counts) in (exponent as i32..).zip(counts.chunks(2)) {
+                let low = 2_f64.powi(octave);
+                for (count, range) in counts.iter().zip([low..1.5 * low, 1.5 * low..2.0 * low]) {
+                    let expected = values.iter().filter(|value| range.contains(&value.abs())).count();
+                    assert_eq!(*count, expected, "{name}: {model} in {range:?}");
+                    seen += expected;
+                }
+            }
+            assert_eq!(seen, values.iter().filter(|value| **value != 0.0).count(), "{name}: all that are not zero");
+        }
+    }
+}
+
+#[test]
 fn layers_parts_and_cosines_follow_from_the_tensors() {
     let (pre, post, target) = related(Size { layers: 3, ..Size::default() }, Dtype::BF16);
     let folders = Folders::write(&pre, &post, &target);
@@ -174,6 +205,7 @@ fn the_same_question_has_the_same_answer_whatever_the_threads_and_the_cache() {
         let [svg, csv, page] = ["svg", "csv", "html"].map(|kind| format!("{name}-{kind}"));
         let mut args = vec!["--threads", threads, "--svg", &svg, "--csv", &csv, "--html", &page];
         args.extend(spectrum);
+        args.push("--log");
         if name == "c" {
             args.push("--no-cache");
         }
@@ -182,6 +214,12 @@ fn the_same_question_has_the_same_answer_whatever_the_threads_and_the_cache() {
         (document, files(&folder.join(&svg)), files(&folder.join(&csv)), fs::read(folder.join(&page)).unwrap())
     });
     assert!(outputs[0] == outputs[1] && outputs[0] == outputs[2]);
+    let grid = |name: &str| {
+        let (_, bytes) = outputs[0].1.iter().find(|(file, _)| file == name).unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    assert!(grid("grid-rms.svg").contains("colours by its logarithm"), "as --log asks");
+    assert!(!grid("grid-zero_share.svg").contains("logarithm"), "shares need none");
 }
 
 #[test]
@@ -337,6 +375,46 @@ fn experts_are_told_apart_and_taken_together() {
 }
 
 #[test]
+fn experts_stored_in_one_tensor_are_entries_of_their_own() {
+    let name = "model.layers.1.mlp.experts.gate_up_proj";
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let stacked =
+        |model: Model, seed| model.with_tensor(Tensor::of(name, Dtype::BF16, &[4, 6, 10], &values(seed, 240, 0.02)));
+    let models = [stacked(pre, 10), stacked(post, 20), stacked(target, 30)];
+    let folders = Folders::write(&models[0], &models[1], &models[2]);
+    let third = format!("{name}[3]");
+    let document = analyze_json(&folders, &["--spectrum", &third, "--csv", "out", "--svg", "out"]);
+    let [pre, post, _] = elements(models.each_ref(), name);
+    let v = minus(&post[180..], &pre[180..]);
+
+    let tensors = document["tensors"].as_array().unwrap();
+    assert_eq!(tensors.len(), 26 + 4);
+    let tensor = tensors.iter().find(|tensor| tensor["name"] == third.as_str()).unwrap();
+    assert_eq!((&tensor["shape"], &tensor["expert"]), (&json!([6, 10]), &json!(3)));
+    assert!(close(&tensor["norm"], dot(&v, &v).sqrt()));
+    let experts = document["experts"].as_array().unwrap();
+    assert_eq!(experts.len(), 4);
+    assert_eq!((&experts[3]["norm"], &experts[3]["layer"]), (&tensor["norm"], &json!(1)));
+    let spectrum = &document["spectra"][0];
+    assert_eq!((&spectrum["tensor"], &spectrum["rows"], &spectrum["cols"]), (&json!(third), &json!(6), &json!(10)));
+    assert!(close(&spectrum["energy"], dot(&v, &v)));
+
+    let written = files(&folders.dir.path().join("out"));
+    let text = |wanted: &str| {
+        let (_, bytes) = written.iter().find(|(name, _)| name == wanted).unwrap();
+        String::from_utf8(bytes.clone()).unwrap()
+    };
+    let counts: u64 = {
+        let file = text(&format!("histogram-{name}_3_.csv"));
+        file.lines().skip(1).map(|line| line.split(',').nth(2).unwrap().parse::<u64>().unwrap()).sum()
+    };
+    assert_eq!(counts, v.iter().filter(|v| **v != 0.0).count() as u64, "the sizes are those of this expert");
+    assert!(text("grid-norm.svg").contains(", 4 experts</title>"));
+    fails(&folders, &["--spectrum", name], 1, &[name, "stack of 4 matrices", "from 0 to 3"]);
+    fails(&folders, &["--spectrum", &format!("{name}[4]")], 1, &[name, "from 0 to 3"]);
+}
+
+#[test]
 fn a_planted_rank_and_planted_vectors_are_read_off() {
     let (pre, _, target) = related(Size::default(), Dtype::F32);
     let name = "model.layers.0.mlp.up_proj.weight";
@@ -362,6 +440,65 @@ fn a_planted_rank_and_planted_vectors_are_read_off() {
     assert!((pairs[0]["cosine"].as_f64().unwrap() + 1.0).abs() < 1e-12);
     assert_eq!((&pairs[0]["sign_conflict_share"], &pairs[0]["support_overlap"]), (&json!(1.0), &json!(1.0)));
     assert_eq!((&pairs[1]["a"], &pairs[1]["b"], &pairs[1]["sign_conflict_share"]), (&json!(0), &json!(2), &json!(0.0)));
+}
+
+#[test]
+fn vectors_are_compared_over_all_by_part_and_by_layer() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    // Another vector: half of v and as much noise; and it leaves one tensor as it was.
+    let still = "model.layers.1.mlp.down_proj.weight";
+    let mut other = post.tuned(7, 0.05);
+    *other.tensor_mut(still) = pre.tensor(still).clone();
+    let folders = Folders::write(&pre, &post, &target);
+    other.write(&folders.dir.path().join("other"));
+    let args = ["--other", "pre", "other", "--other", "pre", "target", "--csv", "tables", "--html", "page.html"];
+    let document = analyze_json(&folders, &args);
+    let vectors = &document["vectors"];
+    assert_eq!(vectors["vectors"][1], json!({ "pre": "pre", "post": "other" }));
+
+    let reference = |pick: &dyn Fn(&Value) -> bool| -> [f64; 3] {
+        let names = document["tensors"].as_array().unwrap().iter().filter(|tensor| pick(tensor));
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for tensor in names {
+            let [pre, post, other] = elements([&pre, &post, &other], tensor["name"].as_str().unwrap());
+            a.extend(minus(&post, &pre));
+            b.extend(minus(&other, &pre));
+        }
+        let count = |pick: &dyn Fn(f64, f64) -> bool| a.iter().zip(&b).filter(|(a, b)| pick(**a, **b)).count() as f64;
+        let both = count(&|a, b| a != 0.0 && b != 0.0);
+        let [opposed, either] = [count(&|a, b| a * b < 0.0), count(&|a, b| a != 0.0 || b != 0.0)];
+        [dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt(), opposed / both, both / either]
+    };
+    let agrees = |entry: &Value, expected: [f64; 3]| {
+        for (key, expected) in ["cosine", "sign_conflict_share", "support_overlap"].into_iter().zip(expected) {
+            assert!(close(&entry[key], expected), "{key} of {entry} is not {expected}");
+        }
+    };
+    let pair = &vectors["pairs"][0];
+    assert_eq!((&pair["a"], &pair["b"]), (&json!(0), &json!(1)));
+    agrees(pair, reference(&|_| true));
+    let (parts, layers) = (pair["parts"].as_array().unwrap(), pair["layers"].as_array().unwrap());
+    assert_eq!((parts.len(), layers.len()), (9, 2));
+    parts.iter().for_each(|part| agrees(part, reference(&|tensor| tensor["part"] == part["part"])));
+    layers.iter().for_each(|layer| agrees(layer, reference(&|tensor| tensor["layer"] == layer["layer"])));
+
+    // The same in CSV: all, parts, layers for each pair.
+    let text = fs::read_to_string(folders.dir.path().join("tables/vectors.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["a", "b", "part", "layer", "cosine", "sign_conflict_share", "support_overlap"]);
+    assert_eq!(lines.len(), 1 + 3 * (1 + 9 + 2));
+    let number = |line: &[&str]| line[4].parse::<f64>().ok();
+    assert_eq!((&lines[1][..4], number(&lines[1])), (&["0", "1", "", ""][..], pair["cosine"].as_f64()));
+    assert_eq!((lines[2][2], number(&lines[2])), (parts[0]["part"].as_str().unwrap(), parts[0]["cosine"].as_f64()));
+    assert_eq!((lines[12][3], number(&lines[12])), ("1", layers[1]["cosine"].as_f64()));
+
+    // The page names the models once and then counts on them.
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    assert_eq!((page.matches("other − pre").count(), page.matches("<th>0 (v)</th>").count()), (1, 1));
+    let text = analyze(&folders, &args[..6]);
+    for words in ["cosine by part", "cosine by layer", "(0) to ", "0  1  "] {
+        assert!(text.contains(words), "{words}:\n{text}");
+    }
 }
 
 #[test]

@@ -6,11 +6,12 @@ mod support;
 
 use mergescope_core::alignment::Alignment;
 use mergescope_core::analysis::{
-    AnalysisCache, Group, LogHistogram, Overview, Sums, VectorAnalysis, expert_cells, measure,
+    AnalysisCache, Group, LogHistogram, Overview, RoundingPreview, Sums, VectorAnalysis, expert_cells, measure,
 };
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::layout::Part;
 use mergescope_core::progress::Control;
+use mergescope_core::recipe::OutputSpec;
 use mergescope_core::stream::Resources;
 use support::{Folders, Model, Size, Tensor, decode, related, values};
 
@@ -168,6 +169,138 @@ fn experts_are_one_cell_together_and_one_each() {
     let experts = expert_cells(&analysis);
     let found: Vec<_> = experts.iter().map(|cell| (cell.row.expert, cell.tensors.len(), cell.sums.gram.v_v)).collect();
     assert_eq!(found, [(Some(0), 2, 2.0), (Some(1), 2, 8.0), (Some(2), 2, 18.0)]);
+}
+
+/// Experts of each projection in [`mixture`], and their shapes: larger than a leaf of 8,192 elements, and no multiple of it.
+const EXPERTS: usize = 5;
+const PROJECTIONS: [(&str, [usize; 2]); 2] = [("down_proj", [90, 100]), ("gate_up_proj", [110, 90])];
+
+/// A layer of experts beside a router, each projection in one tensor or each expert in tensors of its own.
+fn mixture(seed: u64, step: f32, fused: bool) -> Model {
+    let weights = |seed| {
+        let base = values(seed, EXPERTS * 9_900, 0.02);
+        base.iter().zip(values(seed + 100, base.len(), 0.02)).map(|(x, noise)| x + step * noise).collect::<Vec<_>>()
+    };
+    let mut model = Model::new();
+    for (seed, (projection, [rows, cols])) in (seed..).zip(PROJECTIONS) {
+        let weights = &weights(seed)[..EXPERTS * rows * cols];
+        let tensor = |of: &str, shape: &[usize], weights: &[f32]| {
+            Tensor::of(&format!("model.layers.0.mlp.experts.{of}"), Dtype::BF16, shape, weights)
+        };
+        if fused {
+            model.tensors.push(tensor(projection, &[EXPERTS, rows, cols], weights));
+        } else {
+            let experts = weights.chunks_exact(rows * cols).enumerate();
+            model.tensors.extend(
+                experts
+                    .map(|(expert, weights)| tensor(&format!("{expert}.{projection}.weight"), &[rows, cols], weights)),
+            );
+        }
+    }
+    model.with_tensor(Tensor::of("model.layers.0.mlp.gate.weight", Dtype::BF16, &[5, 9], &values(seed, 45, step)))
+}
+
+fn mixtures(fused: bool) -> Folders {
+    let [pre, post, target] = [0.0, 0.01, 0.3].map(|step| mixture(1, step, fused));
+    Folders::write(&pre, &post, &target)
+}
+
+#[test]
+fn experts_of_a_stack_are_measured_as_if_they_were_stored_apart() {
+    let [fused, apart] = [true, false].map(|fused| measured(&mixtures(fused), &Resources::default()));
+    assert_eq!(fused.tensors.len(), apart.tensors.len());
+    let preview = [&fused, &apart].map(|analysis| RoundingPreview::thorough(analysis, &OutputSpec::default()));
+    for expert in 0..EXPERTS {
+        for (projection, [rows, cols]) in PROJECTIONS {
+            let positions = [
+                fused.position(&format!("model.layers.0.mlp.experts.{projection}[{expert}]")).unwrap(),
+                apart.position(&format!("model.layers.0.mlp.experts.{expert}.{projection}.weight")).unwrap(),
+            ];
+            let [slice, alone] = [&fused.tensors[positions[0]], &apart.tensors[positions[1]]];
+            assert_eq!((slice.place, slice.dtype, &slice.shape), (alone.place, alone.dtype, &alone.shape));
+            assert_eq!(
+                (slice.place.expert, slice.shape.as_slice()),
+                (Some(expert as u32), &[rows as u64, cols as u64][..])
+            );
+            assert_eq!(slice.sums, alone.sums);
+            assert_eq!(slice.vector_histogram, alone.vector_histogram);
+            assert_eq!(slice.pre_histogram, alone.pre_histogram);
+            let [a, b] = [0, 1].map(|of| preview[of].survival([(positions[of], 0.5)]));
+            assert!((a.value - b.value).abs() <= a.margin + b.margin, "{a:?} {b:?}");
+            assert!(slice.sample.len() > 7_000, "an expert has a sample of its own");
+        }
+    }
+    let cells = [&fused, &apart].map(expert_cells);
+    assert_eq!(cells[0].len(), EXPERTS);
+    for (slices, alone) in cells[0].iter().zip(&cells[1]) {
+        assert_eq!((slices.row, slices.tensors.len(), slices.sums), (alone.row, alone.tensors.len(), alone.sums));
+    }
+    let [folded, expected] = [&fused, &apart].map(|analysis| {
+        let overview = Overview::new(analysis);
+        overview.groups[0].cell(Part::Expert).unwrap().sums
+    });
+    assert_eq!((folded.elements, folded.zeros, folded.max_abs), (expected.elements, expected.zeros, expected.max_abs));
+    assert!((folded.gram.v_v / expected.gram.v_v - 1.0).abs() < 1e-14);
+    assert_eq!(fused.bytes_read, apart.bytes_read);
+}
+
+#[test]
+fn experts_of_a_stack_do_not_depend_on_threads_or_units_either() {
+    let folders = mixtures(true);
+    let one = measured(&folders, &Resources { threads: 1, ..Resources::default() });
+    for (threads, unit_bytes) in [(4, 1), (4, 4 << 20), (3, 20_000)] {
+        let other = measured(&folders, &Resources { threads, unit_bytes, ..Resources::default() });
+        assert_eq!(one.tensors, other.tensors);
+    }
+}
+
+#[test]
+fn only_a_stack_of_experts_is_divided() {
+    let kept = [
+        // A matrix of one expert, of a shared one, a bias of each expert, and three dimensions of no expert.
+        ("model.layers.0.mlp.experts.1.up_proj.weight", vec![2, 3, 4]),
+        ("model.layers.0.mlp.shared_expert.up_proj.weight", vec![6, 4]),
+        ("model.layers.0.mlp.experts.down_proj_bias", vec![3, 8]),
+        ("model.layers.0.conv1d.weight", vec![3, 2, 4]),
+        ("model.layers.0.mlp.experts.gate_proj", vec![3, 0, 4]),
+    ];
+    let model = |seed| {
+        kept.iter().fold(Model::new(), |model, (name, shape)| {
+            model.with_tensor(Tensor::of(name, Dtype::F32, shape, &values(seed, shape.iter().product(), 1.0)))
+        })
+    };
+    let analysis = measured(&Folders::write(&model(1), &model(2), &model(3)), &Resources::default());
+    assert_eq!(analysis.tensors.len(), kept.len());
+    assert!(kept.iter().all(|(name, _)| analysis.position(name).is_some()));
+}
+
+#[test]
+fn a_stack_that_differs_in_shape_takes_no_part() {
+    let name = "model.layers.0.mlp.experts.up_proj";
+    let stack = |experts: usize| {
+        let stack = Tensor::of(name, Dtype::F32, &[experts, 4, 6], &values(1, experts * 24, 1.0));
+        one_tensor(&[1.0]).with_tensor(stack)
+    };
+    for [pre, post] in [[3, 4], [4, 3], [3, 3]] {
+        let analysis = measured(&Folders::write(&stack(pre), &stack(post), &stack(4)), &Resources::default());
+        assert_eq!(analysis.tensors.len(), 1);
+        assert_eq!((analysis.position(name), analysis.position(&format!("{name}[0]"))), (None, None));
+    }
+}
+
+#[test]
+fn more_experts_than_any_model_has_are_not_told_apart() {
+    let name = "model.layers.0.mlp.experts.up_proj";
+    let count = 200_000;
+    let model = |seed| {
+        let small = Tensor::of("model.layers.1.mlp.experts.up_proj", Dtype::F8_E4M3, &[2, 1, 1], &[0.5; 2]);
+        let stack = Tensor::raw(name, Dtype::F8_E4M3, &[count, 1, 1], vec![seed; count]);
+        Model::new().with_tensor(stack).with_tensor(small)
+    };
+    let analysis = measured(&Folders::write(&model(0), &model(8), &model(0)), &Resources::default());
+    let found: Vec<_> = analysis.tensors.iter().map(|tensor| (tensor.shape.as_slice(), tensor.place.expert)).collect();
+    assert_eq!(found, [(&[count as u64, 1, 1][..], None), (&[2, 1, 1], None)], "neither it nor the others");
+    assert_eq!(analysis.position(&format!("{name}[7]")), Some(0), "what is known of an expert is the stack");
 }
 
 #[test]

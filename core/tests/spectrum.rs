@@ -14,7 +14,7 @@ use support::{Folders, Model, Tensor, values};
 const NAME: &str = "model.layers.0.mlp.up_proj.weight";
 
 /// Never in full, whatever the size.
-const STREAMED: SpectrumOptions = SpectrumOptions { expert: None, full_side: 0, values: 64, passes: 10 };
+const STREAMED: SpectrumOptions = SpectrumOptions { full_side: 0, values: 64, passes: 10 };
 
 fn f64_tensor(name: &str, shape: &[usize], values: &[f64]) -> Tensor {
     Tensor::raw(name, Dtype::F64, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -351,19 +351,37 @@ fn an_expert_is_chosen_from_its_stack() {
     let folders = Folders::write(&model(&pre), &model(&post), &model(&pre));
     let triple = folders.open();
     let alignment = Alignment::new(&triple);
-    let of = |expert| {
-        let options = SpectrumOptions { expert, ..SpectrumOptions::default() };
-        spectrum_with(&triple, &alignment, name, &options, &Resources::default(), &Control::new())
-    };
+    let of = |name: &str| spectrum(&triple, &alignment, name, &Resources::default(), &Control::new());
     let (pre, post) = (&pre[160..], &post[160..]);
     let alone: Vec<f64> = post.iter().zip(pre).map(|(post, pre)| post - pre).collect();
     let alone = found(&planted(8, 10, &[0.0; 80], &alone), &SpectrumOptions::default(), &Resources::default()).unwrap();
-    let chosen = of(Some(2)).unwrap();
-    assert_eq!((chosen.rows, chosen.cols), (8, 10));
+    let chosen = of(&format!("{name}[2]")).unwrap();
+    assert_eq!((chosen.name, chosen.rows, chosen.cols), (format!("{name}[2]"), 8, 10));
     close(&chosen.singular_values, &alone.singular_values, 1e-12);
-    for wrong in [None, Some(3)] {
-        let error = of(wrong).unwrap_err();
+    for wrong in ["", "[3]"] {
+        let error = of(&format!("{name}{wrong}")).unwrap_err();
         assert!(error.to_string().contains("from 0 to 2"), "{error}");
+    }
+}
+
+#[test]
+fn everything_measured_is_found_by_its_own_name() {
+    let name = "model.layers.0.mlp.experts.up_proj";
+    let tensor = |name: &str, shape: &[usize], seed| f64_tensor(name, shape, &normal(seed, shape.iter().product()));
+    let model = |seed| {
+        let stack = Model::new().with_tensor(tensor(name, &[3, 6, 7], seed));
+        // A tensor that is called what an expert would be comes first.
+        stack.with_tensor(tensor(NAME, &[4, 5], seed)).with_tensor(tensor(&format!("{NAME}[1]"), &[2, 9], seed))
+    };
+    let folders = Folders::write(&model(1), &model(2), &model(1));
+    let triple = folders.open();
+    let alignment = Alignment::new(&triple);
+    let analysis = measure(&triple, &alignment, &Resources::default(), &Control::new()).unwrap();
+    assert_eq!(analysis.tensors.len(), 5);
+    for entry in &analysis.tensors {
+        let found = spectrum(&triple, &alignment, &entry.name, &Resources::default(), &Control::new()).unwrap();
+        assert_eq!((&found.name, vec![found.rows, found.cols]), (&entry.name, entry.shape.clone()));
+        assert!((found.energy / entry.sums.gram.v_v - 1.0).abs() < 1e-12, "{}", entry.name);
     }
 }
 
@@ -374,14 +392,12 @@ fn what_has_no_spectrum_is_said() {
     let folders = Folders::write(&pre, &post, &target);
     let triple = folders.open();
     let alignment = Alignment::new(&triple);
-    let error = |name: &str, expert| {
-        let options = SpectrumOptions { expert, ..SpectrumOptions::default() };
-        spectrum_with(&triple, &alignment, name, &options, &Resources::default(), &Control::new()).unwrap_err()
-    };
-    assert!(matches!(error("model.norm.weight", None), SpectrumError::NoMatrix { shape, .. } if shape == [32]));
-    assert!(matches!(error("no.such.tensor", None), SpectrumError::Unknown { .. }));
-    assert!(matches!(error("only.here", None), SpectrumError::Still { .. }));
-    assert!(matches!(error(NAME, Some(0)), SpectrumError::NoStack { .. }));
+    let error = |name: &str| spectrum(&triple, &alignment, name, &Resources::default(), &Control::new()).unwrap_err();
+    assert!(matches!(error("model.norm.weight"), SpectrumError::NoMatrix { shape, .. } if shape == [32]));
+    assert!(matches!(error("no.such.tensor"), SpectrumError::Unknown { name } if name == "no.such.tensor"));
+    assert!(matches!(error("no.such.tensor[0]"), SpectrumError::Unknown { name } if name == "no.such.tensor[0]"));
+    assert!(matches!(error("only.here"), SpectrumError::Still { .. }));
+    assert!(matches!(error(&format!("{NAME}[0]")), SpectrumError::NoStack { name, .. } if name == NAME));
 }
 
 /// Times for the sizes of real models; run by hand with `--ignored --nocapture`.

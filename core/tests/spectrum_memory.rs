@@ -41,7 +41,7 @@ fn peak(folders: &Folders, options: &SpectrumOptions, memory_bytes: u64) -> u64 
 
 #[test]
 fn a_spectrum_stays_within_the_memory_given() {
-    let options = |full_side, values| SpectrumOptions { full_side, values, passes: 4, ..SpectrumOptions::default() };
+    let options = |full_side, values| SpectrumOptions { full_side, values, passes: 4 };
     // What products reserve depends on the machine; a small matrix of a few blocks shows it.
     let beside = peak(&written(600, 900), &options(0, 1), 0);
     // In f64 36 MB, and 8 MB with 5 MB for each square of its smaller side.

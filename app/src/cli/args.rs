@@ -158,6 +158,9 @@ pub struct AnalyzeArgs {
     /// Write one page with everything in it to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    /// Colour norms, RMS and max |v| in layer × part charts by their logarithm, so that small ones differ too
+    #[arg(long)]
+    pub log: bool,
     /// Colours of the charts; auto follows the reader's system
     #[arg(long, default_value = "auto", value_parser = one_of(&Theme::ALL, Theme::label))]
     pub theme: Theme,

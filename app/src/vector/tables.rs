@@ -1,11 +1,11 @@
 //! What each chart shows as a table: for people in the window and in the report, for machines as CSV.
 
-use mergescope_core::analysis::{LogHistogram, Spectrum, TensorAnalysis};
+use mergescope_core::analysis::{LogHistogram, PairSums, Spectrum, TensorAnalysis};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 
 use super::figures::Figure;
-use super::{LayerCosine, Metric, View, csv, labels};
+use super::{LayerCosine, Metric, Pair, View, csv, labels, pairs};
 
 /// A column's heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,6 +220,46 @@ pub fn spectrum(spectrum: &Spectrum, label: &str) -> Table {
         ]
     });
     Table { name: format!("spectrum-{}", file_name(label)), columns, rows: rows.collect() }
+}
+
+/// Every two vectors over all tensors.
+pub fn pairs(pairs: &[Pair]) -> Table {
+    let mut columns = vec![Column::new("a", "a"), Column::new("b", "b")];
+    columns.extend(pair_columns());
+    let rows = pairs.iter().map(|pair| pair_cells(pair).into_iter().chain(pair_figures(&pair.all)).collect());
+    Table { name: "pairs".to_owned(), columns, rows: rows.collect() }
+}
+
+/// Every two vectors: over all tensors, with neither part nor layer, then by part, then by layer.
+pub fn vectors(pairs: &[Pair]) -> Table {
+    let mut columns = vec![Column::new("a", "a"), Column::new("b", "b")];
+    columns.extend([Column::new("part", "Part"), Column::new("layer", "Layer")]);
+    columns.extend(pair_columns());
+    let row = |pair: &Pair, part: Cell, layer: Cell, sums: &PairSums| -> Vec<Cell> {
+        pair_cells(pair).into_iter().chain([part, layer]).chain(pair_figures(sums)).collect()
+    };
+    let rows = pairs.iter().flat_map(|pair| {
+        let all = [row(pair, Cell::Empty, Cell::Empty, &pair.all)];
+        let parts =
+            pair.parts.iter().map(|(part, sums)| row(pair, Cell::Text(part.label().to_owned()), Cell::Empty, sums));
+        let layers =
+            pair.layers.iter().map(|(layer, sums)| row(pair, Cell::Empty, Cell::Text(layer.to_string()), sums));
+        all.into_iter().chain(parts).chain(layers).collect::<Vec<_>>()
+    });
+    Table { name: "vectors".to_owned(), columns, rows: rows.collect() }
+}
+
+fn pair_columns() -> impl Iterator<Item = Column> {
+    pairs::figures(&PairSums::default()).into_iter().map(|(key, label, _)| Column::new(key, label))
+}
+
+/// Which two they are.
+fn pair_cells(pair: &Pair) -> [Cell; 2] {
+    [pair.a, pair.b].map(|vector| Cell::Text(vector.to_string()))
+}
+
+fn pair_figures(sums: &PairSums) -> impl Iterator<Item = Cell> + use<> {
+    pairs::figures(sums).into_iter().map(|(.., figure)| Cell::Figure(figure))
 }
 
 /// A tensor's name as part of a file's: letters, digits, `.`, `-` and `_` are kept, anything else becomes `_`.

@@ -18,7 +18,7 @@ use crate::progress::{Control, Stage};
 use crate::stream::{Resources, StreamError};
 
 /// First line of every file. The number changes with anything that the files hold, or how it is measured.
-const FORMAT: &str = "mergescope analysis 2\n";
+const FORMAT: &str = "mergescope analysis 3\n";
 
 /// Bytes of all files together, at most; those not used for longest go first.
 const MAX_BYTES: u64 = 1 << 30;

@@ -52,6 +52,20 @@ impl LogHistogram {
         })
     }
 
+    /// The counts from the first octave that holds anything to the last, two for each, and the exponent e of the first:
+    /// counts 0 and 1 are of 2ᵉ to 1.5·2ᵉ and of 1.5·2ᵉ to 2ᵉ⁺¹, and so on. `None` when nothing was counted.
+    ///
+    /// The octave −127 holds what is below 2⁻¹²⁶, the subnormals of f32, divided at 2⁻¹²⁷; 128 holds all from 2¹²⁸ on.
+    pub fn octaves(&self) -> Option<(i32, Vec<u64>)> {
+        if self.counts.is_empty() {
+            return None;
+        }
+        let mut counts = vec![0; usize::from(self.first % 2)];
+        counts.extend(&self.counts);
+        counts.resize(counts.len().next_multiple_of(2), 0);
+        Some((i32::from(self.first / 2) - 127, counts))
+    }
+
     /// Elements counted.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
@@ -104,6 +118,16 @@ mod tests {
             let magnitude = f64::from(value.abs());
             assert!(bins[0].low <= magnitude && magnitude < bins[0].high, "{value} in {:?}", bins[0]);
         }
+    }
+
+    #[test]
+    fn octaves_are_two_bins_each_however_the_first_and_last_lie() {
+        assert_eq!(of(&[1.0, 1.4, 1.6, 2.0]).octaves(), Some((0, vec![2, 1, 1, 0])));
+        assert_eq!(of(&[0.0625 * 1.5, -0.125]).octaves(), Some((-4, vec![0, 1, 1, 0])));
+        assert_eq!(of(&[1e-45, f32::MIN_POSITIVE / 2.0]).octaves(), Some((-127, vec![1, 1])));
+        assert_eq!(of(&[f32::MIN_POSITIVE]).octaves(), Some((-126, vec![1, 0])));
+        assert_eq!(of(&[f32::INFINITY]).octaves(), Some((128, vec![1, 0])));
+        assert_eq!(of(&[]).octaves(), None);
     }
 
     #[test]

@@ -8,9 +8,10 @@ use pulp::{Arch, Simd, WithSimd};
 use super::gram::Gram;
 use super::histogram::{self, BINS, LogHistogram};
 use super::sample::{Drawn, Sample, SampleSizes, Sampler};
+use super::stack::{Entry, entries};
 use super::{Sums, TensorAnalysis, VectorAnalysis};
-use crate::alignment::{Aligned, Alignment, Participation, Role, Triple, element_bytes};
-use crate::checkpoint::{Dtype, TensorInfo};
+use crate::alignment::{Alignment, Role, Triple, element_bytes};
+use crate::checkpoint::Dtype;
 use crate::layout::Part;
 use crate::method::LEAF;
 use crate::numeric::{BLOCK, decode};
@@ -20,12 +21,9 @@ use crate::stream::{self, Resources, StreamError, Tally};
 /// Independent partial sums; a fixed number, so that every instruction set adds in the same order.
 const LANES: usize = 8;
 
-/// A tensor that moves, its counterparts, and what has been found in it so far.
+/// Something that moves, and what has been found in it so far.
 struct Job<'a> {
-    aligned: &'a Aligned,
-    /// pre, post and target.
-    tensors: [&'a TensorInfo; 3],
-    elements: u64,
+    entry: Entry<'a>,
     sampler: Sampler,
     leaves: Tally<(Sums, Drawn)>,
     /// Counts come out the same in any order. Allocated when the first unit is done.
@@ -33,7 +31,7 @@ struct Job<'a> {
     found: OnceLock<Found>,
 }
 
-/// What was found in a whole tensor.
+/// What was found in all of it.
 #[derive(Default)]
 struct Found {
     sums: Sums,
@@ -59,26 +57,24 @@ pub fn measure(
     control: &Control,
 ) -> Result<VectorAnalysis, StreamError> {
     let began = Instant::now();
-    let moving =
-        alignment.tensors.iter().filter(|aligned| matches!(aligned.participation, Participation::Moves { .. }));
-    let (experts, others): (Vec<&Aligned>, Vec<&Aligned>) =
-        moving.clone().partition(|aligned| aligned.place.part == Part::Expert);
-    let sizes = SampleSizes::new(experts.len() as u64, others.len() as u64);
-    let jobs: Vec<Job<'_>> = moving.filter_map(|aligned| Job::new(triple, aligned, sizes)).collect();
-    let widest = jobs.iter().map(|job| job.tensors.map(|tensor| element_bytes(tensor.dtype)));
+    let entries = entries(triple, alignment);
+    let experts = entries.iter().filter(|entry| entry.place.part == Part::Expert).count();
+    let sizes = SampleSizes::new(experts as u64, (entries.len() - experts) as u64);
+    let jobs: Vec<Job<'_>> = entries.into_iter().map(|entry| Job::new(entry, sizes)).collect();
+    let widest = jobs.iter().map(|job| job.entry.tensors.map(|tensor| element_bytes(tensor.dtype)));
     let widest = widest.fold([1; 3], |a, b| std::array::from_fn(|role| a[role].max(b[role])));
     let step = resources.unit_elements(widest.iter().sum(), widest[2]);
     let mut units = Vec::new();
     for (index, job) in jobs.iter().enumerate() {
-        for (first, count) in stream::cut(0, job.elements, step) {
+        for (first, count) in stream::cut(0, job.entry.elements, step) {
             job.leaves.expect_unit();
             units.push((index, first, count));
         }
     }
     let bytes_of = |job: &Job<'_>, count: u64| -> u64 {
-        job.tensors.iter().map(|tensor| element_bytes(tensor.dtype) * count).sum()
+        job.entry.tensors.iter().map(|tensor| element_bytes(tensor.dtype) * count).sum()
     };
-    let bytes_read = jobs.iter().map(|job| bytes_of(job, job.elements)).sum();
+    let bytes_read = jobs.iter().map(|job| bytes_of(job, job.entry.elements)).sum();
     control.begin(Stage::Measuring, bytes_read);
 
     stream::run::<_, StreamError>(
@@ -91,17 +87,18 @@ pub fn measure(
             let job = &jobs[index];
             let mut bytes: [&[u8]; 3] = Default::default();
             for (((role, tensor), buffer), bytes) in
-                Role::ALL.into_iter().zip(job.tensors).zip(buffers.iter_mut()).zip(&mut bytes)
+                Role::ALL.into_iter().zip(job.entry.tensors).zip(buffers.iter_mut()).zip(&mut bytes)
             {
                 let width = element_bytes(tensor.dtype);
                 let buffer = stream::sized(buffer, count * width);
-                triple.get(role).read_by(resources.read_path, tensor, first * width, buffer)?;
+                let stored = (job.entry.first + first) * width;
+                triple.get(role).read_by(resources.read_path, tensor, stored, buffer)?;
                 *bytes = buffer;
             }
-            let dtypes = job.tensors.map(|tensor| tensor.dtype);
+            let dtypes = job.entry.tensors.map(|tensor| tensor.dtype);
             let (leaves, histograms) = Arch::new().dispatch(MeasureUnit { dtypes, bytes, count: count as usize });
             job.add(first, leaves, &histograms, dtypes, bytes);
-            control.advance(bytes_of(job, count), job.aligned.place.layer);
+            control.advance(bytes_of(job, count), job.entry.place.layer);
             Ok(())
         },
     )?;
@@ -111,22 +108,12 @@ pub fn measure(
 }
 
 impl<'a> Job<'a> {
-    /// `None` for a tensor that does not move.
-    fn new(triple: &'a Triple, aligned: &'a Aligned, sizes: SampleSizes) -> Option<Self> {
-        let Participation::Moves { pre, post, shared_elements } = aligned.participation else { return None };
-        let target = &triple.target.tensors()[aligned.target];
-        Some(Self {
-            aligned,
-            tensors: [&triple.pre.tensors()[pre], &triple.post.tensors()[post], target],
-            elements: shared_elements,
-            sampler: Sampler::new(&target.name, shared_elements, sizes.of(aligned.place.part)),
-            leaves: Tally::default(),
-            histograms: Mutex::new(None),
-            found: OnceLock::new(),
-        })
+    fn new(entry: Entry<'a>, sizes: SampleSizes) -> Self {
+        let sampler = Sampler::new(&entry.name, entry.elements, sizes.of(entry.place.part));
+        Self { entry, sampler, leaves: Tally::default(), histograms: Mutex::new(None), found: OnceLock::new() }
     }
 
-    /// Takes what was found in the unit that begins at element `first`, and samples it.
+    /// Takes what was found in the unit that begins at its element `first`, and samples it.
     fn add(&self, first: u64, leaves: Vec<Sums>, histograms: &Histograms, dtypes: [Dtype; 3], bytes: [&[u8]; 3]) {
         {
             let mut sum = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,18 +142,9 @@ impl<'a> Job<'a> {
 
     fn finish(self) -> TensorAnalysis {
         let Found { sums, histograms, sample } = self.found.into_inner().unwrap_or_default();
-        let TensorInfo { name, dtype, shape, .. } = self.tensors[2];
+        let Entry { name, place, shape, tensors: [.., target], .. } = self.entry;
         let [vector_histogram, pre_histogram] = histograms;
-        TensorAnalysis {
-            name: name.clone(),
-            place: self.aligned.place,
-            dtype: *dtype,
-            shape: shape.clone(),
-            sums,
-            vector_histogram,
-            pre_histogram,
-            sample,
-        }
+        TensorAnalysis { name, place, dtype: target.dtype, shape, sums, vector_histogram, pre_histogram, sample }
     }
 }
 

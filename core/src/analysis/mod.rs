@@ -4,7 +4,7 @@
 //! All else follows from those without touching a weight again: aggregates ([`Overview`]), norms and cosines at any w
 //! ([`Change`]), what rounding would leave ([`RoundingPreview`]).
 //!
-//! On request, [`spectrum`] reads one tensor for its singular values, and [`compare_vectors`] reads several vectors to
+//! On request, [`spectrum`] reads one matrix for its singular values, and [`compare_vectors`] reads several vectors to
 //! say how they lie to each other.
 
 mod cache;
@@ -17,6 +17,7 @@ mod measure;
 mod rounding;
 mod sample;
 mod spectrum;
+mod stack;
 mod sums;
 mod survival_curve;
 mod vectors;
@@ -43,16 +44,16 @@ pub use vectors::{
     Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorPair, VectorsError, compare_vectors,
 };
 
-/// One tensor of the vector.
+/// One tensor of the vector; of a stack of experts [experts, a, b] one expert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorAnalysis {
-    /// Name in the target.
+    /// Name in the target; `NAME[3]` for expert 3 of a stack.
     pub name: String,
-    /// Layer and part.
+    /// Layer, part and expert.
     pub place: Place,
     /// Element type in the target.
     pub dtype: Dtype,
-    /// Shape in the target.
+    /// Shape in the target; [a, b] for an expert of a stack.
     pub shape: Vec<u64>,
     /// Sums over its elements.
     pub sums: Sums,
@@ -67,7 +68,9 @@ pub struct TensorAnalysis {
 /// The measured vector.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VectorAnalysis {
-    /// Tensors that move, in natural name order.
+    /// Tensors that move, in natural name order; the experts of a stack, one after another, in its place.
+    ///
+    /// Stacks of more experts than any model has are not divided.
     pub tensors: Vec<TensorAnalysis>,
     /// Bytes read.
     pub bytes_read: u64,
@@ -81,6 +84,12 @@ impl VectorAnalysis {
     /// Sums over all tensors.
     pub fn total(&self) -> Sums {
         self.tensors.iter().map(|tensor| &tensor.sums).sum()
+    }
+
+    /// Where what is called `name` stands among the tensors: `NAME[3]` is the stack `NAME` where that was not divided.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let find = |name: &str| self.tensors.iter().position(|tensor| tensor.name == name);
+        find(name).or_else(|| find(stack::split(name)?.0))
     }
 
     /// One more than the highest layer.

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::Report;
+use super::{Report, Singular};
 use crate::vector::svg::{self, Drawing, Theme, css, escape};
 use crate::vector::tables::{self, Table};
 use crate::vector::{Chart, LayerCosine, Metric, Piece, Sentence, summary};
 
-/// Tensors beyond which their table is left to CSV: a page is for reading.
+/// Rows beyond which the table of tensors is left to CSV: a page is for reading.
 const TENSORS_SHOWN: usize = 1_000;
 
 /// The page.
@@ -24,33 +24,27 @@ pub fn page(report: &Report, theme: Theme) -> String {
     provenance(&mut body, report);
 
     section(&mut body, "How far each layer moved", &[svg::layers(&view)], &[&tables::layers(&view)]);
-    let grids = Metric::ALL.map(|metric| svg::grid(&view, metric));
+    let grids = Metric::ALL.map(|metric| svg::grid(&view, metric, report.amounts));
     section(&mut body, "Layer × part", &grids, &[&tables::parts(&view)]);
     if !cosines.is_empty() {
         let drawings: Vec<Drawing> = cosines.iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)).collect();
         section(&mut body, "Do layers move alike?", &drawings, &[]);
     }
-    for named in &report.spectra {
-        let drawings = [svg::histogram(&view, named.position), svg::spectrum(&named.spectrum, &named.label)];
-        section(&mut body, &named.label, &drawings, &[&tables::spectrum(&named.spectrum, &named.label)]);
+    for Singular { position, spectrum } in &report.spectra {
+        let name = &spectrum.name;
+        let drawings = [svg::histogram(&view, *position), svg::spectrum(spectrum, name)];
+        section(&mut body, name, &drawings, &[&tables::spectrum(spectrum, name)]);
     }
     if let Some(vectors) = &report.vectors {
-        body += "<section>\n<h2>Against other vectors</h2>\n<div class=\"wide\"><table>\n<tr><th>a</th><th>b</th>\
-                 <th>cosine</th><th>sign conflicts</th><th>support overlap</th></tr>\n";
-        for (a, b) in vectors.pairs() {
-            let sums = vectors.comparison.sums(a, b, |_| true);
-            let numbers = [
-                crate::format::fixed(sums.cosine(), 4),
-                crate::format::percent(sums.sign_conflict_share()),
-                crate::format::percent(sums.support_overlap()),
-            ];
-            let _ = write!(body, "<tr><td>{}</td><td>{}</td>", escape(&vectors.label(a)), escape(&vectors.label(b)));
-            for number in numbers {
-                let _ = write!(body, "<td class=\"number\">{}</td>", escape(&number));
-            }
-            body += "</tr>\n";
+        body += "<section>\n<h2>Against other vectors</h2>\n<table class=\"facts\">\n";
+        for (vector, label) in vectors.labels() {
+            let v = if vector == 0 { " (v)" } else { "" };
+            let _ = writeln!(body, "<tr><th>{vector}{v}</th><td>{}</td></tr>", escape(&label));
         }
-        body += "</table></div>\n</section>\n";
+        body += "</table>\n";
+        table_html(&mut body, &tables::pairs(&vectors.pairs));
+        details(&mut body, &tables::vectors(&vectors.pairs));
+        body += "</section>\n";
     }
     body += "<section>\n<h2>Tensors</h2>\n";
     let count = report.analysis.tensors.len();
@@ -58,7 +52,7 @@ pub fn page(report: &Report, theme: Theme) -> String {
         details(&mut body, &tables::tensors(&view));
     } else {
         let count = crate::format::count(count as u64);
-        let _ = writeln!(body, "<p>{count} tensors are too many for a page; <code>--csv</code> lists them.</p>");
+        let _ = writeln!(body, "<p>{count} rows are too many for a page; <code>--csv</code> has them.</p>");
     }
     body += "</section>\n";
     format!(
@@ -127,13 +121,16 @@ fn section(body: &mut String, heading: &str, drawings: &[Drawing], tables: &[&Ta
     *body += "</section>\n";
 }
 
+/// A table that is folded away.
 fn details(body: &mut String, table: &Table) {
     let rows = crate::format::plural(table.rows.len(), "row");
-    let _ = writeln!(
-        body,
-        "<details>\n<summary>Table: {} ({rows})</summary>\n<div class=\"wide\"><table>\n<tr>",
-        escape(&table.name)
-    );
+    let _ = writeln!(body, "<details>\n<summary>Table: {} ({rows})</summary>", escape(&table.name));
+    table_html(body, table);
+    *body += "</details>\n";
+}
+
+fn table_html(body: &mut String, table: &Table) {
+    *body += "<div class=\"wide\"><table>\n<tr>";
     for column in &table.columns {
         let _ = write!(body, "<th>{}</th>", escape(&column.label));
     }
@@ -146,7 +143,7 @@ fn details(body: &mut String, table: &Table) {
         }
         *body += "</tr>\n";
     }
-    *body += "</table></div>\n</details>\n";
+    *body += "</table></div>\n";
 }
 
 fn page_css(theme: Theme) -> String {

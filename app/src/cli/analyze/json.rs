@@ -34,20 +34,26 @@
 //! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
 //! - `layer_cosine`: `{layers: […], all: [[…]], q: [[…]], …}`: a matrix for all parts together and for each part, rows and
 //!   columns in the order of `layers`; `null` for a model of one layer.
-//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…}]`, `dtype` being the target's.
+//! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…, histograms: {vector, pre}}]`, `dtype` being the
+//!   target's. Of a stack of experts `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the
+//!   shape [a, b].
+//!   A histogram of |v| and of |pre| is `{exponent, counts}`: with e = `exponent`, counts 0 and 1 are of 2ᵉ to 1.5·2ᵉ and
+//!   of 1.5·2ᵉ to 2ᵉ⁺¹, 2 and 3 of the next octave, and so on. Zeros are in none. Octave −127 holds what is below 2⁻¹²⁶,
+//!   divided at 2⁻¹²⁷, and 128 all from 2¹²⁸ on; `exponent` is `null` where nothing was counted.
 //! - `spectra`: for each `--spectrum` `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
 //!   stable_rank, energy, energy_kept: […], overlap}`, `overlap` being `{k, left, right, left_chance, right_chance}`.
-//! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap}],
-//!   left_out: [name…]}`, `a` and `b` being positions in `vectors`, of which 0 is v.
+//! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap,
+//!   parts: [{part, …}], layers: [{layer, …}]}], left_out: [name…]}`, `a` and `b` being positions in `vectors`, of which 0
+//!   is v, and … the same three numbers over the tensors of that part or layer.
 
-use mergescope_core::analysis::{Group, expert_cells};
+use mergescope_core::analysis::{Group, LogHistogram, PairSums, expert_cells};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 use serde_json::{Map, Value, json};
 
-use super::{NamedSpectrum, Report, Vectors};
+use super::{Report, Singular, Vectors};
 use crate::vector::figures::Figure;
-use crate::vector::{Figures, LayerCosine, Piece, Sentence, View, summary};
+use crate::vector::{Figures, LayerCosine, Piece, Sentence, View, pairs, summary};
 
 /// The document.
 pub fn document(report: &Report) -> Value {
@@ -175,16 +181,25 @@ fn tensors(view: &View<'_>) -> Vec<Value> {
             ("shape", json!(tensor.shape)),
             ("dtype", json!(dtype_label(tensor.dtype))),
         ]);
-        with(start, &view.figures(&tensor.sums, &[position]))
+        let mut value = with(start, &view.figures(&tensor.sums, &[position]));
+        value["histograms"] = json!({
+            "vector": histogram(&tensor.vector_histogram),
+            "pre": histogram(&tensor.pre_histogram),
+        });
+        value
     });
     tensors.collect()
 }
 
-fn spectrum(named: &NamedSpectrum) -> Value {
-    let spectrum = &named.spectrum;
+fn histogram(histogram: &LogHistogram) -> Value {
+    let (exponent, counts) = histogram.octaves().unzip();
+    json!({ "exponent": exponent, "counts": counts.unwrap_or_default() })
+}
+
+fn spectrum(Singular { spectrum, .. }: &Singular) -> Value {
     let kept = (1..=spectrum.singular_values.len()).map(|rank| spectrum.energy_kept(rank));
     json!({
-        "tensor": named.label,
+        "tensor": spectrum.name,
         "rows": spectrum.rows,
         "cols": spectrum.cols,
         "complete": spectrum.complete,
@@ -205,19 +220,21 @@ fn spectrum(named: &NamedSpectrum) -> Value {
 }
 
 fn vectors(vectors: &Vectors) -> Value {
-    let pairs = vectors.pairs().map(|(a, b)| {
-        let sums = vectors.comparison.sums(a, b, |_| true);
-        json!({
-            "a": a,
-            "b": b,
-            "cosine": sums.cosine(),
-            "sign_conflict_share": sums.sign_conflict_share(),
-            "support_overlap": sums.support_overlap(),
-        })
+    let figures = |mut entry: Map<String, Value>, sums: &PairSums| {
+        let figures = pairs::figures(sums).into_iter().map(|(key, _, figure)| (key.to_owned(), json!(figure.value())));
+        entry.extend(figures);
+        Value::Object(entry)
+    };
+    let pairs = vectors.pairs.iter().map(|pair| {
+        let mut value = figures(entry([("a", json!(pair.a)), ("b", json!(pair.b))]), &pair.all);
+        value["parts"] = pair.parts.iter().map(|(part, sums)| figures(entry([("part", json!(part))]), sums)).collect();
+        value["layers"] =
+            pair.layers.iter().map(|(layer, sums)| figures(entry([("layer", json!(layer))]), sums)).collect();
+        value
     });
     json!({
         "vectors": vectors.models.iter().map(|[pre, post]| json!({ "pre": pre, "post": post })).collect::<Vec<_>>(),
         "pairs": pairs.collect::<Vec<_>>(),
-        "left_out": vectors.comparison.left_out.iter().map(|tensor| &tensor.name).collect::<Vec<_>>(),
+        "left_out": vectors.left_out.iter().map(|tensor| &tensor.name).collect::<Vec<_>>(),
     })
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{
-    AnalysisCache, LayerProducts, LayerProductsError, Overview, RoundingPreview, Spectrum, SpectrumOptions,
-    VectorAnalysis, VectorComparison, VectorPair, compare_vectors, layer_products, measure, spectrum_with,
+    AnalysisCache, LayerProducts, LayerProductsError, LeftOut, Overview, RoundingPreview, Spectrum, VectorAnalysis,
+    VectorPair, compare_vectors, layer_products, measure, spectrum,
 };
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub;
@@ -28,16 +28,14 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
-use crate::vector::svg::{self, Drawing};
+use crate::vector::svg::{self, AmountColours, Drawing};
 use crate::vector::tables::{self, Table};
-use crate::vector::{LayerCosine, Metric, View};
+use crate::vector::{LayerCosine, Metric, Pair, View};
 use files::{Files, Place};
 
-/// One tensor's singular values, by the name they were asked for.
-struct NamedSpectrum {
-    /// As given: a name, or `NAME[3]` for an expert.
-    label: String,
-    /// The tensor's position in the analysis.
+/// The singular values of one tensor, or of one expert of a stack.
+struct Singular {
+    /// Its position in the analysis.
     position: usize,
     spectrum: Spectrum,
 }
@@ -46,7 +44,16 @@ struct NamedSpectrum {
 struct Vectors {
     /// Pre and post of each, as given; v first.
     models: Vec<[String; 2]>,
-    comparison: VectorComparison,
+    pairs: Vec<Pair>,
+    /// Tensors that only some have, or have otherwise.
+    left_out: Vec<LeftOut>,
+}
+
+impl Vectors {
+    /// The vectors as their models, numbered: `post − pre`.
+    fn labels(&self) -> impl Iterator<Item = (usize, String)> {
+        self.models.iter().map(|[pre, post]| format!("{post} − {pre}")).enumerate()
+    }
 }
 
 /// Everything that was found out.
@@ -60,8 +67,10 @@ struct Report {
     scaling: Scaling,
     /// `None` for models of one layer, none, or too many.
     products: Option<LayerProducts>,
-    spectra: Vec<NamedSpectrum>,
+    spectra: Vec<Singular>,
     vectors: Option<Vectors>,
+    /// How charts show norms.
+    amounts: AmountColours,
 }
 
 /// Checks, measures and tells.
@@ -86,7 +95,6 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         printer.document(&findings::document(&triple, &found))?;
         return Err(MergeError::Unfit { findings: found.findings }.into());
     }
-    let asked = args.spectrum.iter().map(|label| asked_tensor(label, &triple)).collect::<Vec<_>>();
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
     let resources = args.resources.resources();
@@ -97,12 +105,10 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     };
     let products = products(cache.as_ref(), &triple, &found.alignment, &resources, &job)?;
     let mut spectra = Vec::new();
-    for (label, (name, expert)) in args.spectrum.iter().zip(asked) {
-        let options = SpectrumOptions { expert, ..SpectrumOptions::default() };
-        let spectrum = spectrum_with(&triple, &found.alignment, &name, &options, &resources, &job.control)?;
-        let position = analysis.tensors.iter().position(|tensor| tensor.name == name);
-        let position = position.with_context(|| format!("v does not move `{name}`"))?;
-        spectra.push(NamedSpectrum { label: label.clone(), position, spectrum });
+    for name in &args.spectrum {
+        let spectrum = spectrum(&triple, &found.alignment, name, &resources, &job.control)?;
+        let position = analysis.position(&spectrum.name).with_context(|| format!("v does not move `{name}`"))?;
+        spectra.push(Singular { position, spectrum });
     }
     let vectors = match others.is_empty() {
         true => None,
@@ -113,8 +119,20 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
-    let report =
-        Report { recipe, fingerprints, warnings, analysis, overview, preview, scaling, products, spectra, vectors };
+    let amounts = if args.log { AmountColours::Log } else { AmountColours::Linear };
+    let report = Report {
+        recipe,
+        fingerprints,
+        warnings,
+        analysis,
+        overview,
+        preview,
+        scaling,
+        products,
+        spectra,
+        vectors,
+        amounts,
+    };
     let words: String = report.warnings.iter().map(findings::finding_text).collect();
     if !words.is_empty() {
         note(&words);
@@ -168,34 +186,25 @@ impl Report {
         let mut tables = vec![tables::layers(&view), tables::parts(&view), tables::tensors(&view)];
         tables.extend(Metric::ALL.map(|metric| tables::grid(&view, metric)));
         tables.extend(self.layer_cosines().iter().map(|(part, cosine)| tables::layer_cosine(cosine, *part)));
-        for named in &self.spectra {
-            tables.push(tables::histogram(&self.analysis.tensors[named.position]));
-            tables.push(tables::spectrum(&named.spectrum, &named.label));
+        for Singular { position, spectrum } in &self.spectra {
+            tables.push(tables::histogram(&self.analysis.tensors[*position]));
+            tables.push(tables::spectrum(spectrum, &spectrum.name));
         }
+        tables.extend(self.vectors.iter().map(|vectors| tables::vectors(&vectors.pairs)));
         tables
     }
 
     fn drawings(&self) -> Vec<Drawing> {
         let view = self.view();
         let mut drawings = vec![svg::layers(&view)];
-        drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric)));
+        drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric, self.amounts)));
         drawings.extend(self.layer_cosines().iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)));
-        for named in &self.spectra {
-            drawings.push(svg::histogram(&view, named.position));
-            drawings.push(svg::spectrum(&named.spectrum, &named.label));
+        for Singular { position, spectrum } in &self.spectra {
+            drawings.push(svg::histogram(&view, *position));
+            drawings.push(svg::spectrum(spectrum, &spectrum.name));
         }
         drawings
     }
-}
-
-/// The name of a tensor of the target, and of a stack the expert: `NAME[3]`, unless a tensor is called just that.
-fn asked_tensor(label: &str, triple: &Triple) -> (String, Option<u64>) {
-    let split = || {
-        let (name, expert) = label.strip_suffix(']')?.rsplit_once('[')?;
-        Some((name.to_owned(), Some(expert.parse().ok()?)))
-    };
-    let whole = (label.to_owned(), None);
-    if triple.target.position(label).is_some() { whole } else { split().unwrap_or(whole) }
 }
 
 /// Opens the vectors to compare with.
@@ -221,7 +230,8 @@ fn compare(
     let own = VectorPair { pre: triple.pre.clone(), post: triple.post.clone() };
     let own = ([recipe.vector.pre.clone(), recipe.vector.post.clone()], own);
     let (models, pairs): (Vec<_>, Vec<_>) = std::iter::once(own).chain(others).unzip();
-    Ok(Vectors { models, comparison: compare_vectors(&pairs, resources, &job.control)? })
+    let comparison = compare_vectors(&pairs, resources, &job.control)?;
+    Ok(Vectors { models, pairs: Pair::of(&comparison), left_out: comparison.left_out })
 }
 
 /// How the layers lie to each other, where there are several.

@@ -1,11 +1,14 @@
 //! The analysis for people: the summary, then a table by layer and by part.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
-use super::Report;
+use mergescope_core::analysis::PairSums;
+
+use super::{Report, Singular};
 use crate::cli::print;
 use crate::cli::table::{Align, Table, bar};
 use crate::format;
+use crate::vector::pairs::cosine_range;
 use crate::vector::svg::spectrum_note;
 use crate::vector::{LayerCosine, Metric, View, labels, summary};
 
@@ -50,10 +53,10 @@ pub fn text(report: &Report) -> String {
     let _ = write!(text, "\n{}", table.render());
     text += &legend(&view);
 
-    for named in &report.spectra {
-        let spectrum = &named.spectrum;
+    for Singular { spectrum, .. } in &report.spectra {
         let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
-        let _ = writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&named.label), spectrum_note(spectrum));
+        let _ =
+            writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&spectrum.name), spectrum_note(spectrum));
         let _ = writeln!(text, "  Effective rank: exp of the entropy of the singular values, as shares of their sum.");
         if let Some(rank) = spectrum.rank_for(MOST) {
             let directions = format::plural(rank, "direction");
@@ -74,24 +77,26 @@ pub fn text(report: &Report) -> String {
     }
     if let Some(vectors) = &report.vectors {
         text += "\nVectors\n";
-        for vector in 0..vectors.models.len() {
+        for (vector, label) in vectors.labels() {
             let v = if vector == 0 { " (v)" } else { "" };
-            let _ = writeln!(text, "  {vector}  {}{v}", print::line(&vectors.label(vector)));
+            let _ = writeln!(text, "  {vector}  {}{v}", print::line(&label));
         }
-        let columns = ["a", "b", "cosine", "sign conflicts", "support overlap"];
-        let mut table = Table::new(&columns.map(|name| (name, Align::Right)));
-        for (a, b) in vectors.pairs() {
-            let sums = vectors.comparison.sums(a, b, |_| true);
+        let columns = ["a", "b", "cosine", "sign conflicts", "support overlap"].map(|name| (name, Align::Right));
+        let ranges = ["cosine by part", "cosine by layer"].map(|name| (name, Align::Left));
+        let mut table = Table::new(&[&columns[..], &ranges].concat());
+        for pair in &vectors.pairs {
             table.row([
-                a.to_string(),
-                b.to_string(),
-                format::fixed(sums.cosine(), 4),
-                format::percent(sums.sign_conflict_share()),
-                format::percent(sums.support_overlap()),
+                pair.a.to_string(),
+                pair.b.to_string(),
+                format::fixed(pair.all.cosine(), 4),
+                format::percent(pair.all.sign_conflict_share()),
+                format::percent(pair.all.support_overlap()),
+                range(&pair.parts),
+                range(&pair.layers),
             ]);
         }
         let _ = write!(text, "\n{}", table.render());
-        let left_out = vectors.comparison.left_out.len();
+        let left_out = vectors.left_out.len();
         if left_out > 0 {
             let _ = writeln!(text, "  {} not in all of them and left out", format::plural(left_out, "tensor"));
         }
@@ -131,16 +136,8 @@ const NUMBERS: [(&str, Metric); 7] = [
     ("survive", Metric::RoundingSurvival),
 ];
 
-impl super::Vectors {
-    /// Every two of them.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (usize, usize)> {
-        let count = self.models.len();
-        (0..count).flat_map(move |a| (a + 1..count).map(move |b| (a, b)))
-    }
-
-    /// A vector by its models: `post − pre`.
-    pub(super) fn label(&self, vector: usize) -> String {
-        let [pre, post] = &self.models[vector];
-        format!("{post} − {pre}")
-    }
+/// Between which cosines the parts or layers of two vectors lie: `−0.02 (down) to 0.31 (q)`.
+fn range<T: Copy + Display>(of: &[(T, PairSums)]) -> String {
+    let end = |(what, cosine): (T, f64)| format!("{} ({what})", format::fixed(cosine, 2));
+    cosine_range(of).map_or_else(|| format::NONE.to_owned(), |[low, high]| format!("{} to {}", end(low), end(high)))
 }

@@ -5,7 +5,7 @@ use mergescope_core::layout::Part;
 use super::paper::Drawing;
 use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
 use crate::format;
-use crate::vector::{LayerCosine, Metric, Scale, View};
+use crate::vector::{LayerCosine, Metric, Scale, View, labels};
 
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 32.0;
@@ -18,71 +18,111 @@ const MAX_CELL: f64 = 40.0;
 /// Between two cells, where there is room.
 const SEAM: f64 = 0.5;
 
+/// A logarithmic scale spans at most this: what is smaller has the lowest colour.
+const LOG_SPAN: f64 = 1e-4;
+
+/// How amounts become colours; shares and cosines always do evenly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AmountColours {
+    /// Evenly, from zero to the most.
+    #[default]
+    Linear,
+    /// By their logarithm, from the least above zero to the most, over four decades at most.
+    Log,
+}
+
 /// How values become colours.
 struct Colours {
     scale: Scale,
-    /// The value at the far end.
-    most: f64,
+    /// The values at both ends.
+    ends: [f64; 2],
+    is_log: bool,
 }
 
 impl Colours {
+    const COSINE: Self = Self { scale: Scale::Cosine, ends: [-1.0, 1.0], is_log: false };
+
+    /// For the values of a metric.
+    fn new(metric: Metric, amounts: AmountColours, values: impl Iterator<Item = f64>) -> Self {
+        let (scale, is_log) = (metric.scale(), amounts == AmountColours::Log);
+        match scale {
+            Scale::Cosine => Self::COSINE,
+            Scale::Share => Self { scale, ends: [0.0, 1.0], is_log: false },
+            Scale::Amount => {
+                let above_zero = values.filter(|value| value.is_finite() && *value > 0.0);
+                let [least, most] =
+                    above_zero.fold([f64::INFINITY, 0.0], |[least, most], value| [value.min(least), value.max(most)]);
+                // Without two different numbers above zero there is nothing that a logarithm would spread.
+                match is_log && least < most {
+                    true => Self { scale, ends: [least.max(most * LOG_SPAN), most], is_log },
+                    false => Self { scale, ends: [0.0, most], is_log: false },
+                }
+            }
+        }
+    }
+
+    /// The class of the cells at that step of the scale.
+    fn step_class(&self, step: usize) -> String {
+        format!("{}{step}", if self.scale == Scale::Cosine { 'c' } else { 'a' })
+    }
+
     /// The class of a value's cell.
     fn class(&self, value: f64) -> String {
+        let [low, high] = self.ends;
         if value.is_nan() {
             return "none".to_owned();
         }
-        let (letter, share) = match self.scale {
-            Scale::Cosine => ("c", (value + 1.0) / 2.0),
-            _ if self.most > 0.0 => ("a", value / self.most),
-            _ => ("a", 0.0),
+        let share = if high <= low {
+            0.0
+        } else if self.is_log {
+            (value.max(low) / low).ln() / (high / low).ln()
+        } else {
+            (value - low) / (high - low)
         };
-        format!("{letter}{}", (share.clamp(0.0, 1.0) * LEVELS as f64).round() as usize)
+        self.step_class((share.clamp(0.0, 1.0) * LEVELS as f64).round() as usize)
     }
 
     /// The scale itself, ending at `right`.
     fn legend(&self, drawing: &mut Drawing, right: f64, text: impl Fn(f64) -> String) {
         const STEP: f64 = 4.0;
-        let low = if self.scale == Scale::Cosine { -1.0 } else { 0.0 };
-        let end = text(self.most);
-        let left = right - 10.0 - end.chars().count() as f64 * 6.2 - STEP * (LEVELS + 1) as f64;
+        let is_empty = self.ends[1] <= self.ends[0];
+        let [low, high] = self.ends.map(text);
+        let left = right - 10.0 - high.chars().count() as f64 * 6.2 - STEP * (LEVELS + 1) as f64;
         for level in 0..=LEVELS {
-            let value = low + (self.most - low) * level as f64 / LEVELS as f64;
-            let class = if self.most > low { self.class(value) } else { "a0".to_owned() };
+            let class = self.step_class(if is_empty { 0 } else { level });
             drawing.rect(&class, [left + STEP * level as f64, 16.0, STEP, 9.0], "");
         }
-        drawing.text("weak end", [left - 6.0, 24.0], &text(low));
-        drawing.text("weak end", [right, 24.0], &end);
+        drawing.text("weak end", [left - 6.0, 24.0], &low);
+        drawing.text("weak end", [right, 24.0], &high);
     }
 }
 
 /// The layer × part grid in one metric; layers stand where they stand in [`layers`](super::layers).
-pub fn grid(view: &View<'_>, metric: Metric) -> Drawing {
+pub fn grid(view: &View<'_>, metric: Metric, amounts: AmountColours) -> Drawing {
     let parts: Vec<Part> = view.overview.parts.iter().map(|(part, _)| *part).collect();
     let slots = slots(view);
+    let value = |group: usize, part: Part| {
+        let cell = view.overview.groups[group].cell(part)?;
+        Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.as_slice()))
+    };
     let estimated = metric == Metric::RoundingSurvival;
     let mut note = metric.label().to_owned();
     if estimated {
         note += &format!(" at w = {} in {}", format::w(view.w), view.written_dtype());
     }
+    let mut description = metric.meaning().to_owned();
+    let cells = slots.iter().flat_map(|slot| parts.iter().map(move |&part| (slot.group, part)));
+    let values = cells.filter_map(|(group, part)| value(group, part)).map(|(found, _)| found.value);
+    let colours = Colours::new(metric, amounts, values);
+    if colours.is_log {
+        note += ", colours by its logarithm";
+        description += " Colours by the logarithm of the number, over at most four decades.";
+    }
     let title = format!("Layer × part: {note}");
     let size = [WIDTH, TOP + ROW * parts.len() as f64 + BOTTOM];
-    let mut drawing = Drawing::new(format!("grid-{}", metric.key()), title, metric.meaning().to_owned(), size);
+    let mut drawing = Drawing::new(format!("grid-{}", metric.key()), title, description, size);
     drawing.text("title", [16.0, 24.0], "Layer × part");
     drawing.text("weak", [112.0, 24.0], &note);
-
-    let value = |group: usize, part: Part| {
-        let cell = view.overview.groups[group].cell(part)?;
-        Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.len()))
-    };
-    let most = match metric.scale() {
-        Scale::Amount => {
-            let values = slots.iter().flat_map(|slot| parts.iter().map(move |&part| (slot.group, part)));
-            let values = values.filter_map(|(group, part)| value(group, part)).map(|(estimate, _)| estimate.value);
-            values.filter(|value| value.is_finite()).fold(0.0, f64::max)
-        }
-        Scale::Share | Scale::Cosine => 1.0,
-    };
-    let colours = Colours { scale: metric.scale(), most };
     let text = |value: f64| if metric.scale() == Scale::Cosine { format::fixed(value, 0) } else { metric.text(value) };
     colours.legend(&mut drawing, WIDTH - RIGHT, text);
     for (row, &part) in parts.iter().enumerate() {
@@ -96,8 +136,9 @@ pub fn grid(view: &View<'_>, metric: Metric) -> Drawing {
             if found.is_estimated() {
                 tooltip += &format!(" ± {} (estimated)", format::percent(found.margin));
             }
-            if tensors > 1 {
-                tooltip += &format!(", {}", format::plural(tensors, "tensor"));
+            if tensors.len() > 1 {
+                let places = tensors.iter().map(|&position| view.analysis.tensors[position].place);
+                tooltip += &format!(", {}", labels::members(places));
             }
             let rect = [slot.left + SEAM, y + SEAM, (slot.width - 2.0 * SEAM).max(0.5), ROW - 2.0 * SEAM];
             drawing.rect(&class, rect, &tooltip);
@@ -131,7 +172,7 @@ pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Drawing {
     let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description.to_owned(), size);
     drawing.text("title", [16.0, 24.0], "Do layers move alike?");
     drawing.text("weak", [172.0, 24.0], &of);
-    let colours = Colours { scale: Scale::Cosine, most: 1.0 };
+    let colours = Colours::COSINE;
     colours.legend(&mut drawing, width - RIGHT, |value| format::fixed(value, 0));
     let seam = if cell >= 6.0 { SEAM } else { 0.0 };
     for (row, first) in cosine.layers.iter().enumerate() {
@@ -154,4 +195,48 @@ pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Drawing {
         drawing.text("weak middle", [LEFT + middle, TOP + side + 18.0], &layer.to_string());
     }
     drawing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vector::svg::Theme;
+    use crate::vector::testing::{Measured, tensor};
+
+    /// Norms of 1, 10⁻², 10⁻⁴ and 0 in four layers.
+    fn decades() -> Measured {
+        let squares = (0..).zip([1.0, 1e-4, 1e-8, 0.0]);
+        Measured::new(squares.map(|(layer, v_sq)| tensor(Some(layer), Part::Q, 1.0, v_sq)).collect())
+    }
+
+    /// The classes of the cells of four layers.
+    fn classes(metric: Metric, amounts: AmountColours) -> Vec<String> {
+        let measured = decades();
+        let svg = grid(&measured.view(0.5), metric, amounts).to_svg(Theme::Light);
+        let cells = svg.lines().filter(|line| line.starts_with("<rect") && line.contains("Layer "));
+        cells.map(|line| line.split('"').nth(1).unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_logarithm_tells_small_amounts_apart() {
+        assert_eq!(classes(Metric::Norm, AmountColours::Linear), ["a32", "a0", "a0", "a0"]);
+        assert_eq!(classes(Metric::Norm, AmountColours::Log), ["a32", "a16", "a0", "a0"]);
+        let drawing = grid(&decades().view(0.5), Metric::Norm, AmountColours::Log);
+        assert!(drawing.description.contains("logarithm") && drawing.title.contains("logarithm"));
+    }
+
+    #[test]
+    fn shares_and_cosines_and_what_has_no_logarithm_look_the_same() {
+        let pictures = |measured: &Measured, metric| {
+            [AmountColours::Linear, AmountColours::Log].map(|amounts| grid(&measured.view(0.5), metric, amounts))
+        };
+        for metric in Metric::ALL.into_iter().filter(|metric| metric.scale() != Scale::Amount) {
+            let [linear, log] = pictures(&decades(), metric);
+            assert_eq!(linear, log);
+        }
+        for v_sq in [0.0, 4.0] {
+            let [linear, log] = pictures(&Measured::new(vec![tensor(Some(0), Part::Q, 1.0, v_sq)]), Metric::Norm);
+            assert_eq!(linear, log);
+        }
+    }
 }

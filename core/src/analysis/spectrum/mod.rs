@@ -1,4 +1,4 @@
-//! The singular values of one tensor of v: how many directions it moves in, and whether they are those of pre.
+//! The singular values of one matrix of v: how many directions it moves in, and whether they are those of pre.
 //!
 //! Small matrices are decomposed in full ([`dense`]); of larger ones the first values are found by streaming over the
 //! rows a few times ([`krylov`]), with a bound on their error.
@@ -16,10 +16,10 @@ use faer::Mat;
 use serde::{Deserialize, Serialize};
 
 use crate::alignment::{Alignment, Participation, Triple};
-use crate::layout::{Part, Place};
 use crate::progress::{Control, Stage};
 use crate::stream::{Resources, StreamError};
 
+use super::stack::{self, Stack};
 use source::Source;
 
 /// Directions of the principal subspaces that [`Overlap`] compares, where there are as many.
@@ -35,8 +35,6 @@ const LEAST_MEMORY_BYTES: u64 = 4 << 20;
 /// How a spectrum is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpectrumOptions {
-    /// Of a stack of experts [experts, a, b], the zero-based one to look at. `None` for every other tensor.
-    pub expert: Option<u64>,
     /// Matrices with at most as many rows or columns are decomposed in full, where the memory given allows it.
     pub full_side: usize,
     /// Singular values to find of larger ones.
@@ -48,7 +46,7 @@ pub struct SpectrumOptions {
 impl Default for SpectrumOptions {
     /// In full up to 1,024; else 64 singular values in at most 10 passes.
     fn default() -> Self {
-        Self { expert: None, full_side: 1024, values: 64, passes: 10 }
+        Self { full_side: 1024, values: 64, passes: 10 }
     }
 }
 
@@ -81,14 +79,14 @@ pub struct Overlap {
     pub right_chance: f64,
 }
 
-/// Singular values of one tensor of v, and what follows from them.
+/// Singular values of one matrix of v, and what follows from them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spectrum {
-    /// Name in the target.
+    /// Name in the target; `NAME[3]` for expert 3 of a stack.
     pub name: String,
-    /// Rows of the matrix: the first dimension, as far as all three models have it.
+    /// Rows of the matrix: the first dimension, of an expert its own, as far as all three models have it.
     pub rows: u64,
-    /// Columns: the product of all other dimensions.
+    /// Columns: the product of all dimensions after it.
     pub cols: u64,
     /// Singular values in descending order: all, or the first of them.
     pub singular_values: Vec<f64>,
@@ -197,7 +195,7 @@ struct Found {
     right: Mat<f64>,
 }
 
-/// The spectrum of the tensor of v that is called `name` in the target, with the default [`SpectrumOptions`].
+/// The spectrum of what is called `name` in the target, or in the analysis, with the default [`SpectrumOptions`].
 ///
 /// See [`spectrum_with`].
 pub fn spectrum(
@@ -210,11 +208,11 @@ pub fn spectrum(
     spectrum_with(triple, alignment, name, &SpectrumOptions::default(), resources, control)
 }
 
-/// The spectrum of the tensor of v that is called `name` in the target.
+/// The spectrum of what is called `name`: a tensor of the target, or `NAME[3]` for expert 3 of the stack `NAME`, as
+/// [`measure`](super::measure) calls it too. A tensor that is called just so comes first.
 ///
-/// A tensor of the shape [rows, …] is taken as a matrix of that many rows. Vectors and scalars have no spectrum. A stack
-/// of experts [experts, a, b] is one matrix for each of them, of which `options.expert` says which; stacked into one they
-/// would show what no layer computes. Only rows that all three models have take part, and only pre and post are read.
+/// A tensor of the shape [rows, …] is taken as a matrix of that many rows. Vectors and scalars have no spectrum, and
+/// neither has a whole stack of experts [experts, a, b]: taken as one matrix it would show what no layer computes. Only rows that all three models have take part, and only pre and post are read.
 ///
 /// A matrix that is small in one direction is decomposed in full, in f64. Of a larger one the first singular values are
 /// found by block Krylov iteration on vᵀv from a random start with a fixed seed (Halko, Martinsson and Tropp 2011; Musco
@@ -238,7 +236,7 @@ pub fn spectrum_with(
     control: &Control,
 ) -> Result<Spectrum, SpectrumError> {
     let began = Instant::now();
-    let [v, pre] = sources(triple, alignment, name, options.expert, resources)?;
+    let [v, pre] = sources(triple, alignment, name, resources)?;
     let (rows, cols) = (v.rows as u64, v.cols as u64);
 
     let dense = v.rows.min(v.cols) <= options.full_side && dense::bytes(&v, resources) <= memory_bytes(resources);
@@ -262,7 +260,7 @@ pub fn spectrum_with(
     let Found { values, complete, error, energy, left_out, .. } = found;
     let places = v.rows.min(v.cols);
     Ok(Spectrum {
-        name: name.to_owned(),
+        name: v.name,
         rows,
         cols,
         effective_rank: rank::effective_rank(&values, energy, places, complete),
@@ -292,57 +290,51 @@ impl Found {
     }
 }
 
-/// v and pre as matrices, or why the tensor is none.
+/// v and pre as matrices, or why there are none.
 fn sources<'a>(
     triple: &'a Triple,
     alignment: &Alignment,
     name: &str,
-    expert: Option<u64>,
     resources: &Resources,
 ) -> Result<[Source<'a>; 2], SpectrumError> {
-    let named = || name.to_owned();
-    let target = triple.target.position(name).ok_or_else(|| SpectrumError::Unknown { name: named() })?;
-    let aligned = alignment.tensors.iter().find(|aligned| aligned.target == target);
-    let Some((Participation::Moves { pre, post, shared_elements }, place)) =
-        aligned.map(|aligned| (aligned.participation, aligned.place))
-    else {
-        return Err(SpectrumError::Still { name: named() });
+    let Some((target, expert)) = stack::resolve(&triple.target, name) else {
+        return Err(SpectrumError::Unknown { name: name.to_owned() });
     };
     let tensor = &triple.target.tensors()[target];
-    if tensor.shape.len() < 2 {
-        return Err(SpectrumError::NoMatrix { name: named(), shape: tensor.shape.clone() });
-    }
-    let (mut first, mut rows, mut cols) = (0, shared_elements / tensor.row_elements().max(1), tensor.row_elements());
-    if is_stack(place, &tensor.shape) {
-        let experts = tensor.shape[0];
-        let Some(expert) = expert.filter(|&expert| expert < experts) else {
-            return Err(SpectrumError::Stack { name: named(), experts });
-        };
-        (rows, cols) = (tensor.shape[1], tensor.shape[2]);
-        first = expert * rows * cols;
-    } else if expert.is_some() {
-        return Err(SpectrumError::NoStack { name: named(), shape: tensor.shape.clone() });
-    }
-    if rows == 0 || cols == 0 {
-        return Err(SpectrumError::NoMatrix { name: named(), shape: tensor.shape.clone() });
+    let (named, shape) = (|| tensor.name.clone(), || tensor.shape.clone());
+    let moves = alignment.tensors.iter().find(|aligned| aligned.target == target).and_then(|aligned| {
+        let Participation::Moves { pre, post, shared_elements } = aligned.participation else { return None };
+        Some((aligned, pre, post, shared_elements))
+    });
+    let Some((aligned, pre, post, shared_elements)) = moves else {
+        return Err(SpectrumError::Still { name: named() });
+    };
+    let (name, first, rows, cols) = match (Stack::of(aligned, tensor), expert) {
+        (Some(stack), Some(expert)) if expert < stack.experts => {
+            (stack::expert_name(&tensor.name, expert), expert * stack.elements(), stack.rows, stack.cols)
+        }
+        (Some(Stack { experts, .. }), _) => return Err(SpectrumError::Stack { name: named(), experts }),
+        (None, Some(_)) => return Err(SpectrumError::NoStack { name: named(), shape: shape() }),
+        (None, None) => {
+            let cols = tensor.row_elements();
+            (named(), 0, shared_elements / cols.max(1), cols)
+        }
+    };
+    if tensor.shape.len() < 2 || rows == 0 || cols == 0 {
+        return Err(SpectrumError::NoMatrix { name, shape: shape() });
     }
     let pre = (&*triple.pre, &triple.pre.tensors()[pre]);
     let post = (&*triple.post, &triple.post.tensors()[post]);
     let source = |models| Source {
-        name: tensor.name.clone(),
+        name: name.clone(),
         models,
         first,
         rows: rows as usize,
         cols: cols as usize,
-        layer: place.layer,
+        layer: aligned.place.layer,
         read_path: resources.read_path,
     };
     Ok([source(vec![pre, post]), source(vec![pre])])
-}
-
-/// Whether a tensor holds the matrices of several experts, one after another.
-fn is_stack(place: Place, shape: &[u64]) -> bool {
-    place.part == Part::Expert && place.expert.is_none() && shape.len() == 3
 }
 
 fn memory_bytes(resources: &Resources) -> u64 {
