@@ -212,7 +212,7 @@ fn tables() {
 fn experts() {
     let folder = stage("experts-dark");
     let recipe = deep_recipe(&folder);
-    common::add_experts(&folder, DEEP, 24);
+    common::add_experts(&folder, DEEP, 24, common::Experts::Apart);
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
     wait_for_charts(&mut harness);
     harness.get_by_label("Show the experts one by one").click();

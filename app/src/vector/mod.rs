@@ -5,6 +5,7 @@
 //! [`tables`] hold what each chart shows.
 
 pub mod colour;
+mod colour_scale;
 pub mod csv;
 pub mod figures;
 pub mod labels;
@@ -19,6 +20,7 @@ pub mod tables;
 mod testing;
 mod view;
 
+pub use colour_scale::{Amounts, ColourScale, extremes};
 pub use figures::Figures;
 pub use layer_cosine::LayerCosine;
 pub use metric::{Metric, Scale};

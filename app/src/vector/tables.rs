@@ -208,7 +208,7 @@ pub fn histogram(tensor: &TensorAnalysis) -> Table {
 }
 
 /// Singular values of v in one tensor, with the share of ‖v‖² that each and those before it keep.
-pub fn spectrum(spectrum: &Spectrum, label: &str) -> Table {
+pub fn spectrum(spectrum: &Spectrum) -> Table {
     let columns = [("rank", "Rank"), ("singular_value", "Singular value"), ("energy_kept", "of ‖v‖² kept")];
     let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
     let rows = (1..).zip(&spectrum.singular_values).map(|(rank, &value)| {
@@ -219,7 +219,7 @@ pub fn spectrum(spectrum: &Spectrum, label: &str) -> Table {
             Cell::Figure(Figure::Share(kept)),
         ]
     });
-    Table { name: format!("spectrum-{}", file_name(label)), columns, rows: rows.collect() }
+    Table { name: format!("spectrum-{}", file_name(&spectrum.name)), columns, rows: rows.collect() }
 }
 
 /// Every two vectors over all tensors.

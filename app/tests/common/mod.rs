@@ -141,8 +141,17 @@ pub fn write_model(folder: &Path, shape: Shape, value: impl Fn(&str, Option<usiz
     std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
 }
 
+/// How the weights of experts are stored.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Experts {
+    /// In tensors of their own.
+    Apart,
+    /// All of a projection in one tensor [experts, rows, columns].
+    Stacked,
+}
+
 /// Adds `experts` experts and a router to each layer of the models below `root`, in a second weight file.
-pub fn add_experts(root: &Path, shape: Shape, experts: usize) {
+pub fn add_experts(root: &Path, shape: Shape, experts: usize, stored: Experts) {
     for (role, name) in ["pre", "post", "target"].into_iter().enumerate() {
         let folder = root.join(name);
         let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -163,8 +172,14 @@ pub fn add_experts(root: &Path, shape: Shape, experts: usize) {
                     let step = if role == 1 { noise(&tensor, element, 1) * 0.0002 * (1 + expert) as f32 } else { 0.0 };
                     bf16::from_f32(base + step)
                 };
-                let bytes = (0..dims.iter().product()).map(value).flat_map(bf16::to_le_bytes).collect();
-                tensors.push((tensor, dims, bytes));
+                let bytes: Vec<u8> = (0..dims.iter().product()).map(value).flat_map(bf16::to_le_bytes).collect();
+                match tensor.split_once(&format!(".experts.{expert}.")) {
+                    Some((layer, part)) if stored == Experts::Stacked => {
+                        let name = format!("{layer}.experts.{}", part.trim_end_matches(".weight"));
+                        push_to_stack(&mut tensors, name, dims, bytes);
+                    }
+                    _ => tensors.push((tensor, dims, bytes)),
+                }
             }
         }
         std::fs::rename(folder.join("model.safetensors"), folder.join("model-00001-of-00002.safetensors")).unwrap();
@@ -180,6 +195,17 @@ pub fn add_experts(root: &Path, shape: Shape, experts: usize) {
         map.extend(tensors.iter().map(|(name, ..)| (name.as_str(), second)));
         let index = serde_json::json!({ "metadata": {}, "weight_map": map });
         std::fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+}
+
+/// Adds one more matrix to the stack of that name.
+fn push_to_stack(tensors: &mut Vec<(String, Vec<usize>, Vec<u8>)>, name: String, dims: Vec<usize>, bytes: Vec<u8>) {
+    match tensors.iter_mut().find(|(known, ..)| *known == name) {
+        Some((_, dims, all)) => {
+            dims[0] += 1;
+            all.extend(bytes);
+        }
+        None => tensors.push((name, [vec![1], dims].concat(), bytes)),
     }
 }
 

@@ -16,7 +16,8 @@ use mergescope_core::layout::Part;
 use mergescope_core::progress::{Cancelled, Control, Stage as Work};
 
 use super::common::{
-    Shape, TINY, Triple, add_experts, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector, window,
+    Experts, Shape, TINY, Triple, add_experts, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector,
+    window,
 };
 use super::copied;
 
@@ -291,7 +292,7 @@ fn a_spectrum_is_measured_when_it_is_asked_for() {
 #[test]
 fn experts_fold_into_one_row_that_opens() {
     let triple = Triple::new(TINY);
-    add_experts(triple.root.path(), TINY, 5);
+    add_experts(triple.root.path(), TINY, 5, Experts::Apart);
     let mut harness = charted(&triple);
     harness.get_by_label("Show the experts one by one").click();
     harness.run_steps(3);
@@ -307,6 +308,27 @@ fn experts_fold_into_one_row_that_opens() {
     harness.run_steps(3);
     press(&mut harness, "Chart: layer × part", &[Key::ArrowDown]);
     assert!(grid(&harness).contains("Layer 0, expert: "), "{}", grid(&harness));
+}
+
+#[test]
+fn experts_in_one_tensor_open_as_if_they_were_stored_apart() {
+    let triple = Triple::new(TINY);
+    add_experts(triple.root.path(), TINY, 5, Experts::Stacked);
+    let mut harness = charted(&triple);
+    harness.get_by_label("Show the experts one by one").click();
+    harness.run_steps(3);
+    press(&mut harness, "Chart: layer × part", &[Key::ArrowDown; 30]);
+    assert!(grid(&harness).contains("Layer 0, expert 4: "), "{}", grid(&harness));
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    let name = "model.layers.0.mlp.experts.up_proj[4]";
+    choose(&mut harness, "Tensor: All 3 tensors together", name);
+    assert!(has(&harness, "8 × 16, bf16"), "the shape is that of the expert's matrix");
+    harness.get_by_label("Spectrum").click();
+    harness.run_steps(2);
+    let is_done = |app: &App| app.session().details.spectrum(name).done().is_some();
+    wait(&mut harness, "the spectrum of the expert is measured", is_done);
+    assert!(has(&harness, "Chart: spectrum, 8 singular values"));
 }
 
 /// Cannot compare layers.

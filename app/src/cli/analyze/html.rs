@@ -32,8 +32,8 @@ pub fn page(report: &Report, theme: Theme) -> String {
     }
     for Singular { position, spectrum } in &report.spectra {
         let name = &spectrum.name;
-        let drawings = [svg::histogram(&view, *position), svg::spectrum(spectrum, name)];
-        section(&mut body, name, &drawings, &[&tables::spectrum(spectrum, name)]);
+        let drawings = [svg::histogram(&view, *position), svg::spectrum(spectrum)];
+        section(&mut body, name, &drawings, &[&tables::spectrum(spectrum)]);
     }
     if let Some(vectors) = &report.vectors {
         body += "<section>\n<h2>Against other vectors</h2>\n<table class=\"facts\">\n";

@@ -28,9 +28,9 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
-use crate::vector::svg::{self, AmountColours, Drawing};
+use crate::vector::svg::{self, Drawing};
 use crate::vector::tables::{self, Table};
-use crate::vector::{LayerCosine, Metric, Pair, View};
+use crate::vector::{Amounts, LayerCosine, Metric, Pair, View};
 use files::{Files, Place};
 
 /// The singular values of one tensor, or of one expert of a stack.
@@ -70,7 +70,7 @@ struct Report {
     spectra: Vec<Singular>,
     vectors: Option<Vectors>,
     /// How charts show norms.
-    amounts: AmountColours,
+    amounts: Amounts,
 }
 
 /// Checks, measures and tells.
@@ -98,6 +98,10 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
     let resources = args.resources.resources();
+    // First, so that nobody waits for a measurement to hear that a name is wrong.
+    let decomposed =
+        args.spectrum.iter().map(|name| spectrum(&triple, &found.alignment, name, &resources, &job.control));
+    let decomposed = decomposed.collect::<Result<Vec<_>, _>>()?;
     let cache = if args.no_cache { None } else { AnalysisCache::user() };
     let analysis = match &cache {
         Some(cache) => cache.measure(&triple, &found.alignment, &resources, &job.control)?,
@@ -105,9 +109,9 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     };
     let products = products(cache.as_ref(), &triple, &found.alignment, &resources, &job)?;
     let mut spectra = Vec::new();
-    for name in &args.spectrum {
-        let spectrum = spectrum(&triple, &found.alignment, name, &resources, &job.control)?;
-        let position = analysis.position(&spectrum.name).with_context(|| format!("v does not move `{name}`"))?;
+    for spectrum in decomposed {
+        let name = &spectrum.name;
+        let position = analysis.position(name).with_context(|| format!("v does not move `{name}`"))?;
         spectra.push(Singular { position, spectrum });
     }
     let vectors = match others.is_empty() {
@@ -119,7 +123,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
-    let amounts = if args.log { AmountColours::Log } else { AmountColours::Linear };
+    let amounts = if args.log { Amounts::Log } else { Amounts::Linear };
     let report = Report {
         recipe,
         fingerprints,
@@ -188,7 +192,7 @@ impl Report {
         tables.extend(self.layer_cosines().iter().map(|(part, cosine)| tables::layer_cosine(cosine, *part)));
         for Singular { position, spectrum } in &self.spectra {
             tables.push(tables::histogram(&self.analysis.tensors[*position]));
-            tables.push(tables::spectrum(spectrum, &spectrum.name));
+            tables.push(tables::spectrum(spectrum));
         }
         tables.extend(self.vectors.iter().map(|vectors| tables::vectors(&vectors.pairs)));
         tables
@@ -201,7 +205,7 @@ impl Report {
         drawings.extend(self.layer_cosines().iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)));
         for Singular { position, spectrum } in &self.spectra {
             drawings.push(svg::histogram(&view, *position));
-            drawings.push(svg::spectrum(spectrum, &spectrum.name));
+            drawings.push(svg::spectrum(spectrum));
         }
         drawings
     }

@@ -76,11 +76,11 @@ pub fn histogram(view: &View<'_>, position: usize) -> Drawing {
 }
 
 /// Singular values of v in one tensor, with the share of ‖v‖² that they keep.
-pub fn spectrum(spectrum: &Spectrum, label: &str) -> Drawing {
+pub fn spectrum(spectrum: &Spectrum) -> Drawing {
     let description = "Singular values of v, largest first: a line that falls steeply is a \
                        change of low rank. The effective rank is the exponential of the entropy of the values.";
-    let name = format!("spectrum-{}", file_name(label));
-    let title = format!("Spectrum of v: {label}");
+    let name = format!("spectrum-{}", file_name(&spectrum.name));
+    let title = format!("Spectrum of v: {}", spectrum.name);
     let mut drawing = Drawing::new(name, title, description.to_owned(), [WIDTH, TOP + PLOT + BOTTOM]);
     drawing.text("title", [16.0, 24.0], &drawing.title.clone());
     let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));

@@ -5,7 +5,7 @@ use mergescope_core::layout::Part;
 use super::paper::Drawing;
 use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
 use crate::format;
-use crate::vector::{LayerCosine, Metric, Scale, View, labels};
+use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, Scale, View, extremes, labels};
 
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 32.0;
@@ -18,75 +18,28 @@ const MAX_CELL: f64 = 40.0;
 /// Between two cells, where there is room.
 const SEAM: f64 = 0.5;
 
-/// A logarithmic scale spans at most this: what is smaller has the lowest colour.
-const LOG_SPAN: f64 = 1e-4;
-
-/// How amounts become colours; shares and cosines always do evenly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AmountColours {
-    /// Evenly, from zero to the most.
-    #[default]
-    Linear,
-    /// By their logarithm, from the least above zero to the most, over four decades at most.
-    Log,
-}
-
-/// How values become colours.
-struct Colours {
-    scale: Scale,
-    /// The values at both ends.
-    ends: [f64; 2],
-    is_log: bool,
-}
+/// A scale as the classes of cells.
+struct Colours(ColourScale);
 
 impl Colours {
-    const COSINE: Self = Self { scale: Scale::Cosine, ends: [-1.0, 1.0], is_log: false };
-
-    /// For the values of a metric.
-    fn new(metric: Metric, amounts: AmountColours, values: impl Iterator<Item = f64>) -> Self {
-        let (scale, is_log) = (metric.scale(), amounts == AmountColours::Log);
-        match scale {
-            Scale::Cosine => Self::COSINE,
-            Scale::Share => Self { scale, ends: [0.0, 1.0], is_log: false },
-            Scale::Amount => {
-                let above_zero = values.filter(|value| value.is_finite() && *value > 0.0);
-                let [least, most] =
-                    above_zero.fold([f64::INFINITY, 0.0], |[least, most], value| [value.min(least), value.max(most)]);
-                // Without two different numbers above zero there is nothing that a logarithm would spread.
-                match is_log && least < most {
-                    true => Self { scale, ends: [least.max(most * LOG_SPAN), most], is_log },
-                    false => Self { scale, ends: [0.0, most], is_log: false },
-                }
-            }
-        }
-    }
-
     /// The class of the cells at that step of the scale.
     fn step_class(&self, step: usize) -> String {
-        format!("{}{step}", if self.scale == Scale::Cosine { 'c' } else { 'a' })
+        format!("{}{step}", if self.0.kind == Scale::Cosine { 'c' } else { 'a' })
     }
 
     /// The class of a value's cell.
     fn class(&self, value: f64) -> String {
-        let [low, high] = self.ends;
-        if value.is_nan() {
-            return "none".to_owned();
+        match self.0.place(value) {
+            None => "none".to_owned(),
+            Some(place) => self.step_class((place * LEVELS as f64).round() as usize),
         }
-        let share = if high <= low {
-            0.0
-        } else if self.is_log {
-            (value.max(low) / low).ln() / (high / low).ln()
-        } else {
-            (value - low) / (high - low)
-        };
-        self.step_class((share.clamp(0.0, 1.0) * LEVELS as f64).round() as usize)
     }
 
     /// The scale itself, ending at `right`.
     fn legend(&self, drawing: &mut Drawing, right: f64, text: impl Fn(f64) -> String) {
         const STEP: f64 = 4.0;
-        let is_empty = self.ends[1] <= self.ends[0];
-        let [low, high] = self.ends.map(text);
+        let is_empty = self.0.ends[1] <= self.0.ends[0];
+        let [low, high] = self.0.ends.map(text);
         let left = right - 10.0 - high.chars().count() as f64 * 6.2 - STEP * (LEVELS + 1) as f64;
         for level in 0..=LEVELS {
             let class = self.step_class(if is_empty { 0 } else { level });
@@ -98,7 +51,7 @@ impl Colours {
 }
 
 /// The layer × part grid in one metric; layers stand where they stand in [`layers`](super::layers).
-pub fn grid(view: &View<'_>, metric: Metric, amounts: AmountColours) -> Drawing {
+pub fn grid(view: &View<'_>, metric: Metric, amounts: Amounts) -> Drawing {
     let parts: Vec<Part> = view.overview.parts.iter().map(|(part, _)| *part).collect();
     let slots = slots(view);
     let value = |group: usize, part: Part| {
@@ -113,8 +66,8 @@ pub fn grid(view: &View<'_>, metric: Metric, amounts: AmountColours) -> Drawing 
     let mut description = metric.meaning().to_owned();
     let cells = slots.iter().flat_map(|slot| parts.iter().map(move |&part| (slot.group, part)));
     let values = cells.filter_map(|(group, part)| value(group, part)).map(|(found, _)| found.value);
-    let colours = Colours::new(metric, amounts, values);
-    if colours.is_log {
+    let colours = Colours(ColourScale::new(metric, amounts, extremes(values)));
+    if colours.0.is_log {
         note += ", colours by its logarithm";
         description += " Colours by the logarithm of the number, over at most four decades.";
     }
@@ -172,7 +125,7 @@ pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Drawing {
     let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description.to_owned(), size);
     drawing.text("title", [16.0, 24.0], "Do layers move alike?");
     drawing.text("weak", [172.0, 24.0], &of);
-    let colours = Colours::COSINE;
+    let colours = Colours(ColourScale::COSINE);
     colours.legend(&mut drawing, width - RIGHT, |value| format::fixed(value, 0));
     let seam = if cell >= 6.0 { SEAM } else { 0.0 };
     for (row, first) in cosine.layers.iter().enumerate() {
@@ -210,7 +163,7 @@ mod tests {
     }
 
     /// The classes of the cells of four layers.
-    fn classes(metric: Metric, amounts: AmountColours) -> Vec<String> {
+    fn classes(metric: Metric, amounts: Amounts) -> Vec<String> {
         let measured = decades();
         let svg = grid(&measured.view(0.5), metric, amounts).to_svg(Theme::Light);
         let cells = svg.lines().filter(|line| line.starts_with("<rect") && line.contains("Layer "));
@@ -219,16 +172,16 @@ mod tests {
 
     #[test]
     fn a_logarithm_tells_small_amounts_apart() {
-        assert_eq!(classes(Metric::Norm, AmountColours::Linear), ["a32", "a0", "a0", "a0"]);
-        assert_eq!(classes(Metric::Norm, AmountColours::Log), ["a32", "a16", "a0", "a0"]);
-        let drawing = grid(&decades().view(0.5), Metric::Norm, AmountColours::Log);
+        assert_eq!(classes(Metric::Norm, Amounts::Linear), ["a32", "a0", "a0", "a0"]);
+        assert_eq!(classes(Metric::Norm, Amounts::Log), ["a32", "a16", "a0", "a0"]);
+        let drawing = grid(&decades().view(0.5), Metric::Norm, Amounts::Log);
         assert!(drawing.description.contains("logarithm") && drawing.title.contains("logarithm"));
     }
 
     #[test]
     fn shares_and_cosines_and_what_has_no_logarithm_look_the_same() {
         let pictures = |measured: &Measured, metric| {
-            [AmountColours::Linear, AmountColours::Log].map(|amounts| grid(&measured.view(0.5), metric, amounts))
+            [Amounts::Linear, Amounts::Log].map(|amounts| grid(&measured.view(0.5), metric, amounts))
         };
         for metric in Metric::ALL.into_iter().filter(|metric| metric.scale() != Scale::Amount) {
             let [linear, log] = pictures(&decades(), metric);

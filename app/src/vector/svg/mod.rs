@@ -11,7 +11,7 @@ mod style;
 
 pub use bars::layers;
 pub use curves::{histogram, spectrum, spectrum_note};
-pub use heat::{AmountColours, grid, layer_cosine};
+pub use heat::{grid, layer_cosine};
 pub use paper::{Drawing, escape};
 pub use style::{Theme, css};
 

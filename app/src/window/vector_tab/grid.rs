@@ -7,9 +7,9 @@ use eframe::egui::{
 use mergescope_core::analysis::{Cell, Group, Row};
 
 use super::names;
-use super::view::{AmountScale, ChartId, VectorView};
+use super::view::{ChartId, VectorView};
 use crate::format;
-use crate::vector::{Metric, Scale};
+use crate::vector::{Amounts, ColourScale, Metric, Scale, extremes, labels};
 use crate::window::chart::{self, Tick, XScale};
 use crate::window::heat::{self, Cells, Keys};
 use crate::window::live::{Key, Source};
@@ -26,9 +26,6 @@ const LEAST_ROW_HEIGHT: f32 = 15.0;
 const TITLE_HEIGHT: f32 = 30.0;
 /// Room for the scroll bar, beside the chart.
 const SCROLL_BAR_WIDTH: f32 = 12.0;
-/// A logarithmic scale spans at most this: what is smaller has the lowest colour.
-const LOG_SPAN: f64 = 1e-4;
-
 /// Values of cells by row, worked out when a row is first drawn.
 #[derive(Default)]
 pub struct GridValues {
@@ -36,7 +33,7 @@ pub struct GridValues {
     /// One entry for each row; a value for each group, NaN where there is none.
     rows: Vec<Option<Vec<f64>>>,
     /// The smallest above zero and the largest value of all rows, for amounts.
-    ends: (f64, f64),
+    extremes: [f64; 2],
 }
 
 impl GridValues {
@@ -47,20 +44,15 @@ impl GridValues {
         if self.key == Some(key) {
             return;
         }
-        *self = Self { key: Some(key), rows: vec![None; rows.len()], ends: (f64::INFINITY, 0.0) };
+        *self = Self { key: Some(key), rows: vec![None; rows.len()], extremes: [0.0; 2] };
         if metric.scale() == Scale::Amount {
+            let mut values: Vec<f64> = Vec::new();
             for (index, row) in rows.iter().enumerate() {
-                let values = self.row(metric, index, *row, source).to_vec();
-                for value in values.into_iter().filter(|value| value.is_finite() && *value > 0.0) {
-                    self.ends = (self.ends.0.min(value), self.ends.1.max(value));
-                }
+                values.extend(self.row(metric, index, *row, source));
             }
-            for group in source.measured.overview.beside() {
-                let value = source.value(metric, &group.cells[0]).value;
-                if value.is_finite() && value > 0.0 {
-                    self.ends = (self.ends.0.min(value), self.ends.1.max(value));
-                }
-            }
+            let beside = source.measured.overview.beside().iter();
+            values.extend(beside.map(|group| source.value(metric, &group.cells[0]).value));
+            self.extremes = extremes(values.into_iter());
         }
     }
 
@@ -77,42 +69,17 @@ impl GridValues {
     }
 }
 
-/// The colours of one metric and the numbers at their ends.
-struct Colours {
-    scale: Scale,
-    log: bool,
-    ends: (f64, f64),
-}
+/// The colours of one metric.
+struct Colours(ColourScale);
 
 impl Colours {
-    fn new(view: &VectorView) -> Self {
-        let scale = view.metric.scale();
-        let log = scale == Scale::Amount && view.scale == AmountScale::Log;
-        let (least, most) = view.values.ends;
-        // Nothing above zero has no logarithm to begin at.
-        let low = if log && least.is_finite() { least.max(most * LOG_SPAN) } else { 0.0 };
-        let ends = match scale {
-            Scale::Amount => (low, most),
-            Scale::Share => (0.0, 1.0),
-            Scale::Cosine => (-1.0, 1.0),
-        };
-        Self { scale, log, ends }
-    }
-
     fn of(&self, palette: &Palette, value: f64) -> egui::Color32 {
-        let (low, high) = self.ends;
-        match self.scale {
-            Scale::Cosine => palette.cosine(value),
-            // All cells alike, and all zero.
-            _ if high <= 0.0 => palette.amount(if value.is_nan() { value } else { 0.0 }),
-            _ if self.log && high > low => palette.amount((value.max(low) / low).ln() / (high / low).ln()),
-            _ => palette.amount(value / high),
-        }
+        self.along(palette, self.0.place(value).unwrap_or(f64::NAN))
     }
 
-    /// The colour a share of the way along the legend.
+    /// The colour a share of the way along the scale; NaN is grey.
     fn along(&self, palette: &Palette, share: f64) -> egui::Color32 {
-        if self.scale == Scale::Cosine { palette.cosine(2.0 * share - 1.0) } else { palette.amount(share) }
+        if self.0.kind == Scale::Cosine { palette.cosine(2.0 * share - 1.0) } else { palette.amount(share) }
     }
 }
 
@@ -140,7 +107,7 @@ pub fn wanted_height(rows: usize, most: f32) -> f32 {
 pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick], x: &XScale, height: f32) {
     let rows = rows(view, source.measured);
     view.values.follow(view.metric, &rows, source);
-    let colours = Colours::new(view);
+    let colours = Colours(ColourScale::new(view.metric, view.scale, view.values.extremes));
     let top_left = ui.cursor().left_top();
     title_ui(view, ui, &colours);
     let used = ui.cursor().top() - top_left.y;
@@ -189,16 +156,16 @@ fn title_ui(view: &mut VectorView, ui: &mut Ui, colours: &Colours) {
         };
         touched = title::words_ui(ui, &heading).clicked();
         metric_choice_ui(view, ui);
-        if colours.scale == Scale::Amount {
+        if colours.0.kind == Scale::Amount {
             let scales = [
-                (AmountScale::Linear, "Linear", "Colours in proportion to the number, from zero"),
-                (AmountScale::Log, "Log", "Colours by the logarithm of the number, over at most four decades"),
+                (Amounts::Linear, "Linear", "Colours in proportion to the number, from zero"),
+                (Amounts::Log, "Log", "Colours by the logarithm of the number, over at most four decades"),
             ];
             let tooltip = "How numbers become colours";
             widgets::named_choice_ui(ui, "Colour scale", tooltip, &mut view.scale, &scales);
         }
         ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
-            let (low, high) = (view.metric.text(colours.ends.0), view.metric.text(colours.ends.1));
+            let (low, high) = (view.metric.text(colours.0.ends[0]), view.metric.text(colours.0.ends[1]));
             title::colour_bar_ui(ui, &low, &high, |share| colours.along(palette, share));
         });
     });
@@ -386,7 +353,7 @@ fn tooltip_ui(ui: &mut Ui, view: &VectorView, source: &Source<'_>, cell: Option<
     let palette = theme::palette(ui);
     ui.label(RichText::new(names::cell(cell.group, cell.row)).text_style(theme::strong()));
     ui.label(format!("{}: {}", view.metric.label(), cell_text(view, source, Some(cell))));
-    let tensors = format::plural(cell.tensors.len(), "tensor");
+    let members = labels::members(cell.tensors.iter().map(|&tensor| source.measured.analysis.tensors[tensor].place));
     let elements = format::parameters(cell.sums.elements);
-    ui.label(RichText::new(format!("{tensors}, {elements} elements; click for more")).color(palette.weak));
+    ui.label(RichText::new(format!("{members}, {elements} elements; click for more")).color(palette.weak));
 }

@@ -86,7 +86,7 @@ pub fn of(view: &VectorView, session: &Session, source: &Source<'_>) -> Option<T
             let [only] = view.picked_tensors(source.measured)[..] else { return None };
             let tensor = source.measured.analysis.tensors.get(only)?;
             let spectrum = session.details.spectrum(&tensor.name).done()?;
-            Some(tables::spectrum(spectrum, &spectrum.name))
+            Some(tables::spectrum(spectrum))
         }
     }
 }

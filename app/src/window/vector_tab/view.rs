@@ -8,7 +8,7 @@ use super::grid::GridValues;
 use super::summary::SummaryRoom;
 use super::table::TableCache;
 use super::tensor::PageData;
-use crate::vector::{Chart, Metric};
+use crate::vector::{Amounts, Chart, Metric};
 use crate::window::jobs::JobId;
 use crate::window::session::Measured;
 use eframe::egui::Rect;
@@ -92,15 +92,6 @@ pub enum BarMetric {
     Rms,
 }
 
-/// How amounts become colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AmountScale {
-    /// In proportion.
-    Linear,
-    /// By their logarithm.
-    Log,
-}
-
 /// A cell whose page is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picked {
@@ -142,7 +133,7 @@ pub struct VectorView {
     /// What cells show.
     pub metric: Metric,
     /// How cells are coloured.
-    pub scale: AmountScale,
+    pub scale: Amounts,
     /// Whether experts are shown one by one.
     pub experts_open: bool,
     /// Column and row that the arrow keys move from.
@@ -178,7 +169,7 @@ impl Default for VectorView {
             bars: BarMetric::Relative,
             part: None,
             metric: Metric::RelativeNorm,
-            scale: AmountScale::Linear,
+            scale: Amounts::Linear,
             experts_open: false,
             cursor: (0, 0),
             cosine_part: None,
