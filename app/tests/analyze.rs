@@ -190,6 +190,16 @@ fn layers_parts_and_cosines_follow_from_the_tensors() {
     let expected = dot(&v(0), &v(2)) / dot(&v(0), &v(0)).sqrt() / dot(&v(2), &v(2)).sqrt();
     assert!((cosines["up"][0][2].as_f64().unwrap() - expected).abs() < 1e-10);
     assert!((cosines["all"][1][1].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    let mlp = |layer: usize| -> Vec<f64> {
+        let parts = ["gate", "up", "down"].map(|part| {
+            let name = format!("model.layers.{layer}.mlp.{part}_proj.weight");
+            let [pre, post, _] = elements([&pre, &post, &target], &name);
+            minus(&post, &pre)
+        });
+        parts.concat()
+    };
+    let expected = dot(&mlp(0), &mlp(1)) / dot(&mlp(0), &mlp(0)).sqrt() / dot(&mlp(1), &mlp(1)).sqrt();
+    assert!((cosines["mlp"][1][0].as_f64().unwrap() - expected).abs() < 1e-10);
     for entry in document["summary"].as_array().unwrap() {
         for figure in entry["figures"].as_array().unwrap() {
             assert!(entry["text"].as_str().unwrap().contains(figure["text"].as_str().unwrap()));

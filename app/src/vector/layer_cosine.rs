@@ -1,7 +1,8 @@
 //! Which layers move alike: the cosine of v between each two layers, and what stands out in it.
 
 use mergescope_core::analysis::LayerProducts;
-use mergescope_core::layout::Part;
+
+use super::PartSet;
 
 /// cos(v of layer i, v of layer j), for one kind of part or for several together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,9 +28,9 @@ pub struct Block {
 }
 
 impl LayerCosine {
-    /// Of one part or, without one, of all parts together.
-    pub fn new(products: &LayerProducts, part: Option<Part>) -> Self {
-        let values = products.cosine(|known| part.is_none_or(|part| part == known));
+    /// Over those parts together.
+    pub fn new(products: &LayerProducts, parts: PartSet) -> Self {
+        let values = products.cosine(|part| parts.contains(part));
         Self { layers: products.layers.clone(), values }
     }
 

@@ -5,7 +5,7 @@ use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 
 use super::figures::Figure;
-use super::{LayerCosine, Metric, Pair, View, csv, labels, pairs};
+use super::{LayerCosine, Metric, Pair, PartSet, View, csv, labels, pairs};
 
 /// A column's heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,15 +144,15 @@ pub fn grid(view: &View<'_>, metric: Metric) -> Table {
     Table { name: format!("grid-{}", metric.key()), columns, rows: rows.collect() }
 }
 
-/// The layer × layer cosine, of one part or, without one, of all together.
-pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Table {
+/// The layer × layer cosine over `parts`.
+pub fn layer_cosine(cosine: &LayerCosine, parts: PartSet) -> Table {
     let mut columns = vec![Column::new("layer", "Layer")];
     columns.extend(cosine.layers.iter().map(|layer| Column::new(layer.to_string(), layer.to_string())));
     let rows = cosine.layers.iter().enumerate().map(|(row, layer)| {
         let cells = (0..cosine.layers.len()).map(|column| Cell::Figure(Figure::Cosine(cosine.at(row, column))));
         std::iter::once(Cell::Text(layer.to_string())).chain(cells).collect()
     });
-    let name = format!("layer-cosine-{}", part.map_or("all", Part::label));
+    let name = format!("layer-cosine-{}", parts.key());
     Table { name, columns, rows: rows.collect() }
 }
 

@@ -7,7 +7,7 @@ use mergescope_core::layout::Part;
 use mergescope_core::scaling::Scaling;
 
 use super::session::{Measured, Session};
-use crate::vector::{LayerCosine, Metric, Sentence, View, summary};
+use crate::vector::{LayerCosine, Metric, PartSet, Sentence, View, summary};
 
 /// Models of more tensors than this are large.
 const LARGE: usize = 4_000;
@@ -97,7 +97,7 @@ impl Live {
         if self.vector_key != Some(vector_key) {
             self.vector_key = Some(vector_key);
             let products = session.details.layer_products.done();
-            let cosine = products.map(|products| LayerCosine::new(products, None));
+            let cosine = products.map(|products| LayerCosine::new(products, PartSet::All));
             self.about_vector = summary::about_vector(&source.view, cosine.as_ref());
         }
         if self.key == Some(source.key) && self.effect.is_some() == source.has_preview {

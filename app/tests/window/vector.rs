@@ -222,7 +222,9 @@ fn metrics_and_scales_are_picked() {
     choose(&mut harness, "Parts:", "gate");
     assert!(has(&harness, "Chart: how far each layer moved, 3 bars"));
     choose(&mut harness, "Part:", "q");
-    assert!(has(&harness, "Chart: layer × layer cosine, q"));
+    assert!(has(&harness, "Chart: layer × layer cosine, q;"));
+    choose(&mut harness, "Part:", "MLP");
+    assert!(has(&harness, "Chart: layer × layer cosine, gate, up, down and experts together;"));
 }
 
 #[test]

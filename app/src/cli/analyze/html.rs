@@ -27,7 +27,7 @@ pub fn page(report: &Report, theme: Theme) -> String {
     let grids = Metric::ALL.map(|metric| svg::grid(&view, metric, report.amounts));
     section(&mut body, "Layer × part", &grids, &[&tables::parts(&view)]);
     if !cosines.is_empty() {
-        let drawings: Vec<Drawing> = cosines.iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)).collect();
+        let drawings: Vec<Drawing> = cosines.iter().map(|(parts, cosine)| svg::layer_cosine(cosine, *parts)).collect();
         section(&mut body, "Do layers move alike?", &drawings, &[]);
     }
     for Singular { position, spectrum } in &report.spectra {

@@ -32,8 +32,9 @@
 //! - `beside`: the same for embeddings, head, final norm and others outside all layers, with `part` for `layer`.
 //! - `parts`: `[{part, share, figures…}]` over all layers and beside them; `share` of all ‖v‖².
 //! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
-//! - `layer_cosine`: `{layers: […], all: [[…]], q: [[…]], …}`: a matrix for all parts together and for each part, rows and
-//!   columns in the order of `layers`; `null` for a model of one layer.
+//! - `layer_cosine`: `{layers: […], all: [[…]], attention: [[…]], mlp: [[…]], q: [[…]], …}`: a matrix for all parts together,
+//!   for q, k, v and o together, for gate, up, down and experts together (each where there are several of them), and for
+//!   each part; rows and columns in the order of `layers`. `null` for a model of one layer.
 //! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…, histograms: {vector, pre}}]`, `dtype` being the
 //!   target's. Of a stack of experts `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the
 //!   shape [a, b].
@@ -48,17 +49,16 @@
 
 use mergescope_core::analysis::{Group, LogHistogram, PairSums, expert_cells};
 use mergescope_core::checkpoint::dtype_label;
-use mergescope_core::layout::Part;
 use serde_json::{Map, Value, json};
 
 use super::{Report, Singular, Vectors};
 use crate::vector::figures::Figure;
-use crate::vector::{Figures, LayerCosine, Piece, Sentence, View, pairs, summary};
+use crate::vector::{Figures, LayerCosine, PartSet, Piece, Sentence, View, pairs, summary};
 
 /// The document.
 pub fn document(report: &Report) -> Value {
     let view = report.view();
-    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, None));
+    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, PartSet::All));
     let all: Vec<usize> = (0..report.analysis.tensors.len()).collect();
     let (layers, beside): (Vec<_>, Vec<_>) =
         groups(&view).into_iter().partition(|(group, _)| matches!(group, Group::Layer(_)));
@@ -164,9 +164,9 @@ fn experts(view: &View<'_>) -> Vec<Value> {
 fn layer_cosine(report: &Report) -> Value {
     let Some(products) = &report.products else { return Value::Null };
     let mut document = entry([("layers", json!(products.layers))]);
-    for (part, cosine) in report.layer_cosines() {
+    for (parts, cosine) in report.layer_cosines() {
         let rows = cosine.values.chunks(cosine.layers.len().max(1)).collect::<Vec<_>>();
-        document.insert(part.map_or("all", Part::label).to_owned(), json!(rows));
+        document.insert(parts.key().to_owned(), json!(rows));
     }
     Value::Object(document)
 }

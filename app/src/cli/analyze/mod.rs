@@ -16,7 +16,6 @@ use mergescope_core::analysis::{
 };
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub;
-use mergescope_core::layout::Part;
 use mergescope_core::merge::{MergeError, check_inputs};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::{Fingerprints, Recipe};
@@ -30,7 +29,7 @@ use super::print::{Printer, note};
 use super::progress::Job;
 use crate::vector::svg::{self, Drawing};
 use crate::vector::tables::{self, Table};
-use crate::vector::{Amounts, LayerCosine, Metric, Pair, View};
+use crate::vector::{Amounts, LayerCosine, Metric, Pair, PartSet, View};
 use files::{Files, Place};
 
 /// The singular values of one tensor, or of one expert of a stack.
@@ -178,18 +177,17 @@ impl Report {
         }
     }
 
-    /// The layer × layer cosine of all parts together, then of each part that any two layers have.
-    fn layer_cosines(&self) -> Vec<(Option<Part>, LayerCosine)> {
+    /// The layer × layer cosine of all parts together, of attention and MLP, then of each part that any two layers have.
+    fn layer_cosines(&self) -> Vec<(PartSet, LayerCosine)> {
         let Some(products) = &self.products else { return Vec::new() };
-        let parts = products.parts.iter().map(|(part, _)| Some(*part));
-        std::iter::once(None).chain(parts).map(|part| (part, LayerCosine::new(products, part))).collect()
+        PartSet::of(products).into_iter().map(|parts| (parts, LayerCosine::new(products, parts))).collect()
     }
 
     fn tables(&self) -> Vec<Table> {
         let view = self.view();
         let mut tables = vec![tables::layers(&view), tables::parts(&view), tables::tensors(&view)];
         tables.extend(Metric::ALL.map(|metric| tables::grid(&view, metric)));
-        tables.extend(self.layer_cosines().iter().map(|(part, cosine)| tables::layer_cosine(cosine, *part)));
+        tables.extend(self.layer_cosines().iter().map(|(parts, cosine)| tables::layer_cosine(cosine, *parts)));
         for Singular { position, spectrum } in &self.spectra {
             tables.push(tables::histogram(&self.analysis.tensors[*position]));
             tables.push(tables::spectrum(spectrum));
@@ -202,7 +200,7 @@ impl Report {
         let view = self.view();
         let mut drawings = vec![svg::layers(&view)];
         drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric, self.amounts)));
-        drawings.extend(self.layer_cosines().iter().map(|(part, cosine)| svg::layer_cosine(cosine, *part)));
+        drawings.extend(self.layer_cosines().iter().map(|(parts, cosine)| svg::layer_cosine(cosine, *parts)));
         for Singular { position, spectrum } in &self.spectra {
             drawings.push(svg::histogram(&view, *position));
             drawings.push(svg::spectrum(spectrum));

@@ -10,7 +10,7 @@ use crate::cli::table::{Align, Table, bar};
 use crate::format;
 use crate::vector::pairs::cosine_range;
 use crate::vector::svg::spectrum_note;
-use crate::vector::{LayerCosine, Metric, View, labels, summary};
+use crate::vector::{LayerCosine, Metric, PartSet, View, labels, summary};
 
 /// Characters of the longest bar.
 const BAR_CELLS: usize = 24;
@@ -18,7 +18,7 @@ const BAR_CELLS: usize = 24;
 /// Summary, layers, parts, and what else was asked for.
 pub fn text(report: &Report) -> String {
     let view = report.view();
-    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, None));
+    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, PartSet::All));
     let sentences = summary(&view, cosine.as_ref());
     let mut text: String = sentences.iter().map(|sentence| sentence.text() + "\n").collect();
 

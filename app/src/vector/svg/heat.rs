@@ -5,7 +5,7 @@ use mergescope_core::layout::Part;
 use super::paper::Drawing;
 use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
 use crate::format;
-use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, Scale, View, extremes, labels};
+use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, PartSet, Scale, View, extremes, labels};
 
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 32.0;
@@ -110,21 +110,21 @@ pub fn grid(view: &View<'_>, metric: Metric, amounts: Amounts) -> Drawing {
     drawing
 }
 
-/// The layer × layer cosine, of one part or, without one, of all together.
-pub fn layer_cosine(cosine: &LayerCosine, part: Option<Part>) -> Drawing {
+/// The layer × layer cosine over `parts`.
+pub fn layer_cosine(cosine: &LayerCosine, parts: PartSet) -> Drawing {
     let count = cosine.layers.len();
     let cell = (SIDE / count.max(1) as f64).min(MAX_CELL);
     let side = cell * count as f64;
-    let of = part.map_or("all parts together".to_owned(), |part| part.label().to_owned());
+    let of = parts.meaning();
     let description = "Cosine of v between each two layers: red, they move alike; blue, against each other; neutral, they \
                        have nothing to do with each other. Grey: a layer has no such part, or does not move.";
-    let name = format!("layer-cosine-{}", part.map_or("all", Part::label));
+    let name = format!("layer-cosine-{}", parts.key());
     // Wide enough for its heading.
     let width = (LEFT + side + RIGHT).max(480.0);
     let size = [width, TOP + side + BOTTOM];
     let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description.to_owned(), size);
     drawing.text("title", [16.0, 24.0], "Do layers move alike?");
-    drawing.text("weak", [172.0, 24.0], &of);
+    drawing.text("weak", [172.0, 24.0], of);
     let colours = Colours(ColourScale::COSINE);
     colours.legend(&mut drawing, width - RIGHT, |value| format::fixed(value, 0));
     let seam = if cell >= 6.0 { SEAM } else { 0.0 };

@@ -5,12 +5,10 @@ use eframe::egui::{
     TextureOptions, Ui, Vec2, WidgetInfo,
 };
 use mergescope_core::analysis::LayerProducts;
-use mergescope_core::layout::Part;
 
-use super::names;
 use super::view::{ChartId, VectorView};
 use crate::format;
-use crate::vector::LayerCosine;
+use crate::vector::{LayerCosine, PartSet};
 use crate::window::chart;
 use crate::window::heat::{self, Keys};
 use crate::window::session::{Session, Stage};
@@ -30,21 +28,21 @@ const LEAST_SIDE: f32 = 120.0;
 /// The cosines of one choice of parts, and their picture.
 #[derive(Default)]
 pub struct CosineTexture {
-    key: Option<(u64, Option<Part>, bool)>,
+    key: Option<(u64, PartSet, bool)>,
     cosines: Vec<f64>,
     texture: Option<TextureHandle>,
 }
 
 impl CosineTexture {
     /// Draws the cosines into a picture, unless that is done.
-    fn follow(&mut self, ui: &Ui, number: u64, products: &LayerProducts, part: Option<Part>) {
+    fn follow(&mut self, ui: &Ui, number: u64, products: &LayerProducts, parts: PartSet) {
         let palette = theme::palette(ui);
-        let key = (number, part, ui.visuals().dark_mode);
+        let key = (number, parts, ui.visuals().dark_mode);
         if self.key == Some(key) {
             return;
         }
         self.key = Some(key);
-        self.cosines = LayerCosine::new(products, part).values;
+        self.cosines = LayerCosine::new(products, parts).values;
         let layers = products.layers.len();
         let pixels: Vec<Color32> = self.cosines.iter().map(|&cosine| palette.cosine(cosine)).collect();
         let image = ColorImage::new([layers, layers], pixels);
@@ -65,18 +63,20 @@ pub enum Asked {
 
 /// Draws the choice of part above the chart.
 pub fn controls_ui(view: &mut VectorView, ui: &mut Ui, products: Option<&LayerProducts>) {
-    let parts: Vec<(Option<Part>, &str, &str)> = std::iter::once((None, "All", "All parts of a layer together"))
-        .chain(products.iter().flat_map(|products| &products.parts).map(|&(part, _)| (Some(part), part.label(), "")))
+    let sets = products.map_or_else(|| vec![PartSet::All], PartSet::of);
+    let entries: Vec<(PartSet, &str, &str)> = sets
+        .iter()
+        .map(|&set| (set, set.label(), if let PartSet::One(_) = set { "" } else { set.meaning() }))
         .collect();
-    let before = view.cosine_part;
-    if view.cosine_part.is_some_and(|part| parts.iter().all(|(known, ..)| *known != Some(part))) {
-        view.cosine_part = None;
+    let before = view.cosine_parts;
+    if !sets.contains(&view.cosine_parts) {
+        view.cosine_parts = PartSet::All;
     }
     ui.horizontal(|ui| {
-        let tooltip = "The part whose v is compared between layers";
-        widgets::choice_ui(ui, "Part", tooltip, &mut view.cosine_part, &parts);
+        let tooltip = "The part, or parts together, whose v is compared between layers";
+        widgets::choice_ui(ui, "Part", tooltip, &mut view.cosine_parts, &entries);
     });
-    if before != view.cosine_part {
+    if before != view.cosine_parts {
         view.chart = ChartId::LayerCosine;
     }
 }
@@ -112,7 +112,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
             });
         }
         Stage::Done(products) => {
-            view.texture.follow(ui, session.details.comparison_number(), products, view.cosine_part);
+            view.texture.follow(ui, session.details.comparison_number(), products, view.cosine_parts);
             let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
             let square = Rect::from_min_size(rect.min + Vec2::new(LABELS_WIDTH, 0.0), Vec2::splat(side));
             if view.texture.cosines.iter().all(|cosine| cosine.is_nan()) {
@@ -240,8 +240,8 @@ fn interact(view: &mut VectorView, ui: &Ui, products: &LayerProducts, square: Re
         let (row, column) = (products.layers[row], products.layers[column]);
         format!("Layers {row} and {column}: cosine {}", format::fixed(cosine, 3))
     };
-    let part = view.cosine_part.map_or("all parts", |part| part.label());
-    let label = format!("Chart: layer × layer cosine, {part}; {}", words(view.cosine_cursor));
+    let parts = view.cosine_parts.meaning();
+    let label = format!("Chart: layer × layer cosine, {parts}; {}", words(view.cosine_cursor));
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, &label));
     if response.has_focus() {
         let (row, column) = view.cosine_cursor;
@@ -250,7 +250,7 @@ fn interact(view: &mut VectorView, ui: &Ui, products: &LayerProducts, square: Re
     if let Some(at) = at {
         response.on_hover_ui_at_pointer(|ui| {
             ui.label(RichText::new(words(at)).text_style(theme::strong()));
-            ui.label(RichText::new(names::of_parts(view.cosine_part)).color(palette.weak));
+            ui.label(RichText::new(format!("Over {}", view.cosine_parts.meaning())).color(palette.weak));
         });
     }
 }

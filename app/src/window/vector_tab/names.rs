@@ -1,7 +1,6 @@
 //! What cells and shapes are called.
 
 use mergescope_core::analysis::{Group, Row};
-use mergescope_core::layout::Part;
 
 use crate::format;
 use crate::vector::labels;
@@ -17,9 +16,4 @@ pub fn cell(group: Group, row: Row) -> String {
 /// A shape: `4,864 × 896`.
 pub fn shape(dims: &[u64]) -> String {
     dims.iter().map(|&dim| format::count(dim)).collect::<Vec<_>>().join(" × ")
-}
-
-/// What a comparison is over: `Over gate`, `Over all parts`.
-pub fn of_parts(part: Option<Part>) -> String {
-    part.map_or_else(|| "Over all parts".to_owned(), |part| format!("Over {part}"))
 }

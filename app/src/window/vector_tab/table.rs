@@ -59,7 +59,7 @@ fn details(view: &VectorView) -> String {
     match view.chart {
         ChartId::Layers => String::new(),
         ChartId::Grid => view.metric.key().to_owned(),
-        ChartId::LayerCosine => format!("{:?}", view.cosine_part),
+        ChartId::LayerCosine => format!("{:?}", view.cosine_parts),
         ChartId::Sizes | ChartId::Spectrum => format!("{:?}", view.picked),
     }
 }
@@ -79,7 +79,7 @@ pub fn of(view: &VectorView, session: &Session, source: &Source<'_>) -> Option<T
         ChartId::Grid => Some(tables::grid(&source.view, view.metric)),
         ChartId::LayerCosine => {
             let products = session.details.layer_products.done()?;
-            Some(tables::layer_cosine(&LayerCosine::new(products, view.cosine_part), view.cosine_part))
+            Some(tables::layer_cosine(&LayerCosine::new(products, view.cosine_parts), view.cosine_parts))
         }
         ChartId::Sizes => sizes(view, source),
         ChartId::Spectrum => {

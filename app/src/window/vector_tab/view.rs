@@ -8,7 +8,7 @@ use super::grid::GridValues;
 use super::summary::SummaryRoom;
 use super::table::TableCache;
 use super::tensor::PageData;
-use crate::vector::{Amounts, Chart, Metric};
+use crate::vector::{Amounts, Chart, Metric, PartSet};
 use crate::window::jobs::JobId;
 use crate::window::session::Measured;
 use eframe::egui::Rect;
@@ -138,8 +138,8 @@ pub struct VectorView {
     pub experts_open: bool,
     /// Column and row that the arrow keys move from.
     pub cursor: (usize, usize),
-    /// The part whose layers are compared; `None` for all together.
-    pub cosine_part: Option<Part>,
+    /// The parts over which layers are compared.
+    pub cosine_parts: PartSet,
     /// Row and column that the arrow keys move from.
     pub cosine_cursor: (usize, usize),
     /// The cell whose page is shown.
@@ -172,7 +172,7 @@ impl Default for VectorView {
             scale: Amounts::Linear,
             experts_open: false,
             cursor: (0, 0),
-            cosine_part: None,
+            cosine_parts: PartSet::All,
             cosine_cursor: (0, 0),
             picked: None,
             page: Page::Sizes,
@@ -194,7 +194,6 @@ impl VectorView {
     pub(super) fn fit(&mut self, measured: &Measured) {
         let has = |part: Part| measured.overview.parts.iter().any(|(known, _)| *known == part);
         self.part = self.part.filter(|&part| has(part));
-        self.cosine_part = self.cosine_part.filter(|&part| has(part));
         self.experts_open &= !measured.expert_rows.is_empty();
         if self.vector == Some(measured.number) {
             return;
