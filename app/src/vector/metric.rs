@@ -145,6 +145,8 @@ impl Metric {
     pub fn of(self, sums: &Sums) -> f64 {
         match self {
             Self::RelativeNorm => sums.gram.relative_norm(),
+            // A tensor without a finite element has no norm; the norm of no tensor at all is zero.
+            Self::Norm if sums.finite() == 0 && sums.elements > 0 => f64::NAN,
             Self::Norm => sums.gram.norm(),
             Self::Rms => sums.rms(),
             Self::CosVectorTarget => sums.gram.cos_vector_target(),

@@ -49,6 +49,13 @@ impl Details {
         }
     }
 
+    /// Stops measuring the spectrum of a tensor.
+    pub(super) fn stop_spectrum(&self, jobs: &Jobs, name: &str) {
+        if let Some(id) = self.spectrum(name).job() {
+            jobs.cancel(id);
+        }
+    }
+
     /// The spectrum of a tensor.
     pub fn spectrum(&self, name: &str) -> &Stage<Spectrum> {
         self.spectra.get(name).unwrap_or(&Stage::Waiting)

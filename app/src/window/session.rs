@@ -414,6 +414,11 @@ impl Session {
         }
     }
 
+    /// Stops measuring the singular values of one tensor.
+    pub fn stop_spectrum(&mut self, name: &str) {
+        self.details.stop_spectrum(&self.jobs, name);
+    }
+
     /// Whether a merge ended since the last call.
     pub fn take_merge_ended(&mut self) -> bool {
         std::mem::take(&mut self.merge_just_ended)

@@ -140,9 +140,19 @@ pub fn empty_ui(ui: &mut Ui, title: &str, advice: &str) {
     });
 }
 
+/// Takes room of `size`, and draws something of at most `inner` in the middle of it.
+pub fn in_the_middle_ui<R>(ui: &mut Ui, size: Vec2, inner: Vec2, add_contents: impl FnOnce(&mut Ui) -> R) -> R {
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let inner = egui::Rect::from_center_size(rect.center(), inner.min(size));
+    // A child of its own: what comes next stands below the room, not below these words.
+    add_contents(&mut ui.new_child(egui::UiBuilder::new().max_rect(inner)))
+}
+
 /// Something at least `least` wide, which scrolls sideways where there is less room.
 pub fn wide_ui(ui: &mut Ui, name: &str, least: f32, add_contents: impl FnOnce(&mut Ui)) {
     let width = ui.available_width().max(least);
+    // What is cut off at the edge has a bar in view that says so.
+    ui.spacing_mut().scroll.dormant_handle_opacity = ui.spacing().scroll.active_handle_opacity;
     egui::ScrollArea::horizontal().id_salt(("wide", name)).auto_shrink([false, false]).show(ui, |ui| {
         ui.set_width(width);
         add_contents(ui);

@@ -198,6 +198,43 @@ pub fn add_experts(root: &Path, shape: Shape, experts: usize, stored: Experts) {
     }
 }
 
+/// Adds a bias to each q, k and v of the models below `root`, as Qwen2 has them.
+pub fn add_biases(root: &Path, shape: Shape) {
+    for (role, name) in ["pre", "post", "target"].into_iter().enumerate() {
+        rewrite(&root.join(name), |tensors| {
+            for layer in 0..shape.layers {
+                for (part, rows) in [("q", shape.hidden), ("k", shape.hidden / 2), ("v", shape.hidden / 2)] {
+                    let name = format!("model.layers.{layer}.self_attn.{part}_proj.bias");
+                    let values = (0..rows).map(|row| bf16::from_f32(noise(&name, row, role as u64)));
+                    tensors.insert(name.clone(), (vec![rows], values.flat_map(bf16::to_le_bytes).collect()));
+                }
+            }
+        });
+    }
+}
+
+/// Makes every element of a tensor NaN.
+pub fn spoil(model: &Path, tensor: &str) {
+    rewrite(model, |tensors| {
+        let (_, bytes) = tensors.get_mut(tensor).unwrap();
+        bytes.as_chunks_mut().0.fill(bf16::NAN.to_le_bytes());
+    });
+}
+
+/// Writes a model of one file again, with its tensors changed: shapes and elements in bf16 by name.
+fn rewrite(model: &Path, change: impl Fn(&mut BTreeMap<String, (Vec<usize>, Vec<u8>)>)) {
+    let path = model.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap().tensors();
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> =
+        tensors.into_iter().map(|(name, tensor)| (name, (tensor.shape().to_vec(), tensor.data().to_vec()))).collect();
+    change(&mut tensors);
+    let views = tensors
+        .iter()
+        .map(|(name, (dims, bytes))| (name.clone(), TensorView::new(Dtype::BF16, dims.clone(), bytes).unwrap()));
+    safetensors::serialize_to_file(views, None, &path).unwrap();
+}
+
 /// Adds one more matrix to the stack of that name.
 fn push_to_stack(tensors: &mut Vec<(String, Vec<usize>, Vec<u8>)>, name: String, dims: Vec<usize>, bytes: Vec<u8>) {
     match tensors.iter_mut().find(|(known, ..)| *known == name) {

@@ -16,8 +16,8 @@ use mergescope_core::layout::Part;
 use mergescope_core::progress::{Cancelled, Control, Stage as Work};
 
 use super::common::{
-    Experts, Shape, TINY, Triple, add_experts, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector,
-    window,
+    Experts, Shape, TINY, Triple, add_biases, add_experts, setup, setup_with, spoil, type_into, wait, wait_for_charts,
+    wait_for_vector, window,
 };
 use super::copied;
 
@@ -141,10 +141,107 @@ fn a_click_on_a_cell_opens_its_page_and_its_tensors_can_be_chosen() {
     assert!(harness.query_by_label("Layer 0, norm").is_some());
     assert!(harness.query_by_label("32 elements").is_some());
     choose(&mut harness, "Tensor: All 2 tensors together", "model.layers.0.post_attention_layernorm.weight");
-    assert!(has(&harness, "16, bf16"));
+    assert!(harness.query_by_label("16, bf16").is_some());
     harness.get_by_label("Spectrum").click();
     harness.run_steps(3);
     assert!(has(&harness, "This tensor is no matrix"));
+}
+
+#[test]
+fn figures_lead_to_a_chart_that_shows_them_whatever_it_showed_before() {
+    let triple = Triple::new(TINY);
+    let mut harness = charted(&triple);
+    choose(&mut harness, "Part:", "o");
+    choose(&mut harness, "Show:", "RMS per element");
+    choose(&mut harness, "Parts:", "gate");
+    assert!(has(&harness, "Chart: layer × layer cosine, o;") && has(&harness, "root mean square"));
+    let figure = |harness: &Harness<'_, App>, words: &str| {
+        let is_link = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Link;
+        let label = harness.query_all_by_label_contains(words).find(is_link).expect("the summary names it");
+        label.accesskit_node().label().expect("a link has words")
+    };
+    let cosines = figure(&harness, "within ±");
+    harness.get_by_label(&cosines).click();
+    harness.run_steps(3);
+    assert!(has(&harness, "Chart: layer × layer cosine, all parts together;"));
+    let measured = harness.state().session().vector.done().expect("it was measured");
+    let size = mergescope::format::percent(measured.overview.total.gram.relative_norm());
+    harness.query_all_by_label(&size).next().expect("the summary names it").click();
+    harness.run_steps(3);
+    assert!(has(&harness, "‖v‖ ∕ ‖pre‖ in %") && has(&harness, "Chart: how far each layer moved, 5 bars"));
+}
+
+#[test]
+fn the_cosines_are_read_by_keyboard() {
+    let triple = Triple::new(TINY);
+    let mut harness = charted(&triple);
+    press(&mut harness, "Chart: layer × layer cosine", &[Key::ArrowRight, Key::ArrowDown, Key::ArrowDown]);
+    assert!(has(&harness, "Layers 2 and 1: cosine "));
+}
+
+#[test]
+fn weight_and_bias_share_a_cell_and_the_matrix_has_the_spectrum() {
+    let triple = Triple::new(TINY);
+    add_biases(triple.root.path(), TINY);
+    let mut harness = charted(&triple);
+    press(&mut harness, "Chart: layer × part", &[Key::Enter]);
+    assert!(harness.query_by_label("Layer 0, q").is_some() && has(&harness, "All 2 tensors together"));
+    harness.get_by_label("Spectrum").click();
+    harness.run_steps(3);
+    wait(&mut harness, "the spectrum of the weight is measured", |app| {
+        app.session().details.spectrum("model.layers.0.self_attn.q_proj.weight").done().is_some()
+    });
+    assert!(has(&harness, "Chart: spectrum, 16 singular values"));
+}
+
+#[test]
+fn what_is_no_number_is_said_and_not_taken_for_zero() {
+    let triple = Triple::new(TINY);
+    spoil(&triple.root.path().join("post"), "model.layers.1.mlp.up_proj.weight");
+    let mut harness = charted(&triple);
+    assert!(has(&harness, " entries are NaN or infinite: 512 in post; they are left out of all other numbers."));
+    let counts = harness.query_all_by_label("512").next().expect("the figure is a link");
+    counts.click();
+    harness.run_steps(3);
+    assert!(grid(&harness).starts_with("Chart: layer × part, NaN or infinite"), "{}", grid(&harness));
+    press(&mut harness, "Chart: layer × part", &[Key::ArrowRight]);
+    for _ in 0..5 {
+        harness.key_press(Key::ArrowDown);
+        harness.run_steps(2);
+    }
+    let all = format!("Layer 1, up: {}", mergescope::format::percent(1.0));
+    assert!(grid(&harness).ends_with(&all), "{}", grid(&harness));
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("32 × 16, bf16; 512 NaN or infinite").is_some());
+    assert!(has(&harness, "Chart: sizes of pre; no element is finite here"));
+    harness.get_by_label("Spectrum").click();
+    harness.run_steps(3);
+    assert!(has(&harness, "No element of this tensor is finite"));
+    choose(&mut harness, "Cells show:", Metric::RelativeNorm.label());
+    assert!(grid(&harness).ends_with("Layer 1, up: –"), "{}", grid(&harness));
+}
+
+#[test]
+fn the_table_of_a_spectrum_can_have_it_measured() {
+    let triple = Triple::new(TINY);
+    let mut harness = charted(&triple);
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    choose(&mut harness, "Table of:", "Sizes of w·v and pre");
+    let csv = copy_csv(&mut harness);
+    assert!(csv.starts_with("low,high,"), "{csv}");
+    choose(&mut harness, "Table of:", "Spectrum");
+    wait(&mut harness, "the spectrum is measured", |app| {
+        let measured = app.session().vector.done().expect("it was measured");
+        let mut names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
+        names.any(|name| app.session().details.spectrum(name).done().is_some())
+    });
+    assert!(has(&harness, "Layer 2, up: model.layers.2.mlp.up_proj.weight"), "the table says what it is of");
+    assert!(copy_csv(&mut harness).starts_with("rank,singular_value,"));
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    assert!(has(&harness, "Chart: spectrum"), "the page shows what the table did");
 }
 
 #[test]

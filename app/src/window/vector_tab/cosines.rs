@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 use mergescope_core::analysis::LayerProducts;
 
-use super::view::{ChartId, VectorView};
+use super::view::{Asked, ChartId, VectorView};
 use crate::format;
 use crate::vector::{LayerCosine, PartSet};
 use crate::window::chart;
@@ -48,17 +48,6 @@ impl CosineTexture {
         let image = ColorImage::new([layers, layers], pixels);
         self.texture = Some(ui.ctx().load_texture("layer cosines", image, TextureOptions::NEAREST));
     }
-}
-
-/// What the person asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Nothing.
-    Nothing,
-    /// To compare the layers.
-    Compare,
-    /// To stop comparing them.
-    Stop,
 }
 
 /// Draws the choice of part above the chart.
@@ -104,12 +93,14 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
     let side = (ui.available_width() - LABELS_WIDTH).min(height - used - chart::X_LABELS_HEIGHT).max(LEAST_SIDE);
     let size = Vec2::new(LABELS_WIDTH + side, side + chart::X_LABELS_HEIGHT);
     let asked = match &session.details.layer_products {
-        Stage::Done(products) if products.layers.is_empty() => {
-            let advice = "The model has no layers that move, so there is nothing to compare";
-            return state_ui(ui, size, |ui| {
-                widgets::note_ui(ui, advice);
-                Asked::Nothing
-            });
+        Stage::Done(products) if products.layers.len() < 2 => {
+            let words = match products.layers.len() {
+                0 => "No layer moves: there is nothing to compare",
+                _ => "One layer: there is nothing to compare",
+            };
+            let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+            chart::empty_ui(ui, rect, words);
+            Asked::Nothing
         }
         Stage::Done(products) => {
             view.texture.follow(ui, session.details.comparison_number(), products, view.cosine_parts);
@@ -155,15 +146,12 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
 
 fn compare_ui(ui: &mut Ui, label: &str) -> Asked {
     let response = widgets::link_ui(ui, label).on_hover_text("Reads pre and post once more");
-    if response.clicked() { Asked::Compare } else { Asked::Nothing }
+    if response.clicked() { Asked::Start } else { Asked::Nothing }
 }
 
 /// A state without a chart, in the chart's room.
 fn state_ui(ui: &mut Ui, size: Vec2, contents: impl FnOnce(&mut Ui) -> Asked) -> Asked {
-    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-    let inner = Rect::from_center_size(rect.center(), Vec2::new(size.x.min(240.0), 90.0));
-    // A child of its own: what comes next stands below the chart's room, not below these words.
-    contents(&mut ui.new_child(egui::UiBuilder::new().max_rect(inner)))
+    widgets::in_the_middle_ui(ui, size, Vec2::new(240.0, 90.0), contents)
 }
 
 fn square_ui(view: &mut VectorView, ui: &Ui, products: &LayerProducts, square: Rect) {

@@ -23,7 +23,8 @@ use super::{fonts, theme, widgets};
 use crate::format;
 use crate::vector::tables::Table;
 
-use cosines::Asked;
+use tensor::SpectrumWish;
+use view::Asked;
 pub use view::VectorView;
 
 /// Windows narrower than this have the right column below the left one.
@@ -66,7 +67,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
 struct Wishes {
     compare: bool,
     stop: bool,
-    spectrum: Option<String>,
+    spectrum: SpectrumWish,
 }
 
 fn charts_ui(app: &mut App, ui: &mut Ui) {
@@ -80,7 +81,7 @@ fn charts_ui(app: &mut App, ui: &mut Ui) {
     }
     ui.add_space(8.0);
     if view.table {
-        table::ui(view, ui, &app.session, &source);
+        wishes.spectrum = table::ui(view, ui, &app.session, &source);
     } else if ui.ctx().content_rect().width() < NARROW {
         ScrollArea::vertical().id_salt("narrow vector").auto_shrink([false, false]).show(ui, |ui| {
             let grid = NARROW_GRID[usize::from(view.experts_open)];
@@ -104,8 +105,10 @@ fn charts_ui(app: &mut App, ui: &mut Ui) {
     if wishes.stop {
         app.session.stop_comparing();
     }
-    if let Some(name) = wishes.spectrum {
-        app.session.measure_spectrum(&name);
+    match wishes.spectrum {
+        Some((name, Asked::Start)) => app.session.measure_spectrum(&name),
+        Some((name, Asked::Stop)) => app.session.stop_spectrum(&name),
+        Some((_, Asked::Nothing)) | None => {}
     }
 }
 
@@ -113,7 +116,7 @@ impl Wishes {
     fn note(&mut self, asked: Asked) {
         match asked {
             Asked::Nothing => {}
-            Asked::Compare => self.compare = true,
+            Asked::Start => self.compare = true,
             Asked::Stop => self.stop = true,
         }
     }

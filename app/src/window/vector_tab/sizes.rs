@@ -1,7 +1,7 @@
 //! Magnitudes of w·v against those of pre, and from where on what is added changes what is written.
 
 use eframe::egui::{self, Align2, Color32, Mesh, Pos2, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo};
-use mergescope_core::analysis::LogHistogram;
+use mergescope_core::analysis::{LogHistogram, Sums};
 use mergescope_core::checkpoint::{Dtype, dtype_label};
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 
@@ -59,6 +59,15 @@ fn written_dtype(data: &PageData, source: &Source<'_>, output: &OutputSpec) -> O
     }
 }
 
+/// Why there is no v to draw; `None` when there is.
+pub fn nothing_to_add(sums: &Sums) -> Option<&'static str> {
+    match (sums.finite(), sums.updates()) {
+        (0, _) => Some("no element is finite here"),
+        (_, 0) => Some("v is zero here"),
+        _ => None,
+    }
+}
+
 /// Draws the chart, `height` high.
 pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec, height: f32) {
     let palette = theme::palette(ui);
@@ -106,22 +115,27 @@ pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec
     };
     if let Some((dtype, _, step)) = line {
         let x = map.x(step.log10());
-        let stroke = Stroke::new(1.5, palette.warning);
-        let ends = [Pos2::new(x, rect.top() + 2.0), Pos2::new(x, plot.bottom())];
-        painter.extend(Shape::dashed_line(&ends, stroke, 4.0, 3.0));
-        let text = format!("{} sees w·v from here", dtype_label(dtype));
+        let is_within = plot.x_range().contains(x);
+        if is_within {
+            let stroke = Stroke::new(1.5, palette.warning);
+            let ends = [Pos2::new(x, rect.top() + 2.0), Pos2::new(x, plot.bottom())];
+            painter.extend(Shape::dashed_line(&ends, stroke, 4.0, 3.0));
+        }
+        let from = if is_within { "here" } else { &format::norm(step) };
+        let text = format!("{} sees w·v from {from}", dtype_label(dtype));
         let galley = painter.layout_no_wrap(text, font, palette.warning);
+        let x = x.clamp(plot.left() - 6.0, plot.right());
         let fits = x + 6.0 + galley.size().x <= rect.right();
         let left = if fits { x + 6.0 } else { (x - 6.0 - galley.size().x).max(rect.left()) };
         painter.galley(Pos2::new(left, rect.top()), galley, Color32::PLACEHOLDER);
     }
-    let is_zero = vector.points.is_empty();
-    if is_zero {
+    let nothing = nothing_to_add(&data.sums);
+    if let Some(words) = nothing {
         let at = plot.left_top() + Vec2::new(4.0, 4.0);
-        painter.text(at, Align2::LEFT_TOP, "v is zero here", chart::axis_font(), palette.weak);
+        painter.text(at, Align2::LEFT_TOP, words, chart::axis_font(), palette.weak);
     }
     let label = match line {
-        _ if is_zero => "Chart: sizes of pre; v is zero here".to_owned(),
+        _ if let Some(words) = nothing => format!("Chart: sizes of pre; {words}"),
         _ if coefficient == 0.0 => "Chart: sizes of pre; at w = 0 nothing is added".to_owned(),
         Some((dtype, _, step)) => {
             format!("Chart: sizes of w·v and pre; {} sees w·v from {}", dtype_label(dtype), format::norm(step))

@@ -3,6 +3,7 @@
 use eframe::egui::{self, Align2, Pos2, Rect, RichText, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo};
 use mergescope_core::analysis::Spectrum;
 
+use super::view::Asked;
 use crate::format;
 use crate::window::session::Stage;
 use crate::window::{chart, theme, widgets};
@@ -12,39 +13,50 @@ pub const SMALL: u64 = 1 << 20;
 /// Room for the lines below the chart.
 const FACTS_HEIGHT: f32 = 3.0 * theme::NOTE_LINE + 4.0;
 /// Room for the labels of the y axis.
-const LABELS_WIDTH: f32 = 34.0;
+const LABELS_WIDTH: f32 = 42.0;
+/// Room for the names of the lines, above them.
+const NAMES_HEIGHT: f32 = 18.0;
 /// The share of ‖v‖² whose rank is named.
 const MOST: f64 = 0.9;
 
-/// Draws the chart or its state, `height` high; true when the spectrum should be measured.
-pub fn ui(ui: &mut Ui, stage: &Stage<Spectrum>, height: f32) -> bool {
+/// Draws the chart or its state, `height` high.
+pub fn ui(ui: &mut Ui, stage: &Stage<Spectrum>, height: f32) -> Asked {
     match stage {
         Stage::Done(spectrum) if spectrum.energy == 0.0 => {
             message_ui(ui, height, "v is zero here: all of its singular values are zero");
-            false
+            Asked::Nothing
         }
         Stage::Done(spectrum) => {
             chart_ui(ui, spectrum, height - FACTS_HEIGHT);
-            facts_ui(ui, spectrum);
-            false
+            ui.scope(|ui| {
+                ui.spacing_mut().item_spacing.y = 0.0;
+                facts_ui(ui, spectrum);
+            });
+            Asked::Nothing
         }
         Stage::Running(_, progress) => in_the_middle_ui(ui, height, |ui| {
             ui.label("Measuring the spectrum");
             widgets::bar_ui(ui, "Spectrum progress", progress.as_ref().map_or(0.0, |progress| progress.fraction()));
-            false
+            asked(widgets::link_ui(ui, "Stop measuring").clicked(), Asked::Stop)
         }),
         Stage::Failed(message) => in_the_middle_ui(ui, height, |ui| {
             ui.label("The spectrum could not be measured");
             widgets::note_ui(ui, message.clone());
-            widgets::link_ui(ui, "Try again").clicked()
+            asked(widgets::link_ui(ui, "Try again").clicked(), Asked::Start)
         }),
         Stage::Waiting => in_the_middle_ui(ui, height, |ui| {
             widgets::note_ui(ui, "Singular values take longer than the other numbers, so they are measured on request");
             ui.add_space(4.0);
             let button = ui.button("Measure spectrum");
-            button.on_hover_text("Reads this tensor of pre and post, and finds its largest singular values").clicked()
+            let button =
+                button.on_hover_text("Reads this tensor of pre and post, and finds its largest singular values");
+            asked(button.clicked(), Asked::Start)
         }),
     }
+}
+
+fn asked(clicked: bool, what: Asked) -> Asked {
+    if clicked { what } else { Asked::Nothing }
 }
 
 /// Says why there is no chart.
@@ -53,16 +65,14 @@ pub fn message_ui(ui: &mut Ui, height: f32, message: &str) {
 }
 
 fn in_the_middle_ui<R>(ui: &mut Ui, height: f32, contents: impl FnOnce(&mut Ui) -> R) -> R {
-    let (rect, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::hover());
-    let inner = Rect::from_center_size(rect.center(), Vec2::new(rect.width().min(250.0), 80.0_f32.min(height)));
-    // A child of its own: what comes next stands below the chart's room, not below these words.
-    contents(&mut ui.new_child(egui::UiBuilder::new().max_rect(inner)))
+    let size = Vec2::new(ui.available_width(), height);
+    widgets::in_the_middle_ui(ui, size, Vec2::new(250.0, 80.0), contents)
 }
 
 fn chart_ui(ui: &mut Ui, spectrum: &Spectrum, height: f32) {
     let palette = theme::palette(ui);
     let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::hover());
-    let plot = Rect::from_min_max(rect.min + Vec2::new(LABELS_WIDTH, 8.0), rect.max - Vec2::new(6.0, 18.0));
+    let plot = Rect::from_min_max(rect.min + Vec2::new(LABELS_WIDTH, NAMES_HEIGHT), rect.max - Vec2::new(6.0, 18.0));
     let painter = ui.painter();
     let count = spectrum.singular_values.len();
     let x_of = |rank: f32| plot.left() + rank / count.max(1) as f32 * plot.width();
@@ -85,10 +95,9 @@ fn chart_ui(ui: &mut Ui, spectrum: &Spectrum, height: f32) {
         let kept = kept.map(|(rank, kept)| Pos2::new(x_of(rank as f32), y_of(kept)));
         painter.add(Shape::line(kept.collect(), Stroke::new(1.5, palette.accent)));
         let font = chart::axis_font();
-        let above = Pos2::new(plot.right(), y_of(0.98) + 4.0);
-        painter.text(above, Align2::RIGHT_TOP, "share of ‖v‖² kept", font.clone(), palette.link);
-        let below = Pos2::new(plot.right(), plot.bottom() - 4.0);
-        painter.text(below, Align2::RIGHT_BOTTOM, "singular value ∕ largest", font, palette.weak);
+        let names = painter.text(rect.right_top(), Align2::RIGHT_TOP, "share of ‖v‖² kept", font.clone(), palette.link);
+        let left_of = names.left_top() - Vec2::new(14.0, 0.0);
+        painter.text(left_of, Align2::RIGHT_TOP, "singular value ∕ largest", font, palette.weak);
     }
     let label = format!("Chart: spectrum, {}", format::plural(count, "singular value"));
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &label));
@@ -111,7 +120,6 @@ fn chart_ui(ui: &mut Ui, spectrum: &Spectrum, height: f32) {
 
 /// The lines below the chart.
 fn facts_ui(ui: &mut Ui, spectrum: &Spectrum) {
-    ui.spacing_mut().item_spacing.y = 0.0;
     let full = spectrum.rows.min(spectrum.cols);
     let (low, high) = (spectrum.effective_rank.low, spectrum.effective_rank.high);
     let effective = if high - low < 0.05 { format::fixed(low, 1) } else { format!("{low:.0} to {high:.0}") };

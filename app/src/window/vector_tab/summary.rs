@@ -19,9 +19,9 @@ pub struct SummaryRoom {
 }
 
 impl SummaryRoom {
-    /// At least what was needed before at this width.
-    fn grow(&mut self, width: f32, height: f32) {
-        let before = if self.width == width { self.height } else { LEAST_LINES * theme::TEXT_LINE };
+    /// At least `least`, and what was needed before at this width.
+    fn grow(&mut self, width: f32, height: f32, least: f32) {
+        let before = if self.width == width { self.height } else { least };
         *self = Self { width, height: before.max(height) };
     }
 }
@@ -52,7 +52,7 @@ pub fn ui<'a>(ui: &mut Ui, room: &mut SummaryRoom, sentences: impl Iterator<Item
         });
     });
     let used = ui.cursor().top() - top;
-    room.grow(width, used);
+    room.grow(width, used, LEAST_LINES * theme::TEXT_LINE + ui.spacing().item_spacing.y);
     ui.add_space(room.height - used);
     asked
 }

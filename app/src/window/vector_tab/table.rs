@@ -1,29 +1,52 @@
 //! The numbers of the chosen chart as a table, in place of the charts.
 
-use eframe::egui::{self, Label, Layout, RichText, TextStyle, Ui, Vec2};
+use eframe::egui::{self, Color32, Label, Layout, RichText, TextStyle, Ui, Vec2};
 use egui_extras::{Column, TableBuilder};
 use mergescope_core::analysis::{Sample, TensorAnalysis};
 
 use super::names;
-use super::view::{ChartId, VectorView};
-use crate::vector::LayerCosine;
+use super::tensor::{self, SpectrumWish};
+use super::view::{ChartId, Page, Picked, VectorView};
 use crate::vector::tables::{self, Table};
+use crate::vector::{LayerCosine, Metric, PartSet};
 use crate::window::live::{Key, Source};
-use crate::window::session::Session;
+use crate::window::session::{Session, Stage};
 use crate::window::{theme, widgets};
 
-/// Width of the first column, and of the others.
+/// Width of the first column, and of the others unless their labels are wider.
 const WIDTHS: [f32; 2] = [96.0, 88.0];
+/// Room between two columns.
+const CELL_GAP: f32 = 6.0;
 
 /// A table that was made, and for what.
 #[derive(Default)]
 pub struct TableCache {
-    key: Option<(ChartId, String, Key)>,
+    key: Option<(Subject, Key)>,
     table: Option<Table>,
 }
 
+/// What tells one table from another, but for w.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Subject {
+    Layers,
+    Grid(Metric),
+    LayerCosine(PartSet),
+    Page(ChartId, Option<Picked>),
+}
+
+impl Subject {
+    fn of(view: &VectorView) -> Self {
+        match view.chart {
+            ChartId::Layers => Self::Layers,
+            ChartId::Grid => Self::Grid(view.metric),
+            ChartId::LayerCosine => Self::LayerCosine(view.cosine_parts),
+            page @ (ChartId::Sizes | ChartId::Spectrum) => Self::Page(page, view.picked),
+        }
+    }
+}
+
 /// Draws the choice of chart and the table of the chosen one.
-pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source<'_>) {
+pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source<'_>) -> SpectrumWish {
     let charts: Vec<(ChartId, &str, &str)> =
         ChartId::ALL.iter().map(|&chart| (chart, chart.title(), chart.explanation())).collect();
     ui.horizontal(|ui| {
@@ -38,36 +61,42 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
             super::cosines::controls_ui(view, ui, session.details.layer_products.done());
         }
     });
+    // Back among the charts, the page shows what the table did.
+    match view.chart {
+        ChartId::Sizes => view.page = Page::Sizes,
+        ChartId::Spectrum => view.page = Page::Spectrum,
+        _ => {}
+    }
+    if let (ChartId::Sizes | ChartId::Spectrum, Some(picked)) = (view.chart, view.picked) {
+        let tensor = picked.tensor.map(|tensor| source.measured.analysis.tensors[tensor].name.as_str());
+        let cell = names::cell(picked.group, picked.row);
+        widgets::note_ui(ui, tensor.map_or(cell.clone(), |name| format!("{cell}: {name}")));
+    }
     ui.add_space(6.0);
-    let key = (view.chart, details(view), source.key);
+    let key = (Subject::of(view), source.key);
     // All numbers of a large model take too long for every step of a slider that is being dragged.
     let waits = source.is_large() && ui.input(|input| input.pointer.any_down());
-    let same_chart = view.table_cache.key.as_ref().is_some_and(|known| (known.0, &known.1) == (key.0, &key.1));
+    let same_subject = view.table_cache.key.is_some_and(|(subject, _)| subject == key.0);
     // What could not be shown a moment ago may have been measured since.
-    let is_due = view.table_cache.key.as_ref() != Some(&key) || view.table_cache.table.is_none();
-    if is_due && !(waits && same_chart) {
+    let is_due = view.table_cache.key != Some(key) || view.table_cache.table.is_none();
+    if is_due && !(waits && same_subject) {
         view.table_cache = TableCache { key: Some(key), table: of(view, session, source) };
     }
     match &view.table_cache.table {
         Some(table) => table_ui(ui, table),
-        None => widgets::empty_ui(ui, "There are no numbers yet", missing(view.chart)),
+        None if view.chart == ChartId::Spectrum => {
+            let tensors = view.picked_tensors(source.measured);
+            return tensor::spectrum_ui(ui, session, &tensors, source, ui.available_height());
+        }
+        None => widgets::empty_ui(ui, "There are no numbers yet", missing(view.chart, session)),
     }
+    None
 }
 
-/// What else than w tells one table of a chart from another.
-fn details(view: &VectorView) -> String {
-    match view.chart {
-        ChartId::Layers => String::new(),
-        ChartId::Grid => view.metric.key().to_owned(),
-        ChartId::LayerCosine => format!("{:?}", view.cosine_parts),
-        ChartId::Sizes | ChartId::Spectrum => format!("{:?}", view.picked),
-    }
-}
-
-fn missing(chart: ChartId) -> &'static str {
-    match chart {
-        ChartId::LayerCosine => "The layers have not been compared; go back to the charts with Table",
-        ChartId::Spectrum => "The spectrum of this tensor has not been measured; go back to the charts with Table",
+fn missing(chart: ChartId, session: &Session) -> &'static str {
+    match (chart, &session.details.preview) {
+        (ChartId::LayerCosine, _) => "The layers have not been compared; go back to the charts with Table",
+        (_, Stage::Failed(_)) => "The preview of rounding could not be prepared",
         _ => "The preview of rounding is being prepared",
     }
 }
@@ -83,8 +112,7 @@ pub fn of(view: &VectorView, session: &Session, source: &Source<'_>) -> Option<T
         }
         ChartId::Sizes => sizes(view, source),
         ChartId::Spectrum => {
-            let [only] = view.picked_tensors(source.measured)[..] else { return None };
-            let tensor = source.measured.analysis.tensors.get(only)?;
+            let tensor = tensor::decomposed(&view.picked_tensors(source.measured), source.measured).ok()?;
             let spectrum = session.details.spectrum(&tensor.name).done()?;
             Some(tables::spectrum(spectrum))
         }
@@ -108,19 +136,23 @@ fn sizes(view: &VectorView, source: &Source<'_>) -> Option<Table> {
 }
 
 fn table_ui(ui: &mut Ui, table: &Table) {
-    let least = WIDTHS[0] + WIDTHS[1] * table.columns.len().saturating_sub(1) as f32;
-    widgets::wide_ui(ui, &table.name, least, |ui| rows_ui(ui, table));
+    let font = TextStyle::Small.resolve(ui.style());
+    let width_of = |label: &str| ui.painter().layout_no_wrap(label.to_owned(), font.clone(), Color32::WHITE).size().x;
+    let widest = table.columns.iter().skip(1).map(|column| width_of(&column.label)).fold(0.0, f32::max);
+    let width = WIDTHS[1].max(widest.ceil() + CELL_GAP);
+    let least = WIDTHS[0] + width * table.columns.len().saturating_sub(1) as f32;
+    widgets::wide_ui(ui, &table.name, least, |ui| rows_ui(ui, table, width));
 }
 
-fn rows_ui(ui: &mut Ui, table: &Table) {
+fn rows_ui(ui: &mut Ui, table: &Table, width: f32) {
     let palette = theme::palette(ui);
     let right = Layout::right_to_left(egui::Align::Center);
-    ui.spacing_mut().item_spacing = Vec2::new(6.0, 0.0);
+    ui.spacing_mut().item_spacing = Vec2::new(CELL_GAP, 0.0);
     TableBuilder::new(ui)
         .id_salt(("vector table", &table.name))
         .cell_layout(Layout::left_to_right(egui::Align::Center))
         .column(Column::exact(WIDTHS[0]))
-        .columns(Column::exact(WIDTHS[1] - 6.0), table.columns.len().saturating_sub(1))
+        .columns(Column::exact(width - CELL_GAP), table.columns.len().saturating_sub(1))
         .auto_shrink([false, false])
         .header(theme::ROW_HEIGHT, |mut header| {
             for (position, column) in table.columns.iter().enumerate() {

@@ -1,16 +1,16 @@
 //! The page of a cell: its tensors, the sizes of what is added, its numbers, and the spectrum on request.
 
 use eframe::egui::{self, Button, Grid, Layout, Popup, Rect, RichText, ScrollArea, TextStyle, Ui, Vec2, WidgetInfo};
-use mergescope_core::analysis::{LogHistogram, Sums};
+use mergescope_core::analysis::{LogHistogram, Sums, TensorAnalysis};
 use mergescope_core::checkpoint::dtype_label;
 
 use super::names;
-use super::view::{ChartId, Page, Picked, VectorView};
+use super::view::{Asked, Page, Picked, VectorView};
 use super::{sizes, spectrum};
 use crate::format;
 use crate::vector::Metric;
 use crate::window::live::Source;
-use crate::window::session::{Session, Stage};
+use crate::window::session::{Measured, Session, Stage};
 use crate::window::title::{self, Title};
 use crate::window::{fonts, theme, widgets};
 
@@ -60,11 +60,14 @@ pub fn least_height() -> f32 {
     56.0 + LEAST_CHART_HEIGHT + 24.0 + NUMBER_HEIGHT * NUMBER_ROWS as f32
 }
 
-/// Draws the page, `height` high; gives the tensor whose spectrum was asked for.
-pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source<'_>, height: f32) -> Option<String> {
+/// A tensor of which the spectrum should be measured, or no longer be.
+pub type SpectrumWish = Option<(String, Asked)>;
+
+/// Draws the page, `height` high.
+pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source<'_>, height: f32) -> SpectrumWish {
     let picked = view.picked?;
-    let tensors = view.picked_tensors(source.measured);
     if view.page_data.as_ref().is_none_or(|data| data.picked != picked) {
+        let tensors = view.picked_tensors(source.measured);
         view.page_data = Some(PageData::new(picked, tensors, source));
     }
     // Taken out so that the choices can be changed while it is drawn.
@@ -76,21 +79,18 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
     let used = ui.cursor().top() - top_left.y;
     let numbers_height = NUMBER_HEIGHT * NUMBER_ROWS as f32 + 16.0;
     let chart_height = (height - used - numbers_height).max(LEAST_CHART_HEIGHT);
-    let mut asked = None;
+    let mut wish = None;
     match view.page {
         Page::Sizes => sizes::ui(ui, &data, source, &session.recipe.output, chart_height),
-        Page::Spectrum => asked = spectrum_ui(ui, session, &data, source, chart_height),
+        Page::Spectrum => wish = spectrum_ui(ui, session, &data.tensors, source, chart_height),
     }
-    let chart = match view.page {
-        Page::Sizes => ChartId::Sizes,
-        Page::Spectrum => ChartId::Spectrum,
-    };
+    let chart = view.page.chart();
     let bottom = ui.cursor().top();
     view.drawn(chart, Rect::from_min_max(top_left, egui::pos2(top_left.x + width, bottom)));
     ui.add_space(6.0);
     numbers_ui(ui, &data, source);
     view.page_data = Some(data);
-    asked
+    wish
 }
 
 /// `Layer 19, gate   4,864 × 896, bf16`, and the choice between sizes and spectrum.
@@ -101,21 +101,21 @@ fn heading_ui(view: &mut VectorView, ui: &mut Ui, data: &PageData, source: &Sour
         // The choice below says how many tensors these are.
         _ => format!("{} elements", format::parameters(data.sums.elements)),
     };
-    // This page, and the way to the other one.
-    let (chart, other) = match view.page {
-        Page::Sizes => (ChartId::Sizes, Page::Spectrum),
-        Page::Spectrum => (ChartId::Spectrum, Page::Sizes),
+    let shape = match data.sums.left_out {
+        0 => shape,
+        left_out => format!("{shape}; {} NaN or infinite", format::count(left_out)),
+    };
+    let chart = view.page.chart();
+    let (other, name, tooltip) = match view.page {
+        Page::Sizes => (Page::Spectrum, "Spectrum", "Singular values of v of this tensor"),
+        Page::Spectrum => (Page::Sizes, "Sizes", "How large the elements of w·v and pre are"),
     };
     ui.horizontal(|ui| {
         ui.set_min_height(22.0);
         ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
             // One link to the other page: two buttons would leave no room for the shape.
-            let (other_chart, name, tooltip) = match other {
-                Page::Spectrum => (ChartId::Spectrum, "Spectrum", "Singular values of v of this tensor"),
-                Page::Sizes => (ChartId::Sizes, "Sizes", "How large the elements of w·v and pre are"),
-            };
             if widgets::link_ui(ui, name).on_hover_text(tooltip).clicked() {
-                (view.page, view.chart) = (other, other_chart);
+                (view.page, view.chart) = (other, other.chart());
             }
             ui.with_layout(Layout::left_to_right(egui::Align::Center), |ui| {
                 let text = names::cell(data.picked.group, data.picked.row);
@@ -163,21 +163,41 @@ fn chooser_ui(view: &mut VectorView, ui: &mut Ui, picked: Picked, source: &Sourc
     });
 }
 
-fn spectrum_ui(ui: &mut Ui, session: &Session, data: &PageData, source: &Source<'_>, height: f32) -> Option<String> {
-    let [only] = data.tensors.as_slice() else {
-        spectrum::message_ui(ui, height, "A spectrum belongs to one tensor: choose one above");
-        return None;
-    };
-    let tensor = &source.measured.analysis.tensors[*only];
-    if tensor.shape.len() < 2 {
-        spectrum::message_ui(ui, height, "This tensor is no matrix, so it has no singular values");
-        return None;
+/// The tensor of a page that has singular values, or why none has.
+///
+/// Weight and bias of a projection are two tensors, of which one is a matrix.
+pub fn decomposed<'a>(tensors: &[usize], measured: &'a Measured) -> Result<&'a TensorAnalysis, &'static str> {
+    let tensors = tensors.iter().map(|&tensor| &measured.analysis.tensors[tensor]);
+    let mut matrices = tensors.filter(|tensor| tensor.shape.len() >= 2);
+    match (matrices.next(), matrices.next()) {
+        (None, _) => Err("This tensor is no matrix, so it has no singular values"),
+        (Some(_), Some(_)) => Err("A spectrum belongs to one tensor: choose one above"),
+        (Some(tensor), None) if tensor.sums.finite() == 0 => Err("No element of this tensor is finite"),
+        (Some(tensor), None) => Ok(tensor),
     }
+}
+
+/// Draws the spectrum of the one matrix among the tensors of a page, or its state.
+pub fn spectrum_ui(
+    ui: &mut Ui,
+    session: &Session,
+    tensors: &[usize],
+    source: &Source<'_>,
+    height: f32,
+) -> SpectrumWish {
+    let tensor = match decomposed(tensors, source.measured) {
+        Ok(tensor) => tensor,
+        Err(words) => {
+            spectrum::message_ui(ui, height, words);
+            return None;
+        }
+    };
     let stage = session.details.spectrum(&tensor.name);
     let asked = spectrum::ui(ui, stage, height);
     // Small matrices need no question.
     let at_once = matches!(stage, Stage::Waiting) && tensor.shape.iter().product::<u64>() <= spectrum::SMALL;
-    (asked || at_once).then(|| tensor.name.clone())
+    let asked = if at_once { Asked::Start } else { asked };
+    (asked != Asked::Nothing).then(|| (tensor.name.clone(), asked))
 }
 
 /// The numbers of the page in two columns.

@@ -48,23 +48,23 @@ impl ChartId {
         match self {
             Self::Layers => {
                 "Norms do not add up, their squares do: a bar is as high as the whole layer's norm, and its colours \
-                 divide it by each part's share of ‖v‖²"
+                 divide it by each part's share of ‖v‖²."
             }
             Self::Grid => {
                 "One cell for each part of each layer: a bright or dark column is a layer that stands out, a row a \
-                 part that does. Click a cell, or move to it with the arrow keys and press Enter, to see its tensors"
+                 part that does. Click a cell, or move to it with the arrow keys and press Enter, to see its tensors."
             }
             Self::LayerCosine => {
                 "Cosine of v in one layer with v in another, over tensors of the same name and shape: 1 is the same \
-                 direction, 0 none in common, −1 the opposite. Most vectors are near 0 off the diagonal"
+                 direction, 0 none in common, −1 the opposite. Most vectors are near 0 off the diagonal."
             }
             Self::Sizes => {
                 "How many elements have which magnitude, on a log scale: what lies left of the dashed line is mostly \
-                 too small to change a weight when the model is written"
+                 too small to change a weight when the model is written."
             }
             Self::Spectrum => {
                 "Singular values of v, from the largest: a few large ones mean that v is nearly of low rank, a slow \
-                 fall that it is spread over many directions"
+                 fall that it is spread over many directions."
             }
         }
     }
@@ -118,6 +118,28 @@ pub enum Page {
     Sizes,
     /// Singular values.
     Spectrum,
+}
+
+impl Page {
+    /// Its chart.
+    pub fn chart(self) -> ChartId {
+        match self {
+            Self::Sizes => ChartId::Sizes,
+            Self::Spectrum => ChartId::Spectrum,
+        }
+    }
+}
+
+/// What the person asked for of work that takes a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// To start it.
+    Start,
+    /// To stop it.
+    Stop,
 }
 
 /// The choices of this tab.
@@ -228,15 +250,21 @@ impl VectorView {
         (self.scroll_to, self.scroll_at_once) = (Some(self.chart), true);
     }
 
-    /// Leads to the chart behind a figure of the summary.
+    /// Leads to the chart behind a figure of the summary, which shows that figure then.
     pub(super) fn lead_to(&mut self, chart: Chart) {
         self.chart = match chart {
-            Chart::Layers => ChartId::Layers,
+            Chart::Layers => {
+                (self.bars, self.part) = (BarMetric::Relative, None);
+                ChartId::Layers
+            }
             Chart::Grid(metric) => {
                 self.metric = metric;
                 ChartId::Grid
             }
-            Chart::LayerCosine => ChartId::LayerCosine,
+            Chart::LayerCosine => {
+                self.cosine_parts = PartSet::All;
+                ChartId::LayerCosine
+            }
         };
         self.scroll_to = Some(self.chart);
     }
