@@ -18,12 +18,12 @@ use crate::progress::{Control, Stage};
 use crate::stream::{Resources, StreamError};
 
 /// First line of every file. The number changes with anything that the files hold, or how it is measured.
-const FORMAT: &str = "mergescope analysis 3\n";
+const FORMAT: &str = "mergescope analysis 4\n";
 
 /// Bytes of all files together, at most; those not used for longest go first.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Bytes of one file, at most: several times the largest analysis, whose samples take 96 MB.
+/// Bytes of one file, at most: several times the largest analysis, whose samples take 288 MB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
 const EXTENSION: &str = "analysis";

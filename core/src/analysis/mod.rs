@@ -9,6 +9,7 @@
 
 mod cache;
 mod change;
+mod excerpt;
 mod gram;
 mod groups;
 mod histogram;
