@@ -304,6 +304,30 @@ fn more_experts_than_any_model_has_are_not_told_apart() {
 }
 
 #[test]
+fn a_stack_stays_whole_when_another_tensor_bears_the_name_of_an_expert() {
+    let [taken, free] = ["model.layers.0.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj"];
+    let model = |seed| {
+        let stack = |name: &str| Tensor::of(name, Dtype::F32, &[3, 2, 2], &values(seed, 12, 1.0));
+        let alone = |name: &str| Tensor::of(name, Dtype::F32, &[4], &values(seed + 10, 4, 1.0));
+        // The other stack has no expert 3.
+        let literal = [alone(&format!("{taken}[2]")), alone(&format!("{free}[3]"))];
+        Model::new()
+            .with_tensor(stack(taken))
+            .with_tensor(stack(free))
+            .with_tensor(literal[0].clone())
+            .with_tensor(literal[1].clone())
+    };
+    let analysis = measured(&Folders::write(&model(1), &model(2), &model(3)), &Resources::default());
+    let names: Vec<&str> = analysis.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let mut expected = vec![taken.to_owned(), format!("{taken}[2]")];
+    expected.extend((0..4).map(|expert| format!("{free}[{expert}]")));
+    assert_eq!(names, expected, "each once");
+    let shape = |name: &str| analysis.tensors[analysis.position(name).unwrap()].shape.clone();
+    assert_eq!(shape(&format!("{taken}[2]")), [4], "the tensor that is called so");
+    assert_eq!(shape(&format!("{taken}[1]")), [3, 2, 2], "what is known of an expert is the stack");
+}
+
+#[test]
 fn a_second_opening_takes_the_analysis_from_the_cache() {
     let (pre, post, target) = related(Size::default(), Dtype::BF16);
     let folders = Folders::write(&pre, &post, &target);

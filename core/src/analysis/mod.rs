@@ -71,7 +71,8 @@ pub struct TensorAnalysis {
 pub struct VectorAnalysis {
     /// Tensors that move, in natural name order; the experts of a stack, one after another, in its place.
     ///
-    /// Stacks of more experts than any model has are not divided.
+    /// Stacks of more experts than any model has are not divided, nor is a stack one of whose experts would bear the name
+    /// of another tensor: every name is there once.
     pub tensors: Vec<TensorAnalysis>,
     /// Bytes read.
     pub bytes_read: u64,
