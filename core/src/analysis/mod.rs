@@ -32,7 +32,7 @@ use crate::layout::Place;
 
 pub use cache::AnalysisCache;
 pub use change::Change;
-pub use gram::Gram;
+pub use gram::{Gram, OutOfRange};
 pub use groups::{Cell, Group, GroupSums, Overview, Row, expert_cells};
 pub use histogram::{Bin, LogHistogram};
 pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_products};
