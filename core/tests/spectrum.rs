@@ -454,6 +454,9 @@ fn a_vector_whose_squares_leave_f64_has_no_spectrum_and_no_false_one() {
             assert!((found.effective_rank.high / expected.effective_rank.high - 1.0).abs() < 1e-6);
         }
         let zero = of(&unit, &zeros).unwrap();
-        assert_eq!((zero.energy, zero.rank()), (0.0, 0));
+        assert!(zero.is_zero() && !expected.is_zero());
+        assert_eq!((zero.energy, zero.rank(), zero.rank_for(0.99)), (0.0, 0, Some(0)));
+        let one = found(&planted(1, 1, &[0.0], &[3.0]), &options, &Resources::default()).unwrap();
+        assert_eq!((one.rank(), one.rank_for(0.99), one.energy_kept(1)), (1, Some(1), Some(1.0)));
     }
 }
