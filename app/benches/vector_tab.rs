@@ -112,8 +112,12 @@ fn sample(seed: usize) -> Sample {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1_u64 << 24) as f32 - 0.5
     };
-    let pairs: Vec<[f32; 2]> = (0..636).map(|_| [random() * 0.08, random() * 2e-4]).collect();
-    serde_json::from_value(serde_json::json!({ "pairs": pairs, "complete": false })).unwrap()
+    let updates = (0..636).map(|_| {
+        let (target, v) = (random() * 0.08, random() * 2e-4);
+        [target, target + v, target]
+    });
+    let updates: Vec<[f32; 3]> = updates.collect();
+    serde_json::from_value(serde_json::json!({ "updates": { "Narrow": updates }, "complete": false })).unwrap()
 }
 
 /// The window's thread without a window.

@@ -6,7 +6,8 @@ mod support;
 
 use mergescope_core::alignment::Alignment;
 use mergescope_core::analysis::{
-    AnalysisCache, Group, LogHistogram, Overview, RoundingPreview, Sums, VectorAnalysis, expert_cells, measure,
+    AnalysisCache, Group, LogHistogram, OutOfRange, Overview, RoundingPreview, Sums, VectorAnalysis, expert_cells,
+    measure,
 };
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::layout::Part;
@@ -304,6 +305,30 @@ fn more_experts_than_any_model_has_are_not_told_apart() {
 }
 
 #[test]
+fn a_stack_stays_whole_when_another_tensor_bears_the_name_of_an_expert() {
+    let [taken, free] = ["model.layers.0.mlp.experts.up_proj", "model.layers.1.mlp.experts.up_proj"];
+    let model = |seed| {
+        let stack = |name: &str| Tensor::of(name, Dtype::F32, &[3, 2, 2], &values(seed, 12, 1.0));
+        let alone = |name: &str| Tensor::of(name, Dtype::F32, &[4], &values(seed + 10, 4, 1.0));
+        // The other stack has no expert 3.
+        let literal = [alone(&format!("{taken}[2]")), alone(&format!("{free}[3]"))];
+        Model::new()
+            .with_tensor(stack(taken))
+            .with_tensor(stack(free))
+            .with_tensor(literal[0].clone())
+            .with_tensor(literal[1].clone())
+    };
+    let analysis = measured(&Folders::write(&model(1), &model(2), &model(3)), &Resources::default());
+    let names: Vec<&str> = analysis.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let mut expected = vec![taken.to_owned(), format!("{taken}[2]")];
+    expected.extend((0..4).map(|expert| format!("{free}[{expert}]")));
+    assert_eq!(names, expected, "each once");
+    let shape = |name: &str| analysis.tensors[analysis.position(name).unwrap()].shape.clone();
+    assert_eq!(shape(&format!("{taken}[2]")), [4], "the tensor that is called so");
+    assert_eq!(shape(&format!("{taken}[1]")), [3, 2, 2], "what is known of an expert is the stack");
+}
+
+#[test]
 fn a_second_opening_takes_the_analysis_from_the_cache() {
     let (pre, post, target) = related(Size::default(), Dtype::BF16);
     let folders = Folders::write(&pre, &post, &target);
@@ -367,6 +392,33 @@ fn a_zero_vector_is_zero_and_not_nan() {
     assert!(
         analysis.tensors.iter().all(|tensor| tensor.sums.zeros == tensor.sums.elements && tensor.sums.max_abs == 0.0)
     );
+}
+
+#[test]
+fn a_vector_whose_squares_leave_f64_is_said_to_be_so() {
+    let model = |values: &[f64]| {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Model::new().with_tensor(Tensor::raw(
+            "model.layers.0.mlp.up_proj.weight",
+            Dtype::F64,
+            &[1, values.len()],
+            bytes,
+        ))
+    };
+    let of = |pre: [f64; 3], post: [f64; 3]| {
+        let analysis = measured(&Folders::write(&model(&pre), &model(&post), &model(&[1.0; 3])), &Resources::default());
+        analysis.total()
+    };
+    let small = of([0.0; 3], [1e-170, 0.0, -1e-170]);
+    assert_eq!((small.out_of_range(), small.updates(), small.max_abs), (Some(OutOfRange::Small), 2, 1e-170));
+    let large = of([1.0, 2.0, 3.0], [1e170, 2.0, -1e300]);
+    assert_eq!((large.out_of_range(), large.updates(), large.max_abs), (Some(OutOfRange::Large), 2, 1e300));
+    assert_eq!((large.left_out, large.zeros), (0, 1), "numbers all the same");
+    for sums in [small, large] {
+        assert!(sums.gram.cos_vector_target().is_nan() && sums.gram.relative_norm().is_nan());
+    }
+    assert_eq!(of([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).out_of_range(), None, "a vector of zeros");
+    assert_eq!(of([0.0; 3], [1e-120, 1e120, 0.0]).out_of_range(), None);
 }
 
 #[test]

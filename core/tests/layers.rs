@@ -161,8 +161,12 @@ fn nan_counts_as_no_change() {
             model.with_tensor(Tensor::of(name, Dtype::F32, &[3], &delta))
         })
     };
-    let products = compared(&Folders::write(&model(false), &model(true), &model(false)), &Resources::default());
+    // A target of NaN is no business of v.
+    let target = Model::new().with_tensor(Tensor::of(&up(0), Dtype::F32, &[3], &[f32::NAN; 3]));
+    let target = target.with_tensor(model(false).tensor(&up(1)).clone());
+    let products = compared(&Folders::write(&model(false), &model(true), &target), &Resources::default());
     assert_eq!(products.parts, [(Part::Up, vec![2.0, 2.0, 2.0, 27.0])]);
+    assert_eq!(products.left_out, 1);
 }
 
 #[test]

@@ -427,3 +427,36 @@ fn times() {
         );
     }
 }
+
+#[test]
+fn a_vector_whose_squares_leave_f64_has_no_spectrum_and_no_false_one() {
+    let unit = normal(1, 40 * 60);
+    let scaled = |scale: f64| -> Vec<f64> { unit.iter().map(|value| value * scale).collect() };
+    let zeros = vec![0.0; unit.len()];
+    let dense = SpectrumOptions::default();
+    let streamed = SpectrumOptions { values: 4, ..STREAMED };
+    for options in [dense, streamed] {
+        let of = |pre: &[f64], v: &[f64]| found(&planted(40, 60, pre, v), &options, &Resources::default());
+        for scale in [1e-170, 1e-300, 1e170, 1e300] {
+            let error = of(&zeros, &scaled(scale)).unwrap_err();
+            assert!(matches!(error, SpectrumError::OutOfRange { .. }), "{scale}: {error}");
+            // Only the overlap needs pre.
+            if scale < 1.0 {
+                assert!(of(&scaled(scale), &unit).unwrap().overlap.is_none());
+            }
+        }
+        let expected = of(&zeros, &unit).unwrap();
+        for scale in [(-400_f64).exp2(), 400_f64.exp2()] {
+            let found = of(&zeros, &scaled(scale)).unwrap();
+            for (found, expected) in found.singular_values.iter().zip(&expected.singular_values).take(4) {
+                assert!((found / scale / expected - 1.0).abs() < 1e-6, "{found} at {scale}");
+            }
+            assert!((found.effective_rank.high / expected.effective_rank.high - 1.0).abs() < 1e-6);
+        }
+        let zero = of(&unit, &zeros).unwrap();
+        assert!(zero.is_zero() && !expected.is_zero());
+        assert_eq!((zero.energy, zero.rank(), zero.rank_for(0.99)), (0.0, 0, Some(0)));
+        let one = found(&planted(1, 1, &[0.0], &[3.0]), &options, &Resources::default()).unwrap();
+        assert_eq!((one.rank(), one.rank_for(0.99), one.energy_kept(1)), (1, Some(1), Some(1.0)));
+    }
+}

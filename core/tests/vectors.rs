@@ -176,7 +176,7 @@ fn tensors_that_not_all_have_are_named_with_the_reason() {
     assert_eq!(reason(UP), (1, Role::Post, Absence::Shape { found: vec![4, 4], expected: vec![48, 32] }));
     assert_eq!(reason("model.norm.weight"), (1, Role::Post, Absence::Dtype(Dtype::I32)));
     let words: Vec<String> = found.left_out.iter().map(ToString::to_string).collect();
-    assert!(words.iter().any(|words| words == &format!("`{DOWN}` is missing in post of vector 1")), "{words:?}");
+    assert!(words.iter().any(|words| words == &format!("`{DOWN}` is missing in post of vector 0")), "{words:?}");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn what_cannot_be_compared_is_said() {
     assert!(matches!(error, VectorsError::TooFew { given: 1 }));
     let error = compare_vectors(&vectors, &Resources::default(), &Control::new()).unwrap_err();
     assert!(matches!(error, VectorsError::NothingShared { first: Some(_) }));
-    assert!(error.to_string().contains("of vector 2"), "{error}");
+    assert!(error.to_string().contains("of vector 1"), "{error}");
     let control = Control::new();
     control.cancel();
     let ended = compare_vectors(&[vectors[0].clone(), vectors[0].clone()], &Resources::default(), &control);

@@ -31,7 +31,8 @@ pub fn tensor(layer: Option<u32>, part: Part, pre_sq: f64, v_sq: f64) -> TensorA
 
 /// A sample of updates (target, v) of a tensor; all of them when `complete`.
 pub fn sample(pairs: &[[f32; 2]], complete: bool) -> Sample {
-    serde_json::from_value(serde_json::json!({ "pairs": pairs, "complete": complete })).unwrap()
+    let updates: Vec<[f32; 3]> = pairs.iter().map(|&[target, v]| [0.0, v, target]).collect();
+    serde_json::from_value(serde_json::json!({ "updates": { "Narrow": updates }, "complete": complete })).unwrap()
 }
 
 /// What a [`View`] looks at.

@@ -17,13 +17,14 @@ use crate::alignment::{Alignment, Participation, Role, Triple};
 use crate::progress::{Control, Stage};
 use crate::stream::{Resources, StreamError};
 
-/// First line of every file. The number changes with anything that the files hold, or how it is measured.
-const FORMAT: &str = "mergescope analysis 3\n";
+/// First line of every file. The number changes with anything that the files hold, or how it is measured: a test tells
+/// when it was forgotten. Another release measures anew in any case.
+const FORMAT: &str = concat!("mergescope ", env!("CARGO_PKG_VERSION"), " analysis 4\n");
 
 /// Bytes of all files together, at most; those not used for longest go first.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Bytes of one file, at most: several times the largest analysis, whose samples take 96 MB.
+/// Bytes of one file, at most: several times the largest analysis, whose samples take 288 MB.
 const MAX_FILE_BYTES: u64 = 512 << 20;
 
 const EXTENSION: &str = "analysis";
@@ -90,7 +91,7 @@ impl AnalysisCache {
     }
 
     /// Where the analysis of these models is, if it is: by their fingerprints, by the state of each weight file (a
-    /// fingerprint does not see every byte), and by which tensors take part.
+    /// fingerprint does not see every byte), and by which tensors take part, and what their names are read as.
     fn path(
         &self,
         kind: &str,
@@ -117,6 +118,7 @@ impl AnalysisCache {
                     hasher.update(name.as_bytes());
                 }
                 hasher.update(&shared_elements.to_le_bytes());
+                hasher.update(format!("{:?}", aligned.place).as_bytes());
             }
         }
         Ok(self.folder.join(format!("{}.{kind}.{EXTENSION}", hasher.finalize().to_hex())))
@@ -197,7 +199,36 @@ fn load<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::Updates;
+    use super::super::{LogHistogram, Sample, Sums, TensorAnalysis};
     use super::*;
+    use crate::checkpoint::Dtype;
+    use crate::layout::{Part, Place};
+
+    #[test]
+    fn the_format_has_the_number_of_what_the_files_hold() {
+        let tensor = |part| TensorAnalysis {
+            name: "a".to_owned(),
+            place: Place { layer: Some(1), part, expert: Some(2) },
+            dtype: Dtype::BF16,
+            shape: vec![3, 4],
+            sums: Sums { elements: 12, zeros: 5, ..Sums::default() },
+            vector_histogram: LogHistogram::from_counts(&[0, 6, 7]),
+            pre_histogram: LogHistogram::default(),
+            sample: Sample { updates: Updates::Narrow(vec![[14.0, 15.0, 16.0]]), complete: true },
+        };
+        let tensors = Part::ALL.into_iter().map(tensor).collect();
+        let analysis = VectorAnalysis { tensors, bytes_read: 8, ..VectorAnalysis::default() };
+        let parts = Part::ALL.into_iter().map(|part| (part, vec![9.0])).collect();
+        let products = LayerProducts { layers: vec![10], parts, left_out: 11, ..LayerProducts::default() };
+        let held = blake3::hash(&postcard::to_stdvec(&(analysis, products)).unwrap()).to_hex();
+        let number = FORMAT.trim_end().rsplit(' ').next().unwrap();
+        assert_eq!(
+            (number, &held[..16]),
+            ("4", "3a3e8615919fca2a"),
+            "raise the number in FORMAT, then write down here what it stands for"
+        );
+    }
 
     #[test]
     fn a_file_that_is_not_whole_counts_as_absent() {

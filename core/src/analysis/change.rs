@@ -1,6 +1,6 @@
 //! Closed forms: what a merge would do at any scaling, from inner products alone.
 
-use super::gram::{Gram, cosine};
+use super::gram::{Gram, cosine, quotient};
 
 /// The change that a merge intends on a set of tensors, θ_enh − target = c·v with each tensor's own coefficient c.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,12 +31,12 @@ impl Change {
         self.change_sq.sqrt()
     }
 
-    /// ‖θ_enh − target‖ ∕ ‖target‖; NaN when the target is all zeros.
+    /// ‖θ_enh − target‖ ∕ ‖target‖; NaN when the target is all zeros, or the square of either leaves the range of f64.
     pub fn relative(&self) -> f64 {
-        if self.target_sq > 0.0 { (self.change_sq / self.target_sq).sqrt() } else { f64::NAN }
+        quotient(self.change_sq, self.target_sq)
     }
 
-    /// cos(θ_enh, target); NaN when either is zero.
+    /// cos(θ_enh, target); NaN when either is zero, or the square of either leaves the range of f64.
     pub fn cos_target(&self) -> f64 {
         let merged_sq = (self.target_sq + 2.0 * self.target_change + self.change_sq).max(0.0);
         cosine(self.target_sq + self.target_change, self.target_sq, merged_sq)

@@ -2,6 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Sums of squares below this are of numbers whose squares f64 does not hold in full: it is 2⁶² times its smallest normal
+/// number, so that even among 2⁴⁰ elements those that make up such a sum have squares of 53 bits.
+pub(super) const LEAST_SQUARE: f64 = f64::MIN_POSITIVE * (1_u64 << 62) as f64;
+
+/// What a vector is whose length cannot be told, since the squares of its elements leave the range of f64. Only models in
+/// f64 hold such numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfRange {
+    /// Elements are not zero, and their squares are, or nearly.
+    Small,
+    /// The squares of elements are infinite.
+    Large,
+}
+
 /// Inner products of pre, v = post − pre and u = target − pre over the elements that take part, in f64.
 ///
 /// They span the same space as the Gram matrix of (pre, post, target), so that every norm and cosine of every linear
@@ -39,17 +53,17 @@ impl Gram {
         self.target_target().sqrt()
     }
 
-    /// ‖v‖ ∕ ‖pre‖; NaN when pre is all zeros.
+    /// ‖v‖ ∕ ‖pre‖; NaN when pre is all zeros, and when either is [`OutOfRange`] for being large or pre for being small.
     pub fn relative_norm(&self) -> f64 {
-        if self.pre_pre > 0.0 { (self.v_v / self.pre_pre).sqrt() } else { f64::NAN }
+        quotient(self.v_v, self.pre_pre)
     }
 
-    /// cos(v, target − pre); NaN when either is zero.
+    /// cos(v, target − pre); NaN when either is zero or [`OutOfRange`].
     pub fn cos_vector_target(&self) -> f64 {
         cosine(self.v_u, self.v_v, self.u_u)
     }
 
-    /// cos(pre, post); NaN when either is zero.
+    /// cos(pre, post); NaN when either is zero or [`OutOfRange`].
     pub fn cos_pre_post(&self) -> f64 {
         cosine(self.pre_pre + self.pre_v, self.pre_pre, self.pre_pre + 2.0 * self.pre_v + self.v_v)
     }
@@ -64,6 +78,12 @@ impl Gram {
         self.pre_v + self.v_u
     }
 
+    /// Whether none of the products is beyond f64.
+    pub(super) fn is_finite(&self) -> bool {
+        let Self { pre_pre, pre_v, pre_u, v_v, v_u, u_u } = self;
+        [pre_pre, pre_v, pre_u, v_v, v_u, u_u].iter().all(|product| product.is_finite())
+    }
+
     /// Adds the inner products of other elements.
     pub fn add(&mut self, other: &Self) {
         self.pre_pre += other.pre_pre;
@@ -75,8 +95,21 @@ impl Gram {
     }
 }
 
-/// ⟨a, b⟩ ∕ (‖a‖ ‖b‖), −1 to 1; NaN when either is zero.
+/// ⟨a, b⟩ ∕ (‖a‖ ‖b‖), −1 to 1; NaN when either is zero, or the square of either is not known.
 pub(super) fn cosine(product: f64, left_sq: f64, right_sq: f64) -> f64 {
-    let norms = left_sq.sqrt() * right_sq.sqrt();
-    if norms > 0.0 { (product / norms).clamp(-1.0, 1.0) } else { f64::NAN }
+    if is_known(left_sq) && is_known(right_sq) {
+        (product / (left_sq.sqrt() * right_sq.sqrt())).clamp(-1.0, 1.0)
+    } else {
+        f64::NAN
+    }
+}
+
+/// ‖a‖ ∕ ‖b‖; NaN when b is zero, or the square of either is not known.
+pub(super) fn quotient(left_sq: f64, right_sq: f64) -> f64 {
+    if left_sq.is_finite() && is_known(right_sq) { left_sq.sqrt() / right_sq.sqrt() } else { f64::NAN }
+}
+
+/// Whether a sum of squares is other than zero and within what f64 holds in full.
+fn is_known(square: f64) -> bool {
+    (LEAST_SQUARE..=f64::MAX).contains(&square)
 }

@@ -1,6 +1,7 @@
 //! Do layers move alike? Inner products of v between layers, in one more pass over pre and post.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
@@ -36,6 +37,9 @@ pub struct LayerProducts {
     ///
     /// Tensors are compared with those of the same name and shape in other layers.
     pub parts: Vec<(Part, Vec<f64>)>,
+    /// Elements that were taken as no change, since v is NaN or infinite there. Only pre and post are read: what the target
+    /// holds there counts for nothing, where [`Sums`](super::Sums) leave out an element for it.
+    pub left_out: u64,
     /// Bytes read.
     pub bytes_read: u64,
     /// Time taken.
@@ -130,6 +134,7 @@ pub fn layer_products(
     };
     let bytes_read = families.iter().map(|family| bytes_of(family, family.elements)).sum();
     control.begin(Stage::Comparing, bytes_read);
+    let left_out = AtomicU64::new(0);
 
     stream::run::<_, StreamError>(units.len(), resources.threads, control, Scratch::default, |scratch, unit| {
         let (index, first, count) = units[unit];
@@ -137,7 +142,9 @@ pub fn layer_products(
         scratch.read(triple, family, resources, first, count)?;
         let products = (0..count as usize).step_by(ROWS).map(|start| {
             let rows = ROWS.min(count as usize - start);
-            scratch.products(family, start, rows, count as usize)
+            let (products, nonfinite) = scratch.products(family, start, rows, count as usize);
+            left_out.fetch_add(nonfinite, Ordering::Relaxed);
+            products
         });
         family.products.add(first, count, products.collect(), |sum, products| {
             for products in products {
@@ -147,7 +154,14 @@ pub fn layer_products(
         control.advance(bytes_of(family, count), None);
         Ok(())
     })?;
-    Ok(LayerProducts { parts: by_part(families, &layers), layers, bytes_read, elapsed: began.elapsed(), cached: false })
+    Ok(LayerProducts {
+        parts: by_part(families, &layers),
+        layers,
+        left_out: left_out.into_inner(),
+        bytes_read,
+        elapsed: began.elapsed(),
+        cached: false,
+    })
 }
 
 /// The tensors within layers that move.
@@ -234,8 +248,10 @@ impl Scratch {
         Ok(())
     }
 
-    /// Lower triangle of the inner products over `rows` elements from `start` on, of the `count` that were read.
-    fn products(&mut self, family: &Family<'_>, start: usize, rows: usize, count: usize) -> Vec<f64> {
+    /// Lower triangle of the inner products over `rows` elements from `start` on, of the `count` that were read; and how
+    /// many elements were taken as no change.
+    fn products(&mut self, family: &Family<'_>, start: usize, rows: usize, count: usize) -> (Vec<f64>, u64) {
+        let mut left_out = 0;
         let members = family.members.len();
         self.deltas.resize(members * ROWS, 0.0);
         for ((member, [pre, post]), delta) in
@@ -246,7 +262,7 @@ impl Scratch {
                 debug_assert!(bytes.len() >= count * width, "the whole unit was read");
                 start * width..(start + rows) * width
             };
-            Arch::new().dispatch(Delta {
+            left_out += Arch::new().dispatch(Delta {
                 pre: (member.pre.dtype, &pre[stretch(member.pre, pre)]),
                 post: (member.post.dtype, &post[stretch(member.post, post)]),
                 out: delta,
@@ -265,11 +281,12 @@ impl Scratch {
             1.0,
             Par::Seq,
         );
-        products
+        (products, left_out)
     }
 }
 
-/// v = post − pre in f64, as an operation that is compiled for each instruction set. NaN and infinity count as no change.
+/// v = post − pre in f64, as an operation that is compiled for each instruction set. NaN and infinity are taken as
+/// no change; gives how many.
 struct Delta<'a> {
     pre: (Dtype, &'a [u8]),
     post: (Dtype, &'a [u8]),
@@ -277,10 +294,11 @@ struct Delta<'a> {
 }
 
 impl WithSimd for Delta<'_> {
-    type Output = ();
+    type Output = u64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, _simd: S) -> u64 {
+        let mut left_out = 0;
         let mut values = [[0.0; BLOCK]; 2];
         for (block, out) in self.out.chunks_mut(BLOCK).enumerate() {
             for ((dtype, bytes), values) in [self.pre, self.post].into_iter().zip(&mut values) {
@@ -291,7 +309,9 @@ impl WithSimd for Delta<'_> {
             for ((out, pre), post) in out.iter_mut().zip(pre).zip(post) {
                 let delta = post - pre;
                 *out = if delta.is_finite() { delta } else { 0.0 };
+                left_out += u64::from(!delta.is_finite());
             }
         }
+        left_out
     }
 }

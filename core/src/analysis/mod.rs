@@ -9,6 +9,7 @@
 
 mod cache;
 mod change;
+mod excerpt;
 mod gram;
 mod groups;
 mod histogram;
@@ -31,7 +32,7 @@ use crate::layout::Place;
 
 pub use cache::AnalysisCache;
 pub use change::Change;
-pub use gram::Gram;
+pub use gram::{Gram, OutOfRange};
 pub use groups::{Cell, Group, GroupSums, Overview, Row, expert_cells};
 pub use histogram::{Bin, LogHistogram};
 pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_products};
@@ -70,7 +71,8 @@ pub struct TensorAnalysis {
 pub struct VectorAnalysis {
     /// Tensors that move, in natural name order; the experts of a stack, one after another, in its place.
     ///
-    /// Stacks of more experts than any model has are not divided.
+    /// Stacks of more experts than any model has are not divided, nor is a stack one of whose experts would bear the name
+    /// of another tensor: every name is there once.
     pub tensors: Vec<TensorAnalysis>,
     /// Bytes read.
     pub bytes_read: u64,

@@ -1,33 +1,34 @@
 //! What rounding would leave of w·v at any w, previewed on the samples.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use crate::checkpoint::Dtype;
 use crate::layout::Part;
-use crate::numeric::{flip_point, round_nearest};
+use crate::numeric::flip_point;
 use crate::recipe::{OutputDtype, OutputSpec, Rounding};
 
+use super::excerpt::{Excerpts, Projection, Scratch};
+use super::sample::Updates;
 use super::survival_curve::{Stratum, SurvivalCurve};
 use super::{Cell, Group, Overview, Sample, TensorAnalysis, VectorAnalysis};
 
 /// Standard deviations either side of an estimate that hold 95 % of a normal distribution.
 const Z95: f64 = 1.959_964;
 
-/// Updates on which the effective w is worked out, over all tensors; few enough to do so for every frame.
-const EFFECT_BUDGET: usize = 100_000;
+/// Updates that are combined anew at each w, over all tensors; few enough to do so for every frame.
+const EXCERPT: usize = 100_000;
+
+/// The same where the survival of a single tensor rests on them too.
+const STEPPED_EXCERPT: usize = 400_000;
 
 /// Of these, those of one tensor at least.
-const EFFECT_LEAST: usize = 4;
+const EXCERPT_LEAST: usize = 4;
 
 /// Entries of a curve's index.
 const INDEX: usize = 10;
 
 /// Tensors of a cell from which on it has a curve of its own.
 const MANY: usize = 32;
-
-/// Updates rounded in one go.
-const CHUNK: usize = 64;
 
 /// A number and how far it may be off.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,13 +62,50 @@ impl Estimate {
     }
 }
 
-/// What reaches the output, over all tensors.
+/// A share as it adds up over tensors as strata.
+#[derive(Default)]
+struct Share {
+    updates: f64,
+    found: f64,
+    variance: f64,
+}
+
+impl Share {
+    /// Adds a tensor of so many updates, so many of which were looked at.
+    fn add(&mut self, updates: f64, sampled: f64, share: f64) {
+        self.updates += updates;
+        self.found += updates * share;
+        if sampled < updates {
+            // Agresti and Coull's two added successes and failures keep a share of 0 or 1 from looking certain.
+            let (trials, held) = (sampled + 4.0, (share * sampled + 2.0) / (sampled + 4.0));
+            self.variance += updates * updates * held * (1.0 - held) / trials;
+        }
+    }
+
+    fn estimate(&self) -> Estimate {
+        if self.updates == 0.0 {
+            return Estimate::NONE;
+        }
+        Estimate { value: self.found / self.updates, margin: Z95 * self.variance.sqrt() / self.updates }
+    }
+}
+
+/// What reaches the output of some tensors taken together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RoundedEffect {
-    /// ⟨v, θ_enh − target⟩ ∕ ‖v‖²: the w that is really applied.
+    /// ⟨v, θ_enh − target⟩ ∕ ‖v‖², the w that is really applied, over the updates that are written as a number.
+    ///
+    /// NaN where there are none.
     pub effective_w: Estimate,
-    /// Cosine of w·v and θ_enh − target; NaN when either is zero. Estimated.
+    /// Cosine of w·v and θ_enh − target over the same updates; NaN when either is zero. Estimated.
+    ///
+    /// The mergekit modes also change elements that v does not move; those are not in it.
     pub cosine: f64,
+    /// Share of the updates whose sum is beyond what the output type holds, 0 to 1: written as infinity or NaN, or held at
+    /// the largest value of a type without infinity. NaN where there are no updates.
+    ///
+    /// A share of 0 among sampled updates still has a margin: it may be a rare one.
+    pub overflowing: Estimate,
 }
 
 /// The updates of all tensors by the |w| from which rounding lets them through, for one sign of w.
@@ -96,77 +134,64 @@ struct Curve {
 
 /// A preview of rounding for one analysis and one kind of output.
 ///
-/// An update survives when the element written differs from the one written at w = 0. Survival has no closed form, but
-/// each element has a |w| of its own from which on it survives, since rounding is monotonic. Those are kept in order for
-/// the sampled updates: the share at any w is one binary search for each tensor.
+/// An update survives when the element written differs from the one that the target alone is rounded to. Survival has no
+/// closed form, but for rounding to nearest each element has a |w| of its own from which on it survives, since rounding
+/// is monotonic. Those are kept in order for the sampled updates: the share at any w is one binary search for each tensor.
 ///
-/// Stochastic rounding keeps the mean of every update, so there is no survival to show and the effective w is w. The two
-/// mergekit modes are previewed as rounding to nearest.
+/// The two mergekit modes round at every step, and what they write at w = 0 need not be the target: an update may survive
+/// at a small |w| and be lost at a larger one. Theirs are taken through the steps of a merge, at the w that is asked for.
+///
+/// Stochastic rounding keeps the mean of every update, so there is no survival to show and the effective w is w.
 #[derive(Clone, Debug)]
 pub struct RoundingPreview {
     rounding: Rounding,
-    /// For w > 0.
+    /// For w > 0; empty unless sums are rounded to nearest.
     forth: Curves,
     /// For w < 0.
     back: Curves,
-    /// For each tensor its share of `pairs`.
-    excerpts: Vec<Excerpt>,
-    /// Target and v of some updates of every tensor, one after the other.
-    pairs: Vec<[f32; 2]>,
-}
-
-/// Some updates of one tensor.
-#[derive(Clone, Debug)]
-struct Excerpt {
-    /// Where they are.
-    pairs: Range<usize>,
-    /// Element type that is written.
-    dtype: Dtype,
-    /// Updates that the tensor has.
-    updates: f64,
+    excerpts: Excerpts,
 }
 
 impl RoundingPreview {
     /// Prepares the samples for an output; takes about 0.1 µs for each update sampled.
     ///
-    /// [`RoundingPreview::effect`] then looks at few enough updates to be asked for every frame.
+    /// [`RoundingPreview::effect`] then looks at few enough updates to be asked for every frame. So does
+    /// [`RoundingPreview::survival`] in the mergekit modes, with a margin as much wider.
     pub fn new(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
-        let each = EFFECT_BUDGET.checked_div(analysis.tensors.len()).unwrap_or(0).max(EFFECT_LEAST);
-        let mut preview = Self::with_effect_of(analysis, output, each);
-        let overview = Overview::new(analysis);
-        let cells = overview.groups.iter().flat_map(|group| &group.cells);
-        for cell in cells.filter(|cell| cell.tensors.len() >= MANY) {
-            preview.forth.combine(cell);
-            preview.back.combine(cell);
+        let most = if is_stepped(output.rounding) { STEPPED_EXCERPT } else { EXCERPT };
+        let each = most.checked_div(analysis.tensors.len()).unwrap_or(0).max(EXCERPT_LEAST);
+        let mut preview = Self::with_excerpts_of(analysis, output, each);
+        if output.rounding == Rounding::Nearest {
+            let overview = Overview::new(analysis);
+            let cells = overview.groups.iter().flat_map(|group| &group.cells);
+            for cell in cells.filter(|cell| cell.tensors.len() >= MANY) {
+                preview.forth.combine(cell);
+                preview.back.combine(cell);
+            }
         }
         preview
     }
 
-    /// As [`RoundingPreview::new`], but [`RoundingPreview::effect`] looks at all sampled updates: for reports.
+    /// As [`RoundingPreview::new`], but looks at all sampled updates whatever is asked for: for reports.
     pub fn thorough(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
-        Self::with_effect_of(analysis, output, usize::MAX)
+        Self::with_excerpts_of(analysis, output, usize::MAX)
     }
 
-    /// `each` is how many updates of a tensor [`RoundingPreview::effect`] looks at.
-    fn with_effect_of(analysis: &VectorAnalysis, output: &OutputSpec, each: usize) -> Self {
+    /// `each` is how many updates of a tensor are combined anew at each w.
+    fn with_excerpts_of(analysis: &VectorAnalysis, output: &OutputSpec, each: usize) -> Self {
         let mut preview = Self {
             rounding: output.rounding,
             forth: Curves::default(),
             back: Curves::default(),
-            excerpts: Vec::new(),
-            pairs: Vec::new(),
+            excerpts: Excerpts::default(),
         };
         for TensorAnalysis { dtype, sums, sample, .. } in &analysis.tensors {
             let dtype = written_dtype(output.dtype, *dtype);
-            if output.rounding != Rounding::Stochastic {
+            if output.rounding == Rounding::Nearest {
                 preview.forth.push(sample, sums.updates() as f64, dtype, true);
                 preview.back.push(sample, sums.updates() as f64, dtype, false);
             }
-            let step = sample.pairs.len().div_ceil(each).max(1);
-            let first = preview.pairs.len();
-            preview.pairs.extend(sample.pairs.iter().step_by(step));
-            let pairs = first..preview.pairs.len();
-            preview.excerpts.push(Excerpt { pairs, dtype, updates: sums.updates() as f64 });
+            preview.excerpts.push(sample, each, dtype, sums.updates());
         }
         preview
     }
@@ -176,24 +201,21 @@ impl RoundingPreview {
     /// `tensors` are positions in [`VectorAnalysis::tensors`] with their coefficients. NaN when v or every coefficient is
     /// zero, and for stochastic rounding.
     pub fn survival(&self, tensors: impl IntoIterator<Item = (usize, f32)>) -> Estimate {
-        let (mut updates, mut surviving, mut variance) = (0.0, 0.0, 0.0);
-        for (position, coefficient) in tensors {
-            let curves = if coefficient > 0.0 { &self.forth } else { &self.back };
-            let found = (coefficient != 0.0).then(|| curves.survival(position, coefficient.abs()));
-            let Some((share, curve)) = found.flatten() else { continue };
-            let (count, sampled) = (curve.updates, f64::from(curve.count));
-            updates += count;
-            surviving += count * share;
-            if sampled < count {
-                // Agresti and Coull's two added successes and failures keep a share of 0 or 1 from looking certain.
-                let (trials, held) = (sampled + 4.0, (share * sampled + 2.0) / (sampled + 4.0));
-                variance += count * count * held * (1.0 - held) / trials;
+        let (mut surviving, mut scratch) = (Share::default(), Scratch::default());
+        for (position, coefficient) in tensors.into_iter().filter(|(_, coefficient)| *coefficient != 0.0) {
+            if is_stepped(self.rounding) {
+                if let Some(written) = self.excerpts.written(position, coefficient, self.rounding, &mut scratch) {
+                    let share = written.surviving as f64 / written.sampled;
+                    surviving.add(written.updates, written.sampled, share);
+                }
+            } else {
+                let curves = if coefficient > 0.0 { &self.forth } else { &self.back };
+                if let Some((share, curve)) = curves.survival(position, coefficient.abs()) {
+                    surviving.add(curve.updates, curve.count.into(), share);
+                }
             }
         }
-        if updates == 0.0 {
-            return Estimate::NONE;
-        }
-        Estimate { value: surviving / updates, margin: Z95 * variance.sqrt() / updates }
+        surviving.estimate()
     }
 
     /// As [`RoundingPreview::survival`], for a part of a layer whose tensors all have the same coefficient.
@@ -217,26 +239,31 @@ impl RoundingPreview {
     /// tensors as strata (Cochran, Sampling Techniques, 3rd ed., section 6.11): few updates of each of many tensors do
     /// not bias it.
     pub fn effect(&self, tensors: impl IntoIterator<Item = (usize, f32)>) -> RoundedEffect {
-        let mut total = Projection::default();
-        let mut scratch = Scratch { sums: [0.0; CHUNK], bytes: [0; CHUNK * 8], written: [0.0; CHUNK] };
+        let (mut total, mut overflowing) = (Projection::default(), Share::default());
+        let mut scratch = Scratch::default();
         for (position, c) in tensors {
-            let excerpt = &self.excerpts[position];
-            let pairs = &self.pairs[excerpt.pairs.clone()];
-            if !pairs.is_empty() {
+            if let Some(written) = self.excerpts.written(position, c, self.rounding, &mut scratch) {
                 // How many updates of the tensor each of these stands for.
-                let weight = excerpt.updates / pairs.len() as f64;
-                total.add(&excerpt.project(pairs, c, self.rounding, &mut scratch), weight, f64::from(c));
+                let weight = written.updates / written.sampled;
+                total.add(&written.projection, weight, f64::from(c));
+                overflowing.add(written.updates, written.sampled, written.overflowing as f64 / written.sampled);
             }
         }
+        let overflowing = overflowing.estimate();
         if total.v_v == 0.0 {
-            return RoundedEffect { effective_w: Estimate::NONE, cosine: f64::NAN };
+            return RoundedEffect { effective_w: Estimate::NONE, cosine: f64::NAN, overflowing };
         }
         let value = total.v_written / total.v_v;
         let residuals = total.cross_sq - 2.0 * value * total.cross + value * value * total.fourth;
         let margin = Z95 * residuals.max(0.0).sqrt() / total.v_v;
         let cosine = super::gram::cosine(total.intended_written, total.intended_sq, total.written_sq);
-        RoundedEffect { effective_w: Estimate { value, margin }, cosine }
+        RoundedEffect { effective_w: Estimate { value, margin }, cosine, overflowing }
     }
+}
+
+/// Whether a mode rounds before the sum is complete.
+fn is_stepped(rounding: Rounding) -> bool {
+    matches!(rounding, Rounding::MergekitF32 | Rounding::MergekitBf16)
 }
 
 /// The element type that a merge writes for a tensor of the target.
@@ -253,8 +280,13 @@ impl Curves {
     /// Adds a tensor.
     fn push(&mut self, sample: &Sample, updates: f64, dtype: Dtype, forth: bool) {
         let first = self.last_lost.len();
-        let values = sample.pairs.iter().map(|&[target, v]| last_lost(dtype, f64::from(target), f64::from(v), forth));
-        self.last_lost.extend(values);
+        let last_lost = |[pre, post, target]: [f64; 3]| last_lost(dtype, target, post - pre, forth);
+        match &sample.updates {
+            Updates::Narrow(updates) => {
+                self.last_lost.extend(updates.iter().map(|update| last_lost(update.map(f64::from))));
+            }
+            Updates::Wide(updates) => self.last_lost.extend(updates.iter().copied().map(last_lost)),
+        }
         let sorted = &mut self.last_lost[first..];
         sorted.sort_unstable_by(f32::total_cmp);
         let count = sorted.len();
@@ -302,85 +334,10 @@ fn last_lost(dtype: Dtype, target: f64, v: f64, forth: bool) -> f32 {
     if beyond { nearest.next_down() } else { nearest }
 }
 
-/// Sums over updates: where the written change lies to v.
-#[derive(Clone, Copy, Debug, Default)]
-struct Projection {
-    /// Σ v².
-    v_v: f64,
-    /// Σ v·written.
-    v_written: f64,
-    /// Σ written².
-    written_sq: f64,
-    /// Σ (c·v)².
-    intended_sq: f64,
-    /// Σ c·v·written.
-    intended_written: f64,
-    /// Σ (v·written)², Σ v·written·v² and Σ v⁴, from which the squared residuals of the ratio follow; none where every
-    /// update was looked at.
-    cross_sq: f64,
-    cross: f64,
-    fourth: f64,
-}
-
-impl Projection {
-    /// Adds the sums of a tensor with coefficient `c`, each of whose updates stands for `weight`.
-    fn add(&mut self, tensor: &Self, weight: f64, c: f64) {
-        self.v_v += weight * tensor.v_v;
-        self.v_written += weight * tensor.v_written;
-        self.written_sq += weight * tensor.written_sq;
-        self.intended_sq += weight * c * c * tensor.v_v;
-        self.intended_written += weight * c * tensor.v_written;
-        if weight > 1.0 {
-            self.cross_sq += weight * weight * tensor.cross_sq;
-            self.cross += weight * weight * tensor.cross;
-            self.fourth += weight * weight * tensor.fourth;
-        }
-    }
-}
-
-/// Buffers that every tensor would otherwise clear anew.
-struct Scratch {
-    /// target + c·v.
-    sums: [f64; CHUNK],
-    bytes: [u8; CHUNK * 8],
-    written: [f64; CHUNK],
-}
-
-impl Excerpt {
-    /// Rounds target + c·v of its pairs.
-    fn project(&self, pairs: &[[f32; 2]], c: f32, rounding: Rounding, scratch: &mut Scratch) -> Projection {
-        let mut found = Projection::default();
-        let width = self.dtype.bitsize() / 8;
-        let Scratch { sums, bytes, written } = scratch;
-        for pairs in pairs.chunks(CHUNK) {
-            let count = pairs.len();
-            for (sum, [target, v]) in sums.iter_mut().zip(pairs) {
-                *sum = f64::from(*target) + f64::from(c) * f64::from(*v);
-            }
-            if rounding == Rounding::Stochastic {
-                // Every update is kept in the mean.
-                written[..count].copy_from_slice(&sums[..count]);
-            } else {
-                round_nearest(self.dtype, &sums[..count], &mut bytes[..count * width], &mut written[..count]);
-            }
-            let pairs = pairs.iter().map(|pair| pair.map(f64::from));
-            for ([target, v], written) in pairs.zip(&written[..count]) {
-                let change = written - target;
-                let (product, square) = (v * change, v * v);
-                found.v_v += square;
-                found.v_written += product;
-                found.written_sq += change * change;
-                found.cross_sq += product * product;
-                found.cross += product * square;
-                found.fourth += square * square;
-            }
-        }
-        found
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::numeric::round_nearest;
+
     use super::*;
 
     #[test]

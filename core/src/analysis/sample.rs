@@ -10,7 +10,7 @@ use crate::numeric::{StochasticKey, element};
 /// Updates that make a share of a tensor good to ±1 point at 95 %: 1.96² · ¼ ∕ 0.01², the worst case being a half.
 pub const FULL_SAMPLE: u64 = 9_604;
 
-/// Updates sampled over all tensors, about at most: 96 MB.
+/// Updates sampled over all tensors, about at most: 144 MB, or twice as much where models are in f64.
 ///
 /// Experts have smaller samples for it where there are thousands of them: a cell of the charts takes hundreds of their
 /// tensors together. All others are sampled in full up to 800 tensors, and have two thirds of this to themselves.
@@ -46,11 +46,43 @@ const OVERSAMPLING: u64 = 4;
 /// Decides which elements are drawn; any number would do, but always the same.
 const SEED: u64 = 0x6d65_7267_6573_636f;
 
+/// pre, post and target of some updates, exactly: a mode that rounds on the way needs all three.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Updates {
+    /// Numbers that f32 holds, as those of nearly all models are.
+    Narrow(Vec<[f32; 3]>),
+    /// Numbers of models in f64.
+    Wide(Vec<[f64; 3]>),
+}
+
+impl Default for Updates {
+    fn default() -> Self {
+        Self::Narrow(Vec::new())
+    }
+}
+
+impl Updates {
+    fn new(updates: Vec<[f64; 3]>) -> Self {
+        let narrow = updates.as_flattened().iter().all(|&value| f64::from(value as f32) == value);
+        if narrow {
+            Self::Narrow(updates.iter().map(|update| update.map(|value| value as f32)).collect())
+        } else {
+            Self::Wide(updates)
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Narrow(updates) => updates.len(),
+            Self::Wide(updates) => updates.len(),
+        }
+    }
+}
+
 /// Updates of one tensor (elements in which v is not zero), all equally likely to be among them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Target and v of each, rounded to f32.
-    pub(super) pairs: Vec<[f32; 2]>,
+    pub(super) updates: Updates,
     /// Whether these are all updates of the tensor.
     pub(super) complete: bool,
 }
@@ -58,12 +90,12 @@ pub struct Sample {
 impl Sample {
     /// Updates sampled.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.updates.len()
     }
 
     /// Whether there are none: v is zero.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.updates.len() == 0
     }
 
     /// Whether these are all updates of the tensor, so that what is found among them is a count and no estimate.
@@ -87,8 +119,8 @@ pub(super) struct Sampler {
 pub(super) struct Drawn {
     /// Updates that the leaf has.
     updates: u64,
-    /// Some of them in random order, or all.
-    pairs: Vec<[f32; 2]>,
+    /// pre, post and target of some of them in random order, or of all.
+    drawn: Vec<[f64; 3]>,
 }
 
 impl Sampler {
@@ -103,29 +135,30 @@ impl Sampler {
     /// `bytes` hold its `count` elements of pre, post and target, `updates` of which are finite and have a v other than
     /// zero. What is drawn depends on the leaf alone.
     pub(super) fn draw(&self, dtypes: [Dtype; 3], bytes: [&[u8]; 3], first: u64, count: usize, updates: u64) -> Drawn {
-        let pair = |index: usize| -> Option<[f32; 2]> {
-            let [pre, post, target] = std::array::from_fn(|role| element(dtypes[role], bytes[role], index));
+        let update = |index: usize| -> Option<[f64; 3]> {
+            let values: [f64; 3] = std::array::from_fn(|role| element(dtypes[role], bytes[role], index));
+            let [pre, post, target] = values;
             let v = post - pre;
-            (v != 0.0 && v.is_finite() && target.is_finite()).then_some([target as f32, v as f32])
+            (v != 0.0 && v.is_finite() && target.is_finite()).then_some(values)
         };
         let leaf = first / LEAF as u64;
         let random = |number: u64, below: u64| {
             let bits = u128::from(self.key.bits((leaf << 32) | number));
             ((bits * u128::from(below)) >> 64) as u64
         };
-        let mut pairs = Vec::with_capacity(self.draw.min(updates) as usize);
+        let mut drawn = Vec::with_capacity(self.draw.min(updates) as usize);
         if self.draw >= updates {
-            pairs.extend((0..count).filter_map(pair));
-            for position in 0..pairs.len() {
-                let other = position as u64 + random(position as u64, (pairs.len() - position) as u64);
-                pairs.swap(position, other as usize);
+            drawn.extend((0..count).filter_map(update));
+            for position in 0..drawn.len() {
+                let other = position as u64 + random(position as u64, (drawn.len() - position) as u64);
+                drawn.swap(position, other as usize);
             }
         } else {
             // On average as many tries as there are elements, at most: less than looking at all of them.
             let indices = (0..=u64::from(u32::MAX)).map(|number| random(number, count as u64) as usize);
-            pairs.extend(indices.filter_map(pair).take(self.draw as usize));
+            drawn.extend(indices.filter_map(update).take(self.draw as usize));
         }
-        Drawn { updates, pairs }
+        Drawn { updates, drawn }
     }
 
     /// The sample of a tensor, from what was drawn of all its leaves in order: of each as much as it has of the updates.
@@ -133,20 +166,20 @@ impl Sampler {
         let updates: u64 = leaves.iter().map(|leaf| leaf.updates).sum();
         let most = leaves.iter().map(|leaf| leaf.updates).max().unwrap_or(0);
         if updates == 0 {
-            return Sample { pairs: Vec::new(), complete: true };
+            return Sample { updates: Updates::default(), complete: true };
         }
         // No leaf can give more than was drawn of it.
         let at_most = if self.draw >= most { updates } else { self.draw * updates / most };
         let keep = self.keep.min(at_most);
         let until = |seen: u64| (u128::from(seen) * u128::from(keep) / u128::from(updates)) as usize;
-        let mut pairs = Vec::with_capacity(keep as usize);
+        let mut drawn = Vec::with_capacity(keep as usize);
         let mut seen = 0;
         for leaf in leaves {
             let count = until(seen + leaf.updates) - until(seen);
-            pairs.extend(&leaf.pairs[..count.min(leaf.pairs.len())]);
+            drawn.extend(&leaf.drawn[..count.min(leaf.drawn.len())]);
             seen += leaf.updates;
         }
-        Sample { complete: pairs.len() as u64 == updates, pairs }
+        Sample { complete: drawn.len() as u64 == updates, updates: Updates::new(drawn) }
     }
 }
 
@@ -170,20 +203,28 @@ mod tests {
         sampler.thin(&leaves)
     }
 
+    /// The targets of a sample: the indices of its elements.
+    fn targets(sample: &Sample) -> Vec<usize> {
+        match &sample.updates {
+            Updates::Narrow(updates) => updates.iter().map(|[.., target]| *target as usize).collect(),
+            Updates::Wide(updates) => updates.iter().map(|[.., target]| *target as usize).collect(),
+        }
+    }
+
     #[test]
     fn a_small_tensor_is_taken_whole() {
         let sample = sample(9_000, |index| if index % 3 == 0 { 1.0 } else { 0.0 });
         assert!(sample.is_complete());
-        let mut targets: Vec<f32> = sample.pairs.iter().map(|pair| pair[0]).collect();
-        targets.sort_by(f32::total_cmp);
-        assert_eq!(targets, (0..9_000).step_by(3).map(|index| index as f32).collect::<Vec<_>>());
+        let mut targets = targets(&sample);
+        targets.sort_unstable();
+        assert_eq!(targets, (0..9_000).step_by(3).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_sparse_vector_still_fills_the_sample() {
         let sample = sample(40 * LEAF, |index| if index.is_multiple_of(20) { 1.0 } else { 0.0 });
         assert_eq!((sample.len() as u64, sample.is_complete()), (FULL_SAMPLE, false));
-        assert!(sample.pairs.iter().all(|pair| (pair[0] as usize).is_multiple_of(20)));
+        assert!(targets(&sample).iter().all(|index| index.is_multiple_of(20)));
     }
 
     #[test]
@@ -191,7 +232,7 @@ mod tests {
         // Three quarters of all updates lie in the last fifth.
         let size = 50 * LEAF;
         let sample = sample(size, |index| if index % 12 == 0 || index > size * 4 / 5 { 1.0 } else { 0.0 });
-        let late = sample.pairs.iter().filter(|pair| pair[0] as usize > size * 4 / 5).count() as f64;
+        let late = targets(&sample).iter().filter(|index| **index > size * 4 / 5).count() as f64;
         let expected = 0.2 / (0.2 + 0.8 / 12.0);
         assert!((late / sample.len() as f64 - expected).abs() < 0.01, "{late} of {}", sample.len());
     }
@@ -215,5 +256,12 @@ mod tests {
     fn a_tensor_without_updates_has_an_empty_sample() {
         let sample = sample(3 * LEAF, |_| 0.0);
         assert!(sample.is_empty() && sample.is_complete());
+    }
+
+    #[test]
+    fn numbers_are_kept_exactly_in_as_few_bits_as_hold_them() {
+        let (narrow, wide) = ([0.1_f32, 1.0, -3.5].map(f64::from), [0.1, 1e300, 1e-300]);
+        assert_eq!(Updates::new(vec![narrow]), Updates::Narrow(vec![[0.1, 1.0, -3.5]]));
+        assert_eq!(Updates::new(vec![narrow, wide]), Updates::Wide(vec![narrow, wide]));
     }
 }

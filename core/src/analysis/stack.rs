@@ -52,16 +52,21 @@ pub(super) struct Entry<'a> {
 
 /// Everything that v moves, in the order of the target; the experts of a stack in theirs.
 ///
-/// When a model claims more experts than could be looked at, none is told apart.
+/// When a model claims more experts than could be looked at, none is told apart. A stack stays whole when one of its
+/// experts would be called what another tensor is called, so that every name is the name of one thing.
 pub(super) fn entries<'a>(triple: &'a Triple, alignment: &Alignment) -> Vec<Entry<'a>> {
     let stack = |aligned: &Aligned| Stack::of(aligned, &triple.target.tensors()[aligned.target]);
     let matrices = alignment.tensors.iter().filter_map(stack).fold(0_u64, |sum, s| sum.saturating_add(s.experts));
+    let names_are_free = |stack: &str, experts: u64| {
+        (0..experts).all(|expert| triple.target.position(&expert_name(stack, expert)).is_none())
+    };
     let mut entries = Vec::new();
     for aligned in &alignment.tensors {
         let Participation::Moves { pre, post, shared_elements } = aligned.participation else { continue };
         let target = &triple.target.tensors()[aligned.target];
         let tensors = [&triple.pre.tensors()[pre], &triple.post.tensors()[post], target];
-        match stack(aligned).filter(|_| matrices <= MAX_MATRICES) {
+        let divided = stack(aligned).filter(|_| matrices <= MAX_MATRICES);
+        match divided.filter(|stack| names_are_free(&target.name, stack.experts)) {
             // MAX_MATRICES fits in a u32.
             Some(stack) => entries.extend((0..stack.experts as u32).map(|expert| Entry {
                 name: expert_name(&target.name, expert.into()),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gram::Gram;
+use super::gram::{Gram, LEAST_SQUARE, OutOfRange};
 
 /// Sums over the elements that take part, of one tensor or of many.
 ///
@@ -27,6 +27,10 @@ pub struct Sums {
     /// Elements that are NaN or infinite in pre, post and target.
     pub nonfinite: [u64; 3],
     /// Elements that are NaN or infinite in any of the three; they are left out of all sums and other counts.
+    ///
+    /// What does not read the target ([`LayerProducts`](super::LayerProducts), [`Spectrum`](super::Spectrum) and
+    /// [`VectorComparison`](super::VectorComparison)) cannot leave out an element for what the target holds there; each
+    /// counts for itself what it left out.
     pub left_out: u64,
 }
 
@@ -61,6 +65,19 @@ impl Sums {
     /// Elements that are finite in all three models.
     pub fn finite(&self) -> u64 {
         self.elements - self.left_out
+    }
+
+    /// Why [`Gram::norm`] and what follows from it are not those of v; `None` where they are.
+    ///
+    /// All counts are right whatever the range.
+    pub fn out_of_range(&self) -> Option<OutOfRange> {
+        if !self.gram.is_finite() {
+            Some(OutOfRange::Large)
+        } else if self.updates() > 0 && self.gram.v_v < LEAST_SQUARE {
+            Some(OutOfRange::Small)
+        } else {
+            None
+        }
     }
 
     /// Adds the sums of other elements.
@@ -98,6 +115,26 @@ mod tests {
         for value in [none.rms(), none.mean(), none.zero_share(), none.sign_agreement(), none.gram.relative_norm()] {
             assert!(value.is_nan());
         }
+    }
+
+    #[test]
+    fn a_vector_whose_squares_leave_f64_is_no_zero_vector() {
+        let of = |zeros, v_v, pre_pre| {
+            let gram = Gram { v_v, pre_pre, u_u: 1.0, v_u: 0.0, ..Gram::default() };
+            Sums { elements: 4, zeros, gram, ..Sums::default() }
+        };
+        assert_eq!(of(4, 0.0, 1.0).out_of_range(), None, "a zero vector");
+        assert_eq!(of(3, 1e-200, 1.0).out_of_range(), None);
+        for v_v in [0.0, 1e-310] {
+            let sums = of(3, v_v, 1.0);
+            assert_eq!(sums.out_of_range(), Some(OutOfRange::Small));
+            assert!(sums.gram.cos_vector_target().is_nan());
+        }
+        for sums in [of(0, f64::INFINITY, 1.0), of(0, 1.0, f64::INFINITY)] {
+            assert_eq!(sums.out_of_range(), Some(OutOfRange::Large));
+            assert!(sums.gram.relative_norm().is_nan(), "neither 0 nor infinite");
+        }
+        assert!(of(0, f64::INFINITY, 1.0).gram.cos_vector_target().is_nan());
     }
 
     #[test]

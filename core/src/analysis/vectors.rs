@@ -129,7 +129,7 @@ pub enum Absence {
 pub struct LeftOut {
     /// The tensor.
     pub name: String,
-    /// Zero-based vector.
+    /// Zero-based vector, which is also its number in words.
     pub vector: usize,
     /// Its pre or its post.
     pub role: Role,
@@ -139,7 +139,7 @@ pub struct LeftOut {
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, role, number) = (&self.name, self.role.label(), self.vector + 1);
+        let (name, role, number) = (&self.name, self.role.label(), self.vector);
         match &self.absence {
             Absence::Missing => write!(formatter, "`{name}` is missing in {role} of vector {number}"),
             Absence::Shape { found, expected } => {

@@ -5,4 +5,4 @@ mod task_arithmetic;
 
 pub use sums::ChangeSums;
 pub(crate) use sums::{LEAF, Leaf};
-pub(crate) use task_arithmetic::{Stretch, combine};
+pub(crate) use task_arithmetic::{Stretch, add_vector, combine};

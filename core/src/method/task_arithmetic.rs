@@ -236,16 +236,12 @@ impl LeafStretch<'_> {
     }
 }
 
-/// Fills `sums` with the unrounded result of the mode.
+/// Fills `sums` with what the mode rounds to the output type: target + w·(post − pre), by its own steps.
+///
+/// Never less for a larger w·(post − pre): every step is, or rounds, a sum or a product. At w = 0 the steps of mergekit
+/// need not give back the target.
 #[inline(always)]
-fn add_vector(
-    rounding: Rounding,
-    w: f32,
-    pre: &[f64; BLOCK],
-    post: &[f64; BLOCK],
-    target: &[f64; BLOCK],
-    sums: &mut [f64; BLOCK],
-) {
+pub(crate) fn add_vector(rounding: Rounding, w: f32, pre: &[f64], post: &[f64], target: &[f64], sums: &mut [f64]) {
     let models = pre.iter().zip(post).zip(target);
     match rounding {
         Rounding::Nearest | Rounding::Stochastic => {

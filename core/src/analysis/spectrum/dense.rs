@@ -33,7 +33,7 @@ pub(super) fn decompose(source: &Source<'_>, resources: &Resources, control: &Co
     let (short, long) = sides(source);
     let wide = source.cols > source.rows;
     let tall = Mutex::new(Mat::<f64>::zeros(long, short));
-    let blocks: Vec<Mutex<(f64, u64)>> = (0..source.blocks()).map(|_| Mutex::default()).collect();
+    let blocks: Vec<Mutex<(f64, u64, bool)>> = (0..source.blocks()).map(|_| Mutex::default()).collect();
     stream::run::<_, StreamError>(blocks.len(), resources.threads, control, RowBlock::default, |block, unit| {
         source.read(unit, block)?;
         let rows = MatRef::from_row_major_slice(&block.values, block.rows, source.cols);
@@ -44,16 +44,18 @@ pub(super) fn decompose(source: &Source<'_>, resources: &Resources, control: &Co
             tall.as_mut().subrows_mut(block.first, block.rows).copy_from(rows);
         }
         drop(tall);
-        *blocks[unit].lock().unwrap_or_else(PoisonError::into_inner) = (block.energy, block.left_out);
+        *blocks[unit].lock().unwrap_or_else(PoisonError::into_inner) = (block.energy, block.left_out, block.is_tiny);
         control.advance((block.values.len() as u64) * source.stored_bytes(), source.layer);
         Ok(())
     })?;
-    let (mut energy, mut left_out) = (0.0, 0);
+    let (mut energy, mut left_out, mut is_tiny) = (0.0, 0, false);
     for block in blocks {
         let block = block.into_inner().unwrap_or_else(PoisonError::into_inner);
         energy += block.0;
         left_out += block.1;
+        is_tiny |= block.2;
     }
+    source.check_range(energy, is_tiny)?;
     let qr = Qr::new(tall.into_inner().unwrap_or_else(PoisonError::into_inner));
     control.check().map_err(StreamError::from)?;
     let svd = factor::svd(qr.r.as_ref()).ok_or_else(|| SpectrumError::NoConvergence { name: source.name.clone() })?;

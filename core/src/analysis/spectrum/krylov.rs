@@ -39,6 +39,7 @@ pub(super) fn decompose(
     let mut done = 0;
     let vectors = loop {
         let pass = plan.run(krylov.newest(), false, control)?;
+        source.check_range(pass.energy, pass.is_tiny)?;
         done += 1;
         let next = krylov.expand(pass.z);
         let ritz = krylov.ritz(&next).ok_or_else(no_convergence)?;
@@ -58,7 +59,7 @@ pub(super) fn decompose(
 
 /// The singular values and vectors of A on the span of `vectors`, and how far they are from those of A.
 fn measure(source: &Source<'_>, count: usize, vectors: &Mat<f64>, pass: Pass) -> Option<Found> {
-    let Pass { z, y, energy, left_out } = pass;
+    let Pass { z, y, energy, left_out, .. } = pass;
     let spread = y.norm_l2();
     let qr = Qr::new(y);
     let svd = factor::svd(qr.r.as_ref())?;

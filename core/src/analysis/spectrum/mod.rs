@@ -102,9 +102,10 @@ pub struct Spectrum {
     pub effective_rank: Bounds,
     /// ‖v‖² ∕ σ₁²; 0 for a zero vector.
     pub stable_rank: f64,
-    /// Elements taken as 0 since pre or post is NaN or infinite there.
+    /// Elements taken as 0 since pre or post is NaN or infinite there. What the target holds there is not read, and
+    /// counts for nothing.
     pub left_out: u64,
-    /// Against the principal subspaces of pre; `None` where v or pre is zero.
+    /// Against the principal subspaces of pre; `None` where v or pre is zero, or pre leaves the range of f64 when squared.
     pub overlap: Option<Overlap>,
     /// Time taken.
     pub elapsed: Duration,
@@ -168,6 +169,12 @@ pub enum SpectrumError {
         needed_bytes: u64,
         /// What is given.
         given_bytes: u64,
+    },
+    /// The squares of its elements leave the range of f64; only models in f64 hold such numbers.
+    #[error("v is so large or so small in `{name}` that its squares leave the range of f64, so it has no spectrum")]
+    OutOfRange {
+        /// The tensor.
+        name: String,
     },
     /// The iteration on a small matrix did not end.
     #[error("the singular values of `{name}` did not converge; please report this")]
@@ -252,10 +259,11 @@ pub fn spectrum_with(
     let found = decompose(&v, options.values.max(1))?;
     let overlap = match found.rank(&v).min(found.directions_of(OVERLAP_ENERGY)) {
         0 => None,
-        rank => {
-            let of_pre = decompose(&pre, rank.min(OVERLAP_RANK))?;
-            overlap(&found, &of_pre, rank.min(of_pre.rank(&pre)))
-        }
+        rank => match decompose(&pre, rank.min(OVERLAP_RANK)) {
+            Ok(of_pre) => overlap(&found, &of_pre, rank.min(of_pre.rank(&pre))),
+            Err(SpectrumError::OutOfRange { .. }) => None,
+            Err(error) => return Err(error),
+        },
     };
     let Found { values, complete, error, energy, left_out, .. } = found;
     let places = v.rows.min(v.cols);

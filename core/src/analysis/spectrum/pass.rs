@@ -43,6 +43,8 @@ pub(super) struct Pass {
     /// ‖A‖².
     pub energy: f64,
     pub left_out: u64,
+    /// Whether any block is.
+    pub is_tiny: bool,
 }
 
 /// A block of rows and its product with W.
@@ -82,7 +84,7 @@ impl<'a> Plan<'a> {
     /// Reads all rows once. Blocks are multiplied by the workers side by side and summed in their order.
     pub fn run(&self, w: MatRef<'_, f64>, keep_y: bool, control: &Control) -> Result<Pass, StreamError> {
         let (source, width) = (self.source, w.ncols());
-        let (mut energy, mut left_out) = (0.0, 0);
+        let (mut energy, mut left_out, mut is_tiny) = (0.0, 0, false);
         let mut y = if keep_y { Mat::zeros(source.rows, width) } else { Mat::zeros(0, 0) };
         // Transposed, so that a stripe of columns of A is a stretch of memory.
         let mut z = vec![0.0; width * source.cols];
@@ -131,6 +133,7 @@ impl<'a> Plan<'a> {
             for slot in batch {
                 energy += slot.rows.energy;
                 left_out += slot.rows.left_out;
+                is_tiny |= slot.rows.is_tiny;
                 if keep_y {
                     let count = slot.rows.rows;
                     y.as_mut().subrows_mut(slot.rows.first, count).copy_from(slot.y.as_ref().subrows(0, count));
@@ -138,7 +141,7 @@ impl<'a> Plan<'a> {
             }
         }
         let z = MatRef::from_column_major_slice(&z, width, source.cols).transpose().to_owned();
-        Ok(Pass { z, y, energy, left_out })
+        Ok(Pass { z, y, energy, left_out, is_tiny })
     }
 }
 

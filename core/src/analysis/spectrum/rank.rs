@@ -3,6 +3,13 @@
 use super::{Bounds, Spectrum};
 
 impl Spectrum {
+    /// Whether v moves nothing here: there is no direction to speak of, and every rank is 0.
+    ///
+    /// Never since its squares are too small to be told from 0: such a matrix has no spectrum.
+    pub fn is_zero(&self) -> bool {
+        self.energy == 0.0
+    }
+
     /// Share of ‖v‖² that the best approximation of that rank keeps (Eckart and Young 1936), 0 to 1.
     ///
     /// `None` where so many singular values are not known, and for a zero vector, of which nothing can be kept.
@@ -15,7 +22,8 @@ impl Spectrum {
         Some((kept / self.energy).min(1.0))
     }
 
-    /// The lowest rank whose best approximation keeps that share (0 to 1) of ‖v‖²: 0 for a zero vector.
+    /// The lowest rank whose best approximation keeps that share (0 to 1) of ‖v‖²: 0 for a zero vector
+    /// ([`Spectrum::is_zero`]), and 1 for a matrix of one row, one column or one element.
     ///
     /// `None` where it takes more singular values than are known.
     pub fn rank_for(&self, share: f64) -> Option<usize> {

@@ -2,6 +2,8 @@
 
 use pulp::{Arch, Simd, WithSimd};
 
+use super::super::gram::LEAST_SQUARE;
+use super::SpectrumError;
 use crate::alignment::element_bytes;
 use crate::checkpoint::{Checkpoint, Dtype, ReadPath, TensorInfo};
 use crate::numeric::{BLOCK, decode};
@@ -36,6 +38,8 @@ pub(super) struct RowBlock {
     /// Sum of squares.
     pub energy: f64,
     pub left_out: u64,
+    /// Whether there are values other than 0 whose squares are lost in f64: all others are smaller still.
+    pub is_tiny: bool,
 }
 
 impl Source<'_> {
@@ -63,6 +67,15 @@ impl Source<'_> {
         self.models.iter().map(|(_, tensor)| element_bytes(tensor.dtype)).sum()
     }
 
+    /// Refuses a matrix whose sum of squares does not say how large it is. `is_tiny`: whether any block is.
+    pub fn check_range(&self, energy: f64, is_tiny: bool) -> Result<(), SpectrumError> {
+        if energy.is_finite() && (energy >= LEAST_SQUARE || !is_tiny) {
+            Ok(())
+        } else {
+            Err(SpectrumError::OutOfRange { name: self.name.clone() })
+        }
+    }
+
     /// Reads and decodes a block of rows.
     pub fn read(&self, block: usize, into: &mut RowBlock) -> Result<(), StreamError> {
         into.first = block * self.block_rows();
@@ -78,6 +91,7 @@ impl Source<'_> {
         into.values.resize(count, 0.0);
         let stored = &stored[..self.models.len()];
         (into.energy, into.left_out) = Arch::new().dispatch(Decode { stored, values: &mut into.values });
+        into.is_tiny = into.energy < LEAST_SQUARE && into.values.iter().any(|&value| value != 0.0);
         Ok(())
     }
 }
