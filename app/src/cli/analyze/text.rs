@@ -32,7 +32,7 @@ pub fn text(report: &Report) -> String {
         let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
         let norm = group.all.gram.relative_norm();
         let bar = if longest > 0.0 { bar(norm / longest, BAR_CELLS) } else { String::new() };
-        let mut row = vec![labels::group_short(group.group), format::percent_fixed(norm, 2), bar];
+        let mut row = vec![labels::group_short(group.group), relative_norm(norm), bar];
         row.extend(NUMBERS.map(|(_, metric)| metric.text(view.value(metric, &group.all, &tensors).value)));
         table.row(row);
     }
@@ -45,8 +45,7 @@ pub fn text(report: &Report) -> String {
         let cells = groups.iter().filter_map(|group| group.cell(*part));
         let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
         let share = sums.gram.v_v / view.overview.total.gram.v_v;
-        let mut row =
-            vec![part.label().to_owned(), format::percent(share), format::percent_fixed(sums.gram.relative_norm(), 2)];
+        let mut row = vec![part.label().to_owned(), format::percent(share), relative_norm(sums.gram.relative_norm())];
         row.extend(NUMBERS.map(|(_, metric)| metric.text(view.value(metric, sums, &tensors).value)));
         table.row(row);
     }
@@ -102,6 +101,15 @@ pub fn text(report: &Report) -> String {
         }
     }
     text
+}
+
+/// A relative norm for a column: two decimals, but where those say nothing or too much.
+fn relative_norm(norm: f64) -> String {
+    if norm == 0.0 || (1e-4..1e3).contains(&norm) {
+        format::percent_fixed(norm, 2)
+    } else {
+        Metric::RelativeNorm.text(norm)
+    }
 }
 
 /// What the columns are of.
