@@ -93,7 +93,7 @@ pub fn percent(share: f64) -> String {
         0.0 => "0".to_owned(),
         size if size < 0.001 => "< 0.001".to_owned(),
         _ if (share.abs() - 1.0).abs() < WHOLE => format!("{value:.0}"),
-        size if size < 100.0 && size >= 99.95 => "> 99.9".to_owned(),
+        size if (99.95..100.0).contains(&size) => "> 99.9".to_owned(),
         _ => per_cent(value),
     };
     format!("{}{NBSP}%", with_minus(&text))

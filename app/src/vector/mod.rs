@@ -20,6 +20,7 @@ pub mod tables;
 #[cfg(test)]
 mod testing;
 mod view;
+mod whereabouts;
 
 pub use colour_scale::{Amounts, ColourScale, extremes};
 pub use figures::Figures;

@@ -1,8 +1,8 @@
 //! One tensor: how large its elements are, and its singular values.
 
 use mergescope_core::analysis::{Spectrum, TensorAnalysis};
-use mergescope_core::checkpoint::{Dtype, dtype_label};
-use mergescope_core::recipe::{OutputDtype, Rounding};
+use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::recipe::Rounding;
 
 use super::paper::Drawing;
 use super::{LEFT, RIGHT, axis_number, nice_step};
@@ -61,7 +61,7 @@ pub fn histogram(view: &View<'_>, position: usize) -> Drawing {
     for log in (first as i32..=last as i32).step_by(every) {
         drawing.text("weak middle", [x(f64::from(log)), TOP + PLOT + 18.0], &format::power_of_ten(log));
     }
-    let dtype = written(view, tensor);
+    let dtype = view.written(position);
     let step = quantile(pre, 0.5).and_then(|median| half_step(dtype, median));
     if let Some(step) = step.filter(|_| view.output.rounding != Rounding::Stochastic) {
         let at = x(step.log10());
@@ -149,14 +149,4 @@ fn note(view: &View<'_>, position: usize) -> String {
     let lost = format::percent(1.0 - survival.value);
     let estimated = if survival.is_estimated() { " (estimated)" } else { "" };
     format!("{about}{lost} of the updates lost at w = {}{estimated}", format::w(view.w))
-}
-
-/// What is written for the tensor.
-fn written(view: &View<'_>, tensor: &TensorAnalysis) -> Dtype {
-    match view.output.dtype {
-        OutputDtype::Target => tensor.dtype,
-        OutputDtype::Bf16 => Dtype::BF16,
-        OutputDtype::F16 => Dtype::F16,
-        OutputDtype::F32 => Dtype::F32,
-    }
 }
