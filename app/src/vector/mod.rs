@@ -14,6 +14,7 @@ pub mod magnitudes;
 pub mod metric;
 pub mod pairs;
 mod part_set;
+pub mod spectra;
 pub mod summary;
 pub mod svg;
 pub mod tables;

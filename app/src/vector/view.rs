@@ -6,7 +6,7 @@ use mergescope_core::analysis::{
     Cell, Change, Estimate, Overview, RoundedEffect, RoundingPreview, Sums, VectorAnalysis,
 };
 use mergescope_core::checkpoint::{Dtype, dtype_label};
-use mergescope_core::recipe::{OutputDtype, OutputSpec};
+use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 use mergescope_core::scaling::Scaling;
 
 use super::{Figures, Metric};
@@ -81,6 +81,17 @@ impl View<'_> {
     /// All numbers of some tensors taken together.
     pub fn figures(&self, sums: &Sums, tensors: &[usize]) -> Figures {
         Figures::new(self, sums, tensors)
+    }
+
+    /// Why no update has a share that survives at the current w and output, if none has.
+    pub fn no_survival(&self) -> Option<&'static str> {
+        if self.w == 0.0 {
+            Some("at w = 0 nothing is added")
+        } else if self.output.rounding == Rounding::Stochastic {
+            Some("stochastic rounding keeps every update in the mean")
+        } else {
+            None
+        }
     }
 
     /// What is written of a tensor, by its position in the analysis.

@@ -9,8 +9,7 @@ use crate::cli::print;
 use crate::cli::table::{Align, Table, bar};
 use crate::format;
 use crate::vector::pairs::cosine_range;
-use crate::vector::svg::spectrum_note;
-use crate::vector::{LayerCosine, Metric, PartSet, View, labels, summary};
+use crate::vector::{LayerCosine, Metric, PartSet, View, labels, spectra, summary};
 
 /// Characters of the longest bar.
 const BAR_CELLS: usize = 24;
@@ -55,23 +54,10 @@ pub fn text(report: &Report) -> String {
     for Singular { spectrum, .. } in &report.spectra {
         let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
         let _ =
-            writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&spectrum.name), spectrum_note(spectrum));
+            writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&spectrum.name), spectra::ranks(spectrum));
         let _ = writeln!(text, "  Effective rank: exp of the entropy of the singular values, as shares of their sum.");
-        if let Some(rank) = spectrum.rank_for(MOST) {
-            let directions = format::plural(rank, "direction");
-            let _ = writeln!(text, "  {} of ‖v‖² is in the first {directions}.", format::percent(MOST));
-        }
-        if let Some(overlap) = &spectrum.overlap {
-            let _ = writeln!(
-                text,
-                "  The first {} of v and of pre overlap by {} on the output side and {} on the input side; by chance it \
-                 would be {} and {}.",
-                format::plural(overlap.k, "direction"),
-                format::percent(overlap.left),
-                format::percent(overlap.right),
-                format::percent(overlap.left_chance),
-                format::percent(overlap.right_chance),
-            );
+        for line in spectra::directions(spectrum).into_iter().chain(spectra::overlap(spectrum)) {
+            let _ = writeln!(text, "  {line}");
         }
     }
     if let Some(vectors) = &report.vectors {
@@ -129,9 +115,6 @@ fn legend(view: &View<'_>) -> String {
     }
     text
 }
-
-/// The share of ‖v‖² whose rank is told.
-const MOST: f64 = 0.99;
 
 /// Columns that layers and parts have in common.
 const NUMBERS: [(&str, Metric); 7] = [

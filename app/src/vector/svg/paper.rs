@@ -54,6 +54,12 @@ impl Drawing {
         self.shape(&shape, "rect", tooltip);
     }
 
+    /// A dot with a number to show under the pointer.
+    pub(super) fn circle(&mut self, class: &str, [x, y]: [f64; 2], radius: f64, tooltip: &str) {
+        let [x, y, radius] = [x, y, radius].map(number);
+        self.shape(&format!("<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{radius}\""), "circle", tooltip);
+    }
+
     /// A line.
     pub(super) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
