@@ -296,6 +296,13 @@ pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// Whether a character steers what shows it instead of being shown: controls, separators of lines, and what turns the
+/// direction of writing. Names come from models, which may be anyone's.
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A path with the home folder as ~.
 pub fn path(path: &std::path::Path) -> String {
     let home = std::env::home_dir().filter(|home| home.components().count() > 1);
