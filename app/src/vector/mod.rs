@@ -30,4 +30,4 @@ pub use metric::{Metric, Scale};
 pub use pairs::Pair;
 pub use part_set::PartSet;
 pub use summary::{Chart, Piece, Sentence, summary};
-pub use view::View;
+pub use view::{View, tensors_of};

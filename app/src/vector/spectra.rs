@@ -1,13 +1,30 @@
-//! A spectrum in words, the same in the text, on the page and below the chart.
+//! One tensor in words, the same in the text, on the page and below its chart: sizes and spectrum.
 
-use mergescope_core::analysis::Spectrum;
+use mergescope_core::analysis::{Spectrum, TensorAnalysis};
 
+use super::magnitudes::quantile;
 use crate::format;
 
 /// The share of ‖v‖² that counts as most of it.
 const MOST: f64 = 0.99;
 /// Shares of ‖v‖² whose ranks are told.
 const SHARES: [f64; 3] = [0.5, 0.9, MOST];
+
+/// Instead of a spectrum, of a tensor that is no matrix.
+pub const NONE: &str = "It is no matrix, so it has no singular values.";
+
+/// How large its elements are: `|v|: median of those that are not zero about 0.0012, largest 0.0310`.
+pub fn sizes(tensor: &TensorAnalysis) -> String {
+    match quantile(&tensor.vector_histogram, 0.5) {
+        // Its bins are half an octave wide.
+        Some(median) => format!(
+            "|v|: median of those that are not zero about {}, largest {}",
+            format::significant(median),
+            format::significant(tensor.sums.max_abs)
+        ),
+        None => "Every element of v is zero here.".to_owned(),
+    }
+}
 
 /// Its ranks and how it was taken: `effective rank 212, stable rank 12.3; all singular values`.
 pub fn ranks(spectrum: &Spectrum) -> String {
@@ -43,12 +60,10 @@ pub fn kept(spectrum: &Spectrum) -> String {
     if kept.is_empty() { String::new() } else { format!("{} of ‖v‖²", kept.join(", ")) }
 }
 
-/// Where most of it lies: `99 % of ‖v‖² is in the first 12 directions.`; `None` where that is not known.
+/// Where most of it lies: `99 % of ‖v‖² is in the first 12 directions.`; `None` where that is not known, and for
+/// a zero vector, which is in none.
 pub fn directions(spectrum: &Spectrum) -> Option<String> {
-    if spectrum.energy == 0.0 {
-        return Some("v is zero here.".to_owned());
-    }
-    let rank = spectrum.rank_for(MOST)?;
+    let rank = spectrum.rank_for(MOST).filter(|&rank| rank > 0)?;
     Some(format!("{} of ‖v‖² is in the first {}.", format::percent(MOST), first(rank)))
 }
 
@@ -93,7 +108,7 @@ mod tests {
     fn directions_are_counted_as_people_do() {
         assert_eq!(plain(&directions(&of(&[2.0, 0.0])).unwrap()), "99 % of ‖v‖² is in the first direction.");
         assert_eq!(plain(&directions(&of(&[2.0, 2.0])).unwrap()), "99 % of ‖v‖² is in the first 2 directions.");
-        assert_eq!(directions(&of(&[0.0])).unwrap(), "v is zero here.");
+        assert_eq!(directions(&of(&[0.0])), None);
         let overlap_of = |k| {
             let found = Some(Overlap { k, left: 0.5, right: 0.25, left_chance: 0.125, right_chance: 0.125 });
             overlap(&Spectrum { overlap: found, ..of(&[1.0]) }).unwrap()

@@ -6,6 +6,7 @@ use mergescope_core::analysis::{
     Cell, Change, Estimate, Overview, RoundedEffect, RoundingPreview, Sums, VectorAnalysis,
 };
 use mergescope_core::checkpoint::{Dtype, dtype_label};
+use mergescope_core::layout::Part;
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 use mergescope_core::scaling::Scaling;
 
@@ -32,7 +33,23 @@ pub struct View<'a> {
     pub scaling: Scaling,
 }
 
+/// The positions of all tensors of some cells.
+pub fn tensors_of<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<usize> {
+    cells.into_iter().flat_map(|cell| cell.tensors.iter().copied()).collect()
+}
+
 impl View<'_> {
+    /// The positions of all tensors of a part, in layers and beside them.
+    pub fn tensors_of_part(&self, part: Part) -> Vec<usize> {
+        tensors_of(self.overview.groups.iter().filter_map(|group| group.cell(part)))
+    }
+
+    /// The share of all ‖v‖² in what was summed up; 0 when v is zero.
+    pub fn share(&self, sums: &Sums) -> f64 {
+        let total = self.overview.total.gram.v_v;
+        if total > 0.0 { sums.gram.v_v / total } else { 0.0 }
+    }
+
     /// The coefficient of a tensor, by its position in the analysis.
     pub fn coefficient(&self, position: usize) -> f32 {
         self.scaling.coefficient(&self.analysis.tensors[position].place)
@@ -76,6 +93,12 @@ impl View<'_> {
             Metric::RoundingSurvival => self.survival(tensors.iter().copied()),
             _ => Estimate { value: metric.of(sums), margin: 0.0 },
         }
+    }
+
+    /// All numbers of the whole vector.
+    pub fn total_figures(&self) -> Figures {
+        let all: Vec<usize> = (0..self.analysis.tensors.len()).collect();
+        self.figures(&self.overview.total, &all)
     }
 
     /// All numbers of some tensors taken together.
@@ -129,8 +152,6 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
-    use mergescope_core::layout::Part;
-
     use super::super::testing::{Measured, tensor};
     use super::*;
 
