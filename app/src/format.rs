@@ -79,8 +79,12 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
-/// A share of one as per cent: `3.1 %`, `0.02 %`, `58 %`.
+/// A share of one as per cent: `3.1 %`, `0.72 %`, `58 %`, `99.7 %`.
+///
+/// 0 % and 100 % are exact: what is not quite nothing or not quite all says so, at the ends as `< 0.001 %` and `> 99.9 %`.
 pub fn percent(share: f64) -> String {
+    // Shares that add up to a whole need not do so to the last bit.
+    const WHOLE: f64 = 1e-15;
     if share.is_nan() {
         return NONE.to_owned();
     }
@@ -88,12 +92,28 @@ pub fn percent(share: f64) -> String {
     let text = match value.abs() {
         0.0 => "0".to_owned(),
         size if size < 0.001 => "< 0.001".to_owned(),
-        size if size < 0.095 => format!("{value:.3}"),
-        size if size < 0.995 => format!("{value:.2}"),
-        size if size < 9.95 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
+        _ if (share.abs() - 1.0).abs() < WHOLE => format!("{value:.0}"),
+        size if (99.95..100.0).contains(&size) => "> 99.9".to_owned(),
+        _ => per_cent(value),
     };
     format!("{}{NBSP}%", with_minus(&text))
+}
+
+/// A size beside another as per cent: as [`percent`], but with a power of ten where it is very small: `3.14·10⁻⁷ %`.
+pub fn relative(size: f64) -> String {
+    let value = size * 100.0;
+    if value != 0.0 && value.abs() < 0.001 { format!("{}{NBSP}%", norm(value)) } else { percent(size) }
+}
+
+/// Per cent with two digits, more where those would make a hundred of what is none, a power of ten from 10⁵ up.
+fn per_cent(value: f64) -> String {
+    match value.abs() {
+        size if size < 0.095 => format!("{value:.3}"),
+        size if size < 0.995 => format!("{value:.2}"),
+        size if size < 9.95 || (99.5..100.5).contains(&size) => format!("{value:.1}"),
+        size if size < 99_999.5 => format!("{value:.0}"),
+        _ => norm(value),
+    }
 }
 
 /// A share of one as per cent with fixed decimals, for columns: `3.10 %`.
@@ -103,6 +123,16 @@ pub fn percent_fixed(share: f64, decimals: usize) -> String {
 
 /// A norm: four significant digits, or a power of ten when it is far from one.
 pub fn norm(value: f64) -> String {
+    digits(value, 4)
+}
+
+/// A number to three significant digits however small, as an effective w is read: `0.781`, `0.0312`, `1.20·10⁻⁴`.
+pub fn significant(value: f64) -> String {
+    digits(value, 3)
+}
+
+/// That many significant digits, or three and a power of ten when it is far from one.
+fn digits(value: f64, count: usize) -> String {
     if !value.is_finite() {
         return NONE.to_owned();
     }
@@ -114,8 +144,10 @@ pub fn norm(value: f64) -> String {
     if !(-3..5).contains(&exponent) {
         return in_powers(&mantissa, exponent);
     }
-    let (_, exponent) = scientific(&format!("{value:.3e}"));
-    let decimals = (3 - exponent).clamp(0, 6) as usize;
+    let after_first = count.saturating_sub(1);
+    let (_, exponent) = scientific(&format!("{value:.after_first$e}"));
+    // What was rounded up to 10⁻³ reads as that does.
+    let decimals = (after_first as i32 - exponent.max(-3)).max(0) as usize;
     with_minus(&format!("{value:.decimals$}"))
 }
 
@@ -264,6 +296,13 @@ pub fn list<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// Whether a character steers what shows it instead of being shown: controls, separators of lines, and what turns the
+/// direction of writing. Names come from models, which may be anyone's.
+pub fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A path with the home folder as ~.
 pub fn path(path: &std::path::Path) -> String {
     let home = std::env::home_dir().filter(|home| home.components().count() > 1);
@@ -299,6 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_per_cent_is_all_of_it() {
+        let shares = [0.994, 0.995, 0.999_4, 0.999_5, 1.0 - 1e-12, 1.0 - f64::EPSILON, 1.002, 1.006, 12.5];
+        assert_eq!(
+            shares.map(percent).map(|text| text.replace(NBSP, " ")),
+            ["99 %", "99.5 %", "99.9 %", "> 99.9 %", "> 99.9 %", "100 %", "100.2 %", "101 %", "1250 %"]
+        );
+    }
+
+    #[test]
+    fn sizes_far_from_one_have_a_power_of_ten() {
+        let sizes = [0.0, 3.14e-9, -3.14e-9, 0.000_5, 0.021, 999.99, 2.038e31, f64::NAN];
+        assert_eq!(
+            sizes.map(relative).map(|text| text.replace(NBSP, " ")),
+            ["0 %", "3.14·10⁻⁷ %", "−3.14·10⁻⁷ %", "0.050 %", "2.1 %", "99999 %", "2.04·10³³ %", "–"]
+        );
+        assert_eq!(percent(2.038e31).replace(NBSP, " "), "2.04·10³³ %");
+    }
+
+    #[test]
     fn norms_keep_four_digits() {
         assert_eq!([1.4234, 0.0312, 12.34567, 0.0, f64::NAN].map(norm), ["1.423", "0.03120", "12.35", "0", "–"]);
         assert_eq!([3.14e-7, -2.5e8].map(norm), ["3.14·10⁻⁷", "−2.50·10⁸"]);
@@ -307,6 +365,12 @@ mod tests {
             [9.999e-4, 1e-3, 9.99e-4, 99_999.0, 9.99996].map(norm),
             ["0.001000", "0.001000", "9.99·10⁻⁴", "1.00·10⁵", "10.00"]
         );
+    }
+
+    #[test]
+    fn small_numbers_keep_their_digits() {
+        let values = [0.78125, 0.00012, -0.0312, 0.9999, 123.4, 0.0, f64::NAN];
+        assert_eq!(values.map(significant), ["0.781", "1.20·10⁻⁴", "−0.0312", "1.00", "123", "0", "–"]);
     }
 
     #[test]

@@ -282,6 +282,130 @@ fn csv_is_read_back_as_the_numbers_of_the_json() {
     assert_eq!(cosine[1][2].parse::<f64>().ok(), document["layer_cosine"]["gate"][0][1].as_f64());
 }
 
+#[test]
+fn csv_and_the_page_have_what_the_json_has() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let stack = "model.layers.1.mlp.experts.gate_up_proj";
+    let stacked =
+        |model: Model, seed| model.with_tensor(Tensor::of(stack, Dtype::BF16, &[3, 6, 10], &values(seed, 180, 0.02)));
+    let folders = Folders::write(&stacked(pre.clone(), 10), &stacked(post, 20), &stacked(target, 30));
+    // Another model without the stack.
+    pre.write(&folders.dir.path().join("other"));
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let args = ["--spectrum", name, "--other", "other", "pre", "--csv", "tables", "--html", "page.html"];
+    let document = analyze_json(&folders, &args);
+    let read = |name: &str| -> Vec<Vec<String>> {
+        let text = fs::read_to_string(folders.dir.path().join("tables").join(name)).unwrap();
+        text.lines().map(|line| line.split(',').map(str::to_owned).collect()).collect()
+    };
+    // Every number below its heading, and null where nothing stands.
+    let agrees = |keys: &[String], cells: &[String], entry: &Value| {
+        for (key, cell) in keys.iter().zip(cells) {
+            let (found, expected) = (cell.parse::<f64>().ok(), entry[key.as_str()].as_f64());
+            assert!(found == expected || cell.as_str() == entry[key.as_str()], "{key}: {cell} is not {entry}");
+        }
+    };
+    let entries = |name: &str, entries: &[Value]| {
+        let lines = read(name);
+        assert_eq!(lines.len(), 1 + entries.len(), "{name}");
+        lines[1..].iter().zip(entries).for_each(|(line, entry)| agrees(&lines[0], line, entry));
+    };
+    entries("total.csv", &[document["total"].clone()]);
+    entries("parts.csv", document["parts"].as_array().unwrap());
+    entries("experts.csv", document["experts"].as_array().unwrap());
+    let spectrum = &document["spectra"][0];
+    let lines = read("spectra.csv");
+    agrees(&lines[0][1..3], &lines[1][1..3], spectrum);
+    let cell = |key: &str| lines[1][lines[0].iter().position(|known| known == key).unwrap()].as_str();
+    assert_eq!(cell("tensor"), name);
+    assert_eq!(cell("effective_rank_low").parse::<f64>().ok(), spectrum["effective_rank"]["low"].as_f64());
+    assert_eq!(cell("overlap_left").parse::<f64>().ok(), spectrum["overlap"]["left"].as_f64());
+    assert_eq!(read("vectors-models.csv")[1..], [["0", "pre", "post"], ["1", "other", "pre"]]);
+    assert_eq!(document["vectors"]["left_out"], json!([stack]));
+    assert_eq!(read("vectors-left-out.csv")[1], [stack, "1", "pre", "missing"]);
+
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    for words in [
+        "of v and of pre overlap by",
+        "Table: experts (3 rows)",
+        "Table: total (1 row)",
+        "1 tensor not in all of them",
+        "Table: spectra",
+    ] {
+        assert!(page.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn what_is_no_matrix_has_sizes_and_no_singular_values() {
+    let folders = fitting();
+    let name = "model.layers.0.input_layernorm.weight";
+    let args = ["--spectrum", name, "--csv", "out", "--svg", "out", "--html", "page.html"];
+    let text = analyze(&folders, &args);
+    let expected = format!("Sizes in {name}\n  |v|: median of those that are not zero about ");
+    assert!(text.contains(&expected) && text.contains("it has no singular values"), "{text}");
+    let out = folders.dir.path().join("out");
+    assert!(out.join(format!("histogram-{name}.svg")).is_file() && out.join(format!("histogram-{name}.csv")).is_file());
+    assert!(!out.join(format!("spectrum-{name}.svg")).exists());
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    assert!(page.contains(&format!("id=\"histogram-{name}\"")) && page.contains("it has no singular values"));
+    assert_eq!(analyze_json(&folders, &["--spectrum", name])["spectra"], json!([]));
+    fails(&folders, &["--spectrum", "nope"], 1, &["no tensor `nope`", "`mergescope inspect --json target`"]);
+}
+
+#[test]
+fn tensors_asked_for_keep_apart_whatever_their_names() {
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let named = |mut model: Model, seed: u64| {
+        for (number, name) in (0..).zip(["model.layers.0.a/b", "model.layers.0.a_b"]) {
+            let tensor = Tensor::of(name, Dtype::BF16, &[8, 8], &values(seed + number, 64, 0.02));
+            model = model.with_tensor(tensor);
+        }
+        model
+    };
+    let folders = Folders::write(&named(pre, 1), &named(post, 3), &named(target, 5));
+    let asked = ["model.layers.0.a/b", "model.layers.0.a_b", "model.layers.0.a/b"];
+    let mut args = vec!["--html", "page.html", "--csv", "out", "--svg", "out"];
+    args.extend(asked.iter().flat_map(|name| ["--spectrum", name]));
+    let document = analyze_json(&folders, &args);
+    assert_eq!(document["spectra"].as_array().unwrap().len(), 2);
+    let out = folders.dir.path().join("out");
+    for kind in ["histogram", "spectrum"] {
+        for name in ["model.layers.0.a_b", "model.layers.0.a_b-2"] {
+            for extension in ["csv", "svg"] {
+                assert!(out.join(format!("{kind}-{name}.{extension}")).is_file(), "{kind}-{name}.{extension}");
+            }
+        }
+    }
+    let page = fs::read_to_string(folders.dir.path().join("page.html")).unwrap();
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "{ids:?}");
+}
+
+#[test]
+fn sizes_and_spectrum_are_of_the_same_tensor_when_names_clash() {
+    let stack = "model.layers.1.mlp.experts.gate_up_proj";
+    let clash = format!("{stack}[2]");
+    let (pre, post, target) = related(Size::default(), Dtype::BF16);
+    let with = |model: Model, seed| {
+        let model = model.with_tensor(Tensor::of(stack, Dtype::BF16, &[3, 6, 10], &values(seed, 180, 0.02)));
+        model.with_tensor(Tensor::of(&clash, Dtype::BF16, &[4, 5], &values(seed + 1, 20, 0.02)))
+    };
+    let models = [with(pre, 10), with(post, 20), with(target, 30)];
+    let folders = Folders::write(&models[0], &models[1], &models[2]);
+    let document = analyze_json(&folders, &["--spectrum", &clash, "--csv", "out"]);
+    assert_eq!(document["spectra"][0]["rows"], 4);
+    let counts: u64 = {
+        let path = folders.dir.path().join("out").join(format!("histogram-{stack}_2_.csv"));
+        let file = fs::read_to_string(path).unwrap();
+        file.lines().skip(1).map(|line| line.split(',').nth(4).unwrap().parse::<u64>().unwrap()).sum()
+    };
+    assert_eq!(counts, 20, "the elements of pre in the tensor that is called just so");
+}
+
 /// Text of a model may hold anything.
 const ODD: &str = "model.layers.0.mlp.<b>&\"層'.weight";
 
@@ -345,6 +469,10 @@ fn a_zero_vector_is_said_to_be_one_and_gives_no_nan() {
     assert!(document["summary"][0]["text"].as_str().unwrap().starts_with("The vector is zero"));
     assert_eq!(document["total"]["zero_share"], 1.0);
     assert_eq!(document["total"]["cos_vector_target"], Value::Null);
+    assert_eq!(
+        (&document["parts"][0]["share"], &document["layers"][0]["parts"][0]["share"]),
+        (&json!(0.0), &json!(0.0))
+    );
     for folder in ["charts", "tables"] {
         for (name, bytes) in files(&folders.dir.path().join(folder)) {
             assert!(!String::from_utf8(bytes).unwrap().contains("NaN,"), "{name}");
@@ -540,6 +668,8 @@ fn what_exists_is_refused_and_left_as_it_is() {
     fails(&folders, &["--svg", "full"], 1, &["full", "not empty"]);
     fails(&folders, &["--csv", "page.html"], 1, &["page.html", "not a folder"]);
     fails(&folders, &["--csv", "pre/tables"], 1, &["inside pre"]);
+    fails(&folders, &["--csv", "page.html/tables"], 1, &["page.html/tables cannot be written", "not a folder"]);
+    fails(&folders, &["--html", &"a".repeat(300)], 1, &["cannot be written"]);
     fails(&folders, &["--html", "nowhere/page.html"], 1, &["no folder nowhere"]);
     fails(&folders, &["--spectrum", "no.such.tensor", "--svg", "charts"], 1, &["no.such.tensor"]);
     assert_eq!(fs::read_to_string(folder.join("page.html")).unwrap(), "mine");
@@ -550,6 +680,69 @@ fn what_exists_is_refused_and_left_as_it_is() {
     let names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().all(|name| !name.starts_with('.')), "{names:?}");
+}
+
+#[test]
+fn an_output_inside_a_model_to_compare_with_is_refused() {
+    let folders = fitting();
+    let folder = folders.dir.path();
+    for name in ["other-pre", "other-post"] {
+        fs::create_dir(folder.join(name)).unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(folder.join("pre").join(file), folder.join(name).join(file)).unwrap();
+        }
+    }
+    let other = ["--other", "other-pre", "other-post"];
+    for output in [["--csv", "other-post/tables"], ["--svg", "other-pre/charts"], ["--html", "other-post/page.html"]] {
+        fails(&folders, &[&other[..], &output].concat(), 1, &["lies inside other-p", "given with --other"]);
+    }
+    assert!(!folder.join("cache").exists(), "nothing was measured");
+}
+
+#[test]
+fn a_vector_of_another_architecture_is_refused_before_anything_is_measured() {
+    let folders = fitting();
+    let other = Model { config: Some(json!({})), ..Model::new() };
+    let other = other.with_tensor(Tensor::of("transformer.wte.weight", Dtype::BF16, &[4], &[1.0; 4]));
+    other.write(&folders.dir.path().join("other"));
+    fails(&folders, &["--other", "other", "other"], 1, &["no tensor is in all models", "one architecture"]);
+    assert!(!folders.dir.path().join("cache").exists());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_fails_takes_nothing_away_from_the_result() {
+    let folders = fitting();
+    // As long as a path may be, so that the folder can be made and no file in it.
+    let mut deep = folders.dir.path().canonicalize().unwrap();
+    while deep.as_os_str().len() < 4065 {
+        let room = 4065 - deep.as_os_str().len() - 1;
+        // A name of 201 bytes leaves room for another.
+        deep.push("d".repeat(if room > 250 { 200 } else { room }));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let tables = deep.join("t");
+    let args = [&MODELS[..], &["--json", "--csv", tables.to_str().unwrap(), "--html", "page.html"]].concat();
+    let output = run(folders.dir.path(), &args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("Written: page.html") && said.contains("cannot be written"), "{said}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["tensors"].as_array().unwrap().len(), 26);
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_is_followed_or_said_to_lead_nowhere() {
+    let folders = fitting();
+    let folder = folders.dir.path();
+    std::os::unix::fs::symlink("nowhere", folder.join("dangling")).unwrap();
+    fails(&folders, &["--csv", "dangling"], 1, &["dangling is a link to something that does not exist"]);
+    fs::create_dir(folder.join("empty")).unwrap();
+    std::os::unix::fs::symlink("empty", folder.join("link")).unwrap();
+    analyze(&folders, &["--csv", "link"]);
+    assert!(folder.join("link").is_symlink() && folder.join("empty/layers.csv").is_file());
 }
 
 #[test]

@@ -140,7 +140,7 @@ pub struct AnalyzeArgs {
     ///
     /// They tell how many directions v moves the tensor in, whether a low-rank adapter could hold it, and whether these
     /// are directions in which pre was strong already.
-    /// Of a stack of experts NAME[3] is expert 3.
+    /// Of a stack of experts NAME[3] is expert 3. What is no matrix, such as the weights of a norm, has magnitudes alone.
     #[arg(long, value_name = "TENSOR")]
     pub spectrum: Vec<String>,
     /// Another vector to compare v with, by its own pre and post; may be given several times

@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::format;
+
 /// Characters of a name from a model that are shown.
 const NAME_CHARS: usize = 200;
 
@@ -79,10 +81,7 @@ fn plain(text: &str) -> String {
 fn escaped(text: &str, kept: fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        // Line and paragraph separators, and what turns the direction of writing, mislead the reader as well.
-        let steers = character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers && !kept(character) {
+        if format::steers(character) && !kept(character) {
             shown.extend(character.escape_unicode());
         } else {
             shown.push(character);

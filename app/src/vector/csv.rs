@@ -3,6 +3,8 @@
 //! Words that a spreadsheet would run as a formula get an apostrophe in front, since names come from models, which may be
 //! anyone's: a tensor called `=1+1` stands as `'=1+1`.
 
+use crate::format;
+
 /// A row, each cell written by [`text`] or [`number`].
 pub fn row(cells: impl IntoIterator<Item = String>) -> String {
     let cells: Vec<String> = cells.into_iter().collect();
@@ -14,12 +16,21 @@ pub fn number(value: f64) -> String {
     if value.is_finite() { value.to_string() } else { String::new() }
 }
 
-/// A word: quoted when it holds a comma, a quote or a line break; with an apostrophe in front when it begins with
-/// `=`, `+`, `-`, `@`, a tab or a carriage return.
+/// A word: quoted when it holds a comma or a quote; with an apostrophe in front when it begins with `=`, `+`, `-` or `@`;
+/// with `\u{1b}` for a character that would steer what shows it.
 pub fn text(text: &str) -> String {
-    // The list is OWASP's, for CSV injection.
-    let text = &if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    let mut shown = String::with_capacity(text.len());
+    // The list is OWASP's, for CSV injection; its tab and carriage return are escaped below.
+    if text.starts_with(['=', '+', '-', '@']) {
+        shown.push('\'');
+    }
+    for character in text.chars() {
+        match format::steers(character) {
+            true => shown.extend(character.escape_unicode()),
+            false => shown.push(character),
+        }
+    }
+    if shown.contains([',', '"']) { format!("\"{}\"", shown.replace('"', "\"\"")) } else { shown }
 }
 
 /// A shape: `4864x896`.
@@ -36,16 +47,21 @@ mod tests {
         assert_eq!(text("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(text("model.norm"), "model.norm");
         assert_eq!(text("a-b=c@d"), "a-b=c@d");
-        assert_eq!(row([text("a\nb"), shape(&[2, 3])]), "\"a\nb\",2x3\n");
+        assert_eq!(row([text("a,b"), shape(&[2, 3])]), "\"a,b\",2x3\n");
     }
 
     #[test]
     fn names_are_no_formulas() {
         assert_eq!(text("=HYPERLINK(\"x\",1)"), "\"'=HYPERLINK(\"\"x\"\",1)\"");
-        let shown = ["+1", "-1", "@a", "\ta", "\ra"].map(text);
-        assert_eq!(shown, ["'+1", "'-1", "'@a", "'\ta", "\"'\ra\""]);
+        assert_eq!(["+1", "-1", "@a"].map(text), ["'+1", "'-1", "'@a"]);
         // A number is one even when it is negative.
         assert_eq!(number(-0.5), "-0.5");
+    }
+
+    #[test]
+    fn names_steer_nothing() {
+        assert_eq!(["a\nb", "\t=1", "\u{1b}[31m"].map(text), ["a\\u{a}b", "\\u{9}=1", "\\u{1b}[31m"]);
+        assert_eq!(text("日本\u{202e}lp"), "日本\\u{202e}lp");
     }
 
     #[test]

@@ -163,7 +163,8 @@ impl Metric {
     /// A value of it as people read it: `2.9 %`, `−0.12`, `–` for none.
     pub fn text(self, value: f64) -> String {
         match (self, self.scale()) {
-            (Self::RelativeNorm, _) | (_, Scale::Share) => format::percent(value),
+            (Self::RelativeNorm, _) => format::relative(value),
+            (_, Scale::Share) => format::percent(value),
             // Post stays so close to pre that three digits would all be nines.
             (Self::CosPrePost, _) => format::fixed(value, 5),
             (_, Scale::Cosine) => format::fixed(value, 3),

@@ -14,12 +14,14 @@ pub mod magnitudes;
 pub mod metric;
 pub mod pairs;
 mod part_set;
+pub mod spectra;
 pub mod summary;
 pub mod svg;
 pub mod tables;
 #[cfg(test)]
 mod testing;
 mod view;
+mod whereabouts;
 
 pub use colour_scale::{Amounts, ColourScale, extremes};
 pub use figures::Figures;
@@ -28,4 +30,4 @@ pub use metric::{Metric, Scale};
 pub use pairs::Pair;
 pub use part_set::PartSet;
 pub use summary::{Chart, Piece, Sentence, summary};
-pub use view::View;
+pub use view::{View, tensors_of};

@@ -1,15 +1,13 @@
 //! The vector in plain words: each sentence is made from the numbers, each figure says which chart it came from.
 
 use mergescope_core::alignment::Role;
-use mergescope_core::analysis::{Estimate, Group, GroupSums, RoundedEffect, Sums};
-use mergescope_core::layout::Part;
-use mergescope_core::recipe::{OutputDtype, Rounding};
+use mergescope_core::analysis::{Estimate, GroupSums, RoundedEffect, Sums};
+use mergescope_core::checkpoint::Dtype;
+use mergescope_core::recipe::Rounding;
 
-use super::{LayerCosine, Metric, View, labels};
+use super::{LayerCosine, Metric, View, whereabouts};
 use crate::format;
 
-/// Layers whose relative norm comes this close to the highest are named with it.
-const CLOSE: f64 = 0.85;
 /// A cosine between layers that is worth a sentence however large they are.
 const ALIKE: f64 = 0.1;
 /// A cosine is beyond chance at this many times its deviation between unrelated tensors, which is 1 ∕ √elements.
@@ -19,12 +17,12 @@ const MANY_LAYERS: usize = 4;
 /// cos(v, target − pre) worth a sentence. Vectors of different trainings from one base are nearly orthogonal
 /// (arXiv 2212.04089, fig. 5).
 const LINEAGE: f64 = 0.3;
+/// From here on the cosine reads as 1.00, and what the target holds of v as all of it.
+const ALL: f64 = 0.995;
 /// A share of exact zeros worth a sentence.
 const ZEROS: f64 = 0.01;
 /// A share of lost updates that calls for another way of writing.
 const MANY_LOST: f64 = 0.2;
-/// A share of ‖v‖² outside the layers worth a sentence.
-const MUCH: f64 = 0.2;
 /// How much more must be lost at a smaller w to mention it.
 const MUCH_WORSE: f64 = 0.1;
 /// The smaller w: this part of the current one.
@@ -77,16 +75,18 @@ pub struct Sentence {
 
 impl Sentence {
     /// A sentence that begins with these words.
-    fn new(words: impl Into<String>) -> Self {
+    pub(super) fn new(words: impl Into<String>) -> Self {
         Self::default().words(words)
     }
 
-    fn words(mut self, words: impl Into<String>) -> Self {
+    /// And these words.
+    pub(super) fn words(mut self, words: impl Into<String>) -> Self {
         self.pieces.push(Piece::Text(words.into()));
         self
     }
 
-    fn figure(mut self, text: impl Into<String>, chart: Chart) -> Self {
+    /// And this figure.
+    pub(super) fn figure(mut self, text: impl Into<String>, chart: Chart) -> Self {
         self.pieces.push(Piece::Figure { text: text.into(), chart });
         self
     }
@@ -109,7 +109,7 @@ pub fn summary(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<Sente
     sentences
 }
 
-/// What does not depend on w: size, where it is largest, which layers go together, zeros, lineage, NaN.
+/// What does not depend on w: size, where it is, which layers go together, zeros, lineage, NaN.
 pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<Sentence> {
     let overview = view.overview;
     let total = &overview.total;
@@ -127,15 +127,14 @@ pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<
         return std::iter::once(first).chain(nonfinite).collect();
     }
     let mut sentences = Vec::from_iter(size(total));
-    sentences.extend(largest(view));
-    sentences.extend(beside(view));
+    sentences.extend(whereabouts::sentence(view));
     let chance = chance(view.overview.layers());
     sentences.extend(layer_cosine.into_iter().flat_map(|cosine| alike(cosine, chance)));
     if total.zero_share() >= ZEROS {
         sentences.push(
             Sentence::default()
                 .figure(Metric::ZeroShare.text(total.zero_share()), Chart::Grid(Metric::ZeroShare))
-                .words(" of its entries are exactly zero."),
+                .words(" of its entries are zero."),
         );
     }
     sentences.extend(lineage(total));
@@ -156,6 +155,11 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     if view.w == 0.0 {
         return vec![Sentence::new("At w = 0 nothing is added: the merged model is the target.")];
     }
+    let is_lost = (0..view.analysis.tensors.len()).all(|position| view.coefficient(position) == 0.0);
+    if is_lost && view.w.abs() < 1.0 {
+        let words = format!("At w = {w} nothing is added: in f32, which a merge computes in, that is 0.");
+        return vec![Sentence::new(words)];
+    }
     if view.output.rounding == Rounding::Stochastic {
         let words = "Stochastic rounding keeps the mean of every update, so the effective w is ";
         return vec![Sentence::new(words).figure(w, grid).words(".")];
@@ -166,6 +170,7 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     }
     let lost = 1.0 - survival.value;
     let dtype = view.written_dtype();
+    let is_wide = view.written_dtypes().into_iter().all(|dtype| matches!(dtype, Dtype::F32 | Dtype::F64));
     let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose "))
         .figure(format::percent(lost), grid)
         .words(" of the updates");
@@ -177,7 +182,7 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     let mut estimated = survival.is_estimated();
     if effective.value.is_finite() && (effective.value - view.w).abs() > OFF * view.w.abs() {
         estimated |= effective.is_estimated();
-        sentence = sentence.words(", for an effective w of ").figure(format::fixed(effective.value, 3), grid);
+        sentence = sentence.words(", an effective w of ").figure(format::significant(effective.value), grid);
     }
     let small = smaller(view.w);
     let then = view.survival_at(small);
@@ -189,12 +194,11 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     if estimated {
         sentence = sentence.words(" (estimated)");
     }
-    // f32 output has no wider type to go to.
     if lost >= MANY_LOST {
-        sentence = sentence.words(match view.output.dtype {
-            OutputDtype::F32 => ": consider a larger w",
-            _ if dtype == "f32" || dtype == "f64" => ": consider a larger w",
-            _ => ": consider f32 output or stochastic rounding",
+        // f32 output has no wider type to go to.
+        sentence = sentence.words(match is_wide {
+            true => ": consider a larger w",
+            false => ": consider f32 output or stochastic rounding",
         });
     }
     vec![sentence.words(".")]
@@ -211,92 +215,8 @@ fn size(total: &Sums) -> Option<Sentence> {
     if relative.is_nan() {
         return Some(Sentence::new("The weights of pre are all zero, so the vector has no relative size."));
     }
-    let start = Sentence::new("The vector is ").figure(format::percent(relative), Chart::Layers);
+    let start = Sentence::new("The vector is ").figure(format::relative(relative), Chart::Layers);
     Some(start.words(" of the weights."))
-}
-
-/// In which layers and in which of their parts.
-fn largest(view: &View<'_>) -> Option<Sentence> {
-    let (names, share) = largest_parts(view)?;
-    let sentence = match largest_layers(view.overview.layers()) {
-        Some(Highest::All) => Sentence::new("It is ")
-            .figure("much the same in all layers", Chart::Layers)
-            .words("; the largest part of it is in "),
-        Some(Highest::Some(layers)) => Sentence::new("It is largest in ").figure(layers, Chart::Layers).words(", in "),
-        None => Sentence::new("It is largest in "),
-    };
-    let grid = Chart::Grid(Metric::RelativeNorm);
-    Some(sentence.figure(names, grid).words(" (").figure(format::percent(share), Chart::Layers).words(" of ‖v‖²)."))
-}
-
-/// Where the relative norm is highest.
-enum Highest {
-    /// No layer stands out.
-    All,
-    /// These layers, as they are called.
-    Some(String),
-}
-
-/// The layers around the highest that come within 15 % of it; `None` when there is one layer or none.
-fn largest_layers(layers: &[GroupSums]) -> Option<Highest> {
-    if layers.len() < 2 {
-        return None;
-    }
-    let height = |position: usize| layers[position].all.gram.relative_norm();
-    let peak =
-        (0..layers.len()).filter(|&at| height(at).is_finite()).max_by(|&a, &b| height(a).total_cmp(&height(b)))?;
-    if height(peak) == 0.0 {
-        return None;
-    }
-    let close = |position: &usize| height(*position) >= CLOSE * height(peak);
-    let first = (0..=peak).rev().take_while(close).last().unwrap_or(peak);
-    let last = (peak..layers.len()).take_while(close).last().unwrap_or(peak);
-    let name = |position: usize| labels::group_short(layers[position].group);
-    Some(if first == 0 && last + 1 == layers.len() {
-        Highest::All
-    } else if first == last {
-        Highest::Some(format!("layer {}", name(peak)))
-    } else {
-        Highest::Some(format!("layers {}–{}", name(first), name(last)))
-    })
-}
-
-/// The one or two parts of the layers with the largest share of all ‖v‖², and that share.
-fn largest_parts(view: &View<'_>) -> Option<(String, f64)> {
-    let total = view.overview.total.gram.v_v;
-    let within = |part: Part| {
-        let cells = view.overview.layers().iter().filter_map(|layer| layer.cell(part));
-        (part, cells.map(|cell| cell.sums.gram.v_v).sum::<f64>() / total)
-    };
-    let mut shares: Vec<(Part, f64)> = view.overview.parts.iter().map(|(part, _)| within(*part)).collect();
-    shares.sort_by(|a, b| b.1.total_cmp(&a.1));
-    shares.retain(|(_, share)| *share > 0.0);
-    // A second part that holds hardly anything is not where v is.
-    let second = shares.get(1).is_some_and(|(_, share)| *share >= shares[0].1 / 2.0);
-    shares.truncate(if second { 2 } else { 1 });
-    let share = shares.iter().map(|(_, share)| share).sum();
-    (!shares.is_empty()).then(|| (format::list(shares.iter().map(|(part, _)| part.label())), share))
-}
-
-/// What lies outside the layers and holds much of the vector.
-fn beside(view: &View<'_>) -> Option<Sentence> {
-    let share = |group: &GroupSums| group.all.gram.v_v / view.overview.total.gram.v_v;
-    let notable: Vec<&GroupSums> = view.overview.beside().iter().filter(|group| share(group) >= MUCH).collect();
-    let mut sentence = Sentence::default();
-    for (position, group) in notable.iter().enumerate() {
-        let place = match group.group {
-            Group::Beside(Part::Embed) => "the embeddings",
-            Group::Beside(Part::Head) => "the output head",
-            Group::Beside(Part::Norm) => "the final norm",
-            _ => "other tensors outside the layers",
-        };
-        if position > 0 {
-            sentence = sentence.words(if position + 1 == notable.len() { " and " } else { ", " });
-        }
-        let of = if position == 0 { " of ‖v‖² is in " } else { " in " };
-        sentence = sentence.figure(format::percent(share(group)), Chart::Layers).words(format!("{of}{place}"));
-    }
-    (!notable.is_empty()).then(|| sentence.words("."))
 }
 
 /// The |cosine| up to which two layers may be unrelated: four deviations for the layer that moves fewest elements, and
@@ -375,8 +295,14 @@ fn lineage(total: &Sums) -> Option<Sentence> {
     if cos.is_nan() || cos.abs() < LINEAGE {
         return None;
     }
-    let chart = Chart::Grid(Metric::CosVectorTarget);
-    let (before, after) = if cos > 0.0 {
+    // How often v fits into target − pre, which has it once when the target is post.
+    let held = total.gram.v_u / total.gram.v_v;
+    let (before, after) = if cos >= ALL && held >= ALL {
+        (
+            "The target already holds all of this vector: cos(v, target − pre) is ",
+            ". Adding it goes further the same way; choose as target another model than post.",
+        )
+    } else if cos > 0.0 {
         (
             "The target already holds part of this vector: cos(v, target − pre) is ",
             ". Try a small w, check that pre and post are not swapped, or take as pre the model that target and post were \
@@ -388,6 +314,7 @@ fn lineage(total: &Sums) -> Option<Sentence> {
             ". Adding it undoes part of what made the target; check that the three models are in the right places.",
         )
     };
+    let chart = Chart::Grid(Metric::CosVectorTarget);
     Some(Sentence::new(before).figure(format::fixed(cos, 2), chart).words(after))
 }
 

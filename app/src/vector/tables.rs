@@ -1,11 +1,13 @@
 //! What each chart shows as a table: for people in the window and in the report, for machines as CSV.
 
-use mergescope_core::analysis::{LogHistogram, PairSums, Spectrum, TensorAnalysis};
+use mergescope_core::analysis::{
+    Absence, Group, LeftOut, LogHistogram, PairSums, Spectrum, TensorAnalysis, expert_cells,
+};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::layout::Part;
 
 use super::figures::Figure;
-use super::{LayerCosine, Metric, Pair, PartSet, View, csv, labels, pairs};
+use super::{LayerCosine, Metric, Pair, PartSet, View, csv, labels, pairs, tensors_of};
 
 /// A column's heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +87,11 @@ fn metric_cell(metric: Metric, value: f64) -> Cell {
     Cell::Figure(Figure::Of(metric, value))
 }
 
+/// The number of a layer or an expert.
+fn number(number: Option<u32>) -> Cell {
+    number.map_or(Cell::Empty, |number| Cell::Text(number.to_string()))
+}
+
 /// Columns of [`Figures`](super::Figures), taken from one of them.
 fn figure_columns(view: &View<'_>) -> Vec<Column> {
     let none = view.figures(&Default::default(), &[]);
@@ -102,8 +109,7 @@ pub fn layers(view: &View<'_>) -> Table {
     columns.extend(figure_columns(view));
     columns.extend(parts.iter().map(|part| Column::new(format!("share_{part}"), format!("{part}, of ‖v‖²"))));
     let rows = view.overview.groups.iter().map(|group| {
-        let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
-        let figures = view.figures(&group.all, &tensors);
+        let figures = view.figures(&group.all, &tensors_of(&group.cells));
         let mut row = vec![Cell::Text(labels::group_short(group.group))];
         row.extend(figure_cells(&figures));
         row.extend(parts.iter().map(|&part| match group.cell(part) {
@@ -115,17 +121,40 @@ pub fn layers(view: &View<'_>) -> Table {
     Table { name: "layers".to_owned(), columns, rows: rows.collect() }
 }
 
-/// Each kind of part over all layers and beside them, with all numbers.
+/// The whole vector, in one row.
+pub fn total(view: &View<'_>) -> Table {
+    let rows = vec![figure_cells(&view.total_figures()).collect()];
+    Table { name: "total".to_owned(), columns: figure_columns(view), rows }
+}
+
+/// Each kind of part over all layers and beside them, with its share of all ‖v‖² and all numbers.
 pub fn parts(view: &View<'_>) -> Table {
-    let mut columns = vec![Column::new("part", "Part")];
+    let mut columns = vec![Column::new("part", "Part"), Column::new("share", "of ‖v‖²")];
     columns.extend(figure_columns(view));
     let rows = view.overview.parts.iter().map(|(part, sums)| {
-        let cells = view.overview.groups.iter().filter_map(|group| group.cell(*part));
-        let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
-        let figures = view.figures(sums, &tensors);
-        std::iter::once(Cell::Text(part.label().to_owned())).chain(figure_cells(&figures)).collect()
+        let figures = view.figures(sums, &view.tensors_of_part(*part));
+        let start = [Cell::Text(part.label().to_owned()), Cell::Figure(Figure::Share(view.share(sums)))];
+        start.into_iter().chain(figure_cells(&figures)).collect()
     });
     Table { name: "parts".to_owned(), columns, rows: rows.collect() }
+}
+
+/// Each expert of each layer over its projections, with all numbers; `None` for a model without.
+pub fn experts(view: &View<'_>) -> Option<Table> {
+    let mut columns = vec![Column::new("layer", "Layer"), Column::new("part", "Part"), Column::new("expert", "Expert")];
+    columns.extend(figure_columns(view));
+    let rows: Vec<Vec<Cell>> = expert_cells(view.analysis)
+        .iter()
+        .map(|cell| {
+            let layer = match cell.group {
+                Group::Layer(layer) => Some(layer),
+                Group::Beside(_) => None,
+            };
+            let start = [number(layer), Cell::Text(cell.row.part.label().to_owned()), number(cell.row.expert)];
+            start.into_iter().chain(figure_cells(&view.figures(&cell.sums, &cell.tensors))).collect()
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table { name: "experts".to_owned(), columns, rows })
 }
 
 /// The layer × part grid in one metric: a row for each layer, a column for each part.
@@ -164,7 +193,6 @@ pub fn tensors(view: &View<'_>) -> Table {
     columns.extend(figure_columns(view));
     let rows = view.analysis.tensors.iter().enumerate().map(|(position, tensor)| {
         let figures = view.figures(&tensor.sums, &[position]);
-        let number = |number: Option<u32>| number.map_or(Cell::Empty, |number| Cell::Text(number.to_string()));
         let mut row = vec![
             Cell::Text(tensor.name.clone()),
             number(tensor.place.layer),
@@ -220,6 +248,84 @@ pub fn spectrum(spectrum: &Spectrum) -> Table {
         ]
     });
     Table { name: format!("spectrum-{}", file_name(&spectrum.name)), columns, rows: rows.collect() }
+}
+
+/// What follows from the singular values of each matrix that was looked at; `None` when there is none.
+///
+/// Of a matrix of which not all are known the effective rank lies between two numbers.
+pub fn spectra<'a>(spectra: impl IntoIterator<Item = &'a Spectrum>) -> Option<Table> {
+    let columns = [
+        ("tensor", "Tensor"),
+        ("rows", "Rows"),
+        ("cols", "Columns"),
+        ("complete", "All singular values"),
+        ("error", "± of each"),
+        ("effective_rank_low", "Effective rank, at least"),
+        ("effective_rank_high", "at most"),
+        ("stable_rank", "Stable rank"),
+        ("energy", "‖v‖²"),
+        ("overlap_k", "Directions compared with pre"),
+        ("overlap_left", "Overlap, outputs"),
+        ("overlap_right", "Overlap, inputs"),
+        ("overlap_left_chance", "by chance, outputs"),
+        ("overlap_right_chance", "by chance, inputs"),
+    ];
+    let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
+    let number = |value: f64| Cell::Figure(Figure::Number(value));
+    let rows: Vec<Vec<Cell>> = spectra
+        .into_iter()
+        .map(|spectrum| {
+            let mut row = vec![
+                Cell::Text(spectrum.name.clone()),
+                Cell::Figure(Figure::Count(spectrum.rows)),
+                Cell::Figure(Figure::Count(spectrum.cols)),
+                Cell::Text(spectrum.complete.to_string()),
+                number(spectrum.error),
+                number(spectrum.effective_rank.low),
+                number(spectrum.effective_rank.high),
+                number(spectrum.stable_rank),
+                number(spectrum.energy),
+            ];
+            match &spectrum.overlap {
+                None => row.extend(std::iter::repeat_n(Cell::Empty, 5)),
+                Some(overlap) => {
+                    row.push(Cell::Figure(Figure::Count(overlap.k as u64)));
+                    let shares = [overlap.left, overlap.right, overlap.left_chance, overlap.right_chance];
+                    row.extend(shares.map(|share| Cell::Figure(Figure::Share(share))));
+                }
+            }
+            row
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table { name: "spectra".to_owned(), columns, rows })
+}
+
+/// Which models each vector is the difference of, as they were given: pre, then post.
+pub fn vector_models(models: &[[String; 2]]) -> Table {
+    let columns = [("vector", "Vector"), ("pre", "Pre"), ("post", "Post")];
+    let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
+    let rows = models.iter().enumerate().map(|(vector, [pre, post])| {
+        vec![Cell::Text(vector.to_string()), Cell::Text(pre.clone()), Cell::Text(post.clone())]
+    });
+    Table { name: "vectors-models".to_owned(), columns, rows: rows.collect() }
+}
+
+/// Tensors that are in no comparison, and the first model that is the reason; `None` when all are compared.
+pub fn vectors_left_out(left_out: &[LeftOut]) -> Option<Table> {
+    let columns = [("tensor", "Tensor"), ("vector", "Vector"), ("model", "Model"), ("reason", "Reason")];
+    let columns = columns.into_iter().map(|(key, label)| Column::new(key, label)).collect();
+    let rows = left_out.iter().map(|LeftOut { name, vector, role, absence }| {
+        let reason = match absence {
+            Absence::Missing => "missing".to_owned(),
+            Absence::Shape { found, expected } => {
+                format!("{} where others have {}", csv::shape(found), csv::shape(expected))
+            }
+            Absence::Dtype(dtype) => format!("{}, which is no float", dtype_label(*dtype)),
+        };
+        [name.clone(), vector.to_string(), role.label().to_owned(), reason].map(Cell::Text).to_vec()
+    });
+    let rows: Vec<Vec<Cell>> = rows.collect();
+    (!rows.is_empty()).then(|| Table { name: "vectors-left-out".to_owned(), columns, rows })
 }
 
 /// Every two vectors over all tensors.

@@ -1,7 +1,7 @@
 //! Made-up measurements for the tests of this folder.
 
 use mergescope_core::analysis::{
-    Gram, LogHistogram, Overview, RoundingPreview, Sample, Sums, TensorAnalysis, VectorAnalysis,
+    Bounds, Gram, LogHistogram, Overview, RoundingPreview, Sample, Spectrum, Sums, TensorAnalysis, VectorAnalysis,
 };
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::layout::{Part, Place};
@@ -33,6 +33,24 @@ pub fn tensor(layer: Option<u32>, part: Part, pre_sq: f64, v_sq: f64) -> TensorA
 pub fn sample(pairs: &[[f32; 2]], complete: bool) -> Sample {
     let updates: Vec<[f32; 3]> = pairs.iter().map(|&[target, v]| [0.0, v, target]).collect();
     serde_json::from_value(serde_json::json!({ "updates": { "Narrow": updates }, "complete": complete })).unwrap()
+}
+
+/// A spectrum of those singular values, all there are.
+pub fn spectrum_of(values: &[f64]) -> Spectrum {
+    Spectrum {
+        name: "a".to_owned(),
+        rows: 4,
+        cols: 4,
+        singular_values: values.to_vec(),
+        complete: true,
+        energy: values.iter().map(|value| value * value).sum(),
+        error: 0.0,
+        effective_rank: Bounds { low: 1.5, high: 1.5 },
+        stable_rank: 1.25,
+        left_out: 0,
+        overlap: None,
+        elapsed: Default::default(),
+    }
 }
 
 /// What a [`View`] looks at.

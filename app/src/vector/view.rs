@@ -1,12 +1,20 @@
 //! A measured vector, a w and an output: what every number about a merge to come is worked out from.
 
-use mergescope_core::analysis::{Cell, Change, Estimate, Overview, RoundedEffect, RoundingPreview, VectorAnalysis};
+use std::cmp::Reverse;
+
+use mergescope_core::analysis::{
+    Cell, Change, Estimate, Overview, RoundedEffect, RoundingPreview, Sums, VectorAnalysis,
+};
 use mergescope_core::checkpoint::{Dtype, dtype_label};
-use mergescope_core::recipe::{OutputDtype, OutputSpec};
+use mergescope_core::layout::Part;
+use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 use mergescope_core::scaling::Scaling;
 
 use super::{Figures, Metric};
-use mergescope_core::analysis::Sums;
+use crate::format;
+
+/// The least share of all elements for which a dtype is named.
+const MENTIONED: f64 = 0.05;
 
 /// A measured vector as it would enter the target.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +33,23 @@ pub struct View<'a> {
     pub scaling: Scaling,
 }
 
+/// The positions of all tensors of some cells.
+pub fn tensors_of<'a>(cells: impl IntoIterator<Item = &'a Cell>) -> Vec<usize> {
+    cells.into_iter().flat_map(|cell| cell.tensors.iter().copied()).collect()
+}
+
 impl View<'_> {
+    /// The positions of all tensors of a part, in layers and beside them.
+    pub fn tensors_of_part(&self, part: Part) -> Vec<usize> {
+        tensors_of(self.overview.groups.iter().filter_map(|group| group.cell(part)))
+    }
+
+    /// The share of all ‖v‖² in what was summed up; 0 when v is zero.
+    pub fn share(&self, sums: &Sums) -> f64 {
+        let total = self.overview.total.gram.v_v;
+        if total > 0.0 { sums.gram.v_v / total } else { 0.0 }
+    }
+
     /// The coefficient of a tensor, by its position in the analysis.
     pub fn coefficient(&self, position: usize) -> f32 {
         self.scaling.coefficient(&self.analysis.tensors[position].place)
@@ -71,24 +95,78 @@ impl View<'_> {
         }
     }
 
+    /// All numbers of the whole vector.
+    pub fn total_figures(&self) -> Figures {
+        let all: Vec<usize> = (0..self.analysis.tensors.len()).collect();
+        self.figures(&self.overview.total, &all)
+    }
+
     /// All numbers of some tensors taken together.
     pub fn figures(&self, sums: &Sums, tensors: &[usize]) -> Figures {
         Figures::new(self, sums, tensors)
     }
 
-    /// The dtype that most elements are written in: `bf16`.
-    pub fn written_dtype(&self) -> String {
-        match self.output.dtype {
-            OutputDtype::Target => {}
-            chosen => return chosen.label().to_owned(),
+    /// Why no update has a share that survives at the current w and output, if none has.
+    pub fn no_survival(&self) -> Option<&'static str> {
+        if self.w == 0.0 {
+            Some("at w = 0 nothing is added")
+        } else if self.output.rounding == Rounding::Stochastic {
+            Some("stochastic rounding keeps every update in the mean")
+        } else {
+            None
         }
+    }
+
+    /// What is written of a tensor, by its position in the analysis.
+    pub fn written(&self, position: usize) -> Dtype {
+        match self.output.dtype {
+            OutputDtype::Target => self.analysis.tensors[position].dtype,
+            OutputDtype::Bf16 => Dtype::BF16,
+            OutputDtype::F16 => Dtype::F16,
+            OutputDtype::F32 => Dtype::F32,
+        }
+    }
+
+    /// The dtypes that at least one element in twenty is written in, the most first.
+    pub fn written_dtypes(&self) -> Vec<Dtype> {
         let mut counts: Vec<(Dtype, u64)> = Vec::new();
-        for tensor in &self.analysis.tensors {
-            match counts.iter_mut().find(|(dtype, _)| *dtype == tensor.dtype) {
+        for (position, tensor) in self.analysis.tensors.iter().enumerate() {
+            let written = self.written(position);
+            match counts.iter_mut().find(|(dtype, _)| *dtype == written) {
                 Some((_, count)) => *count += tensor.sums.elements,
-                None => counts.push((tensor.dtype, tensor.sums.elements)),
+                None => counts.push((written, tensor.sums.elements)),
             }
         }
-        counts.into_iter().max_by_key(|&(_, count)| count).map_or_else(String::new, |(dtype, _)| dtype_label(dtype))
+        let all: u64 = counts.iter().map(|(_, count)| count).sum();
+        counts.retain(|(_, count)| *count as f64 >= MENTIONED * all as f64);
+        counts.sort_by_key(|&(_, count)| Reverse(count));
+        counts.into_iter().map(|(dtype, _)| dtype).collect()
+    }
+
+    /// The same in words: `bf16`, `f8_e4m3 and f32`.
+    pub fn written_dtype(&self) -> String {
+        let names: Vec<String> = self.written_dtypes().into_iter().map(dtype_label).collect();
+        format::list(names.iter().map(String::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Measured, tensor};
+    use super::*;
+
+    #[test]
+    fn every_dtype_that_much_is_written_in_is_named() {
+        let stored = |dtype, elements| {
+            let mut tensor = tensor(Some(0), Part::Q, 1.0, 1.0);
+            (tensor.dtype, tensor.sums.elements) = (dtype, elements);
+            tensor
+        };
+        let tensors = vec![stored(Dtype::F32, 30), stored(Dtype::BF16, 4), stored(Dtype::F8_E4M3, 66)];
+        let measured = Measured::new(tensors.clone());
+        assert_eq!(measured.view(0.5).written_dtype(), "f8_e4m3 and f32");
+        let chosen = Measured::written(tensors, OutputSpec { dtype: OutputDtype::F16, ..OutputSpec::default() });
+        assert_eq!(chosen.view(0.5).written_dtype(), "f16");
+        assert_eq!(Measured::new(Vec::new()).view(0.5).written_dtype(), "");
     }
 }

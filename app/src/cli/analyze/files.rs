@@ -6,7 +6,6 @@ use std::path::{Component, Path, PathBuf};
 use std::process;
 
 use anyhow::{Context as _, bail, ensure};
-use mergescope_core::alignment::{Role, Triple};
 
 use crate::cli::print;
 
@@ -20,23 +19,25 @@ pub struct Place {
 }
 
 impl Place {
-    /// A folder that is new or empty, and in none of the models.
-    pub fn folder(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
-        let place = Self::outside(path, true, triple)?;
+    /// A folder that is new or empty, and in none of the models, given by name and place.
+    pub fn folder(path: &Path, models: &[(String, PathBuf)]) -> anyhow::Result<Self> {
+        let place = Self::outside(path, true, models)?;
         place.check_folder()?;
+        place.check_writable()?;
         Ok(place)
     }
 
     /// A file that does not exist, in none of the models.
-    pub fn file(path: &Path, triple: &Triple) -> anyhow::Result<Self> {
-        let place = Self::outside(path, false, triple)?;
+    pub fn file(path: &Path, models: &[(String, PathBuf)]) -> anyhow::Result<Self> {
+        let place = Self::outside(path, false, models)?;
         place.check_file()?;
         let folder = folder_of(path);
         ensure!(folder.is_dir(), "{} cannot be written: there is no folder {}", path.display(), folder.display());
+        place.check_writable()?;
         Ok(place)
     }
 
-    fn outside(path: &Path, is_folder: bool, triple: &Triple) -> anyhow::Result<Self> {
+    fn outside(path: &Path, is_folder: bool, models: &[(String, PathBuf)]) -> anyhow::Result<Self> {
         ensure!(path.file_name().is_some(), "{} is not the name of a new file or folder", path.display());
         let absolute = std::path::absolute(path).with_context(|| format!("{} cannot be written", path.display()))?;
         // Only what exists has a real path; what does not exist yet lies below it.
@@ -49,14 +50,12 @@ impl Place {
                 other => real.push(other),
             }
         }
-        for role in Role::ALL {
-            let model = triple.get(role);
-            let root = model.root().canonicalize().unwrap_or_else(|_| model.root().to_owned());
+        for (model, root) in models {
+            let root = root.canonicalize().unwrap_or_else(|_| root.clone());
             ensure!(
                 !root.is_dir() || !existing.starts_with(&root),
-                "{} lies inside {}, and models are only ever read; choose another place",
+                "{} lies inside {model}, and models are only ever read; choose another place",
                 path.display(),
-                role.label()
             );
         }
         Ok(Self { path: path.to_owned(), real, is_folder })
@@ -67,7 +66,10 @@ impl Place {
         if self.path.symlink_metadata().is_err() {
             return Ok(());
         }
-        let mut entries = fs::read_dir(&self.path).with_context(|| format!("{shown} exists and is not a folder"))?;
+        let is_dangling = self.path.is_symlink() && !self.path.exists();
+        ensure!(!is_dangling, "{shown} is a link to something that does not exist; choose another place");
+        ensure!(self.path.is_dir(), "{shown} exists and is not a folder; choose another place");
+        let mut entries = fs::read_dir(&self.path).with_context(|| format!("{shown} cannot be looked into"))?;
         ensure!(entries.next().is_none(), "{shown} exists and is not empty; choose a new or empty folder");
         Ok(())
     }
@@ -76,6 +78,23 @@ impl Place {
         let exists = self.path.symlink_metadata().is_ok();
         ensure!(!exists, "{} exists and is never overwritten; choose another name", self.path.display());
         Ok(())
+    }
+
+    /// Writes something where it is to be and removes it again: permissions alone do not tell whether that can be done.
+    fn check_writable(&self) -> anyhow::Result<()> {
+        let failed = || format!("{} cannot be written", self.path.display());
+        let staging = self.staging();
+        let name = staging.file_name().with_context(failed)?;
+        let folder = staging.ancestors().skip(1).find(|folder| folder.exists()).with_context(failed)?;
+        ensure!(folder.is_dir(), "{}: {} is not a folder", failed(), folder.display());
+        let probe = folder.join(name);
+        File::create_new(&probe).and_then(|_| fs::remove_file(&probe)).with_context(failed)
+    }
+
+    /// Where it grows: beside where it is to be, under a hidden name.
+    fn staging(&self) -> PathBuf {
+        let name = self.real.file_name().unwrap_or_default().to_string_lossy();
+        folder_of(&self.real).join(format!(".{name}.mergescope-{}", process::id()))
     }
 }
 
@@ -125,26 +144,18 @@ pub struct Files {
 }
 
 impl Files {
-    /// A folder of files. Names that are given twice, or differ by case alone, get a number.
+    /// A folder of files, no two of one name.
     pub fn folder(&mut self, place: Place, files: impl IntoIterator<Item = (String, String)>) {
-        let mut named: Vec<(String, String)> = Vec::new();
-        for (name, content) in files {
-            let (stem, extension) = name.rsplit_once('.').unwrap_or((&name, ""));
-            let numbered = (2..=u32::MAX).map(|number| format!("{stem}-{number}.{extension}"));
-            let is_free = |name: &String| named.iter().all(|(known, _)| known.to_lowercase() != name.to_lowercase());
-            let free = std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or_else(|| name.clone());
-            named.push((free, content));
-        }
         // Tables and charts may share a folder.
         for (known, content) in &mut self.outputs {
-            if let Content::Folder(files) = content
+            if let Content::Folder(known_files) = content
                 && known.real == place.real
             {
-                files.extend(named);
+                known_files.extend(files);
                 return;
             }
         }
-        self.outputs.push((place, Content::Folder(named)));
+        self.outputs.push((place, Content::Folder(files.into_iter().collect())));
     }
 
     /// A file.
@@ -152,19 +163,18 @@ impl Files {
         self.outputs.push((place, Content::File(content)));
     }
 
-    /// Writes all of it; gives a line for each about what was written.
-    pub fn write(self) -> anyhow::Result<Vec<String>> {
-        self.outputs.iter().map(|(place, content)| write(place, content)).collect()
+    /// Writes all of it; gives a line about each that was written, and why another was not.
+    pub fn write(self) -> impl Iterator<Item = anyhow::Result<String>> {
+        self.outputs.into_iter().map(|(place, content)| write(&place, &content))
     }
 }
 
 fn write(place: &Place, content: &Content) -> anyhow::Result<String> {
-    let path = &place.path;
+    // What a link leads to, not the link.
+    let (path, staging) = (&place.real, place.staging());
     let folder = folder_of(path);
     fs::create_dir_all(folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let staging = folder.join(format!(".{name}.mergescope-{}", process::id()));
-    let failed = || format!("{} cannot be written", path.display());
+    let failed = || format!("{} cannot be written", place.path.display());
     let staged = match content {
         Content::Folder(files) => stage_folder(&staging, files),
         Content::File(text) => write_new(&staging, text),
@@ -185,7 +195,7 @@ fn write(place: &Place, content: &Content) -> anyhow::Result<String> {
         let _ = fs::remove_dir_all(&staging).or_else(|_| fs::remove_file(&staging));
         bail!(error);
     }
-    let shown = print::line(&path.to_string_lossy());
+    let shown = print::line(&place.path.to_string_lossy());
     Ok(match content {
         Content::Folder(files) => format!("Written: {shown} ({})", crate::format::plural(files.len(), "file")),
         Content::File(_) => format!("Written: {shown}"),

@@ -2,19 +2,21 @@
 
 use std::fmt::Write as _;
 
-use super::{Report, Singular};
+use super::report::{Report, Vectors};
 use crate::vector::svg::{self, Drawing, Theme, css, escape};
 use crate::vector::tables::{self, Table};
-use crate::vector::{Chart, LayerCosine, Metric, Piece, Sentence, summary};
+use crate::vector::{Chart, Metric, PartSet, Piece, Sentence, spectra, summary};
 
-/// Rows beyond which the table of tensors is left to CSV: a page is for reading.
-const TENSORS_SHOWN: usize = 1_000;
+/// Rows beyond which a table is left to CSV: a page is for reading.
+const ROWS_SHOWN: usize = 1_000;
+
+/// Layers beyond which the page compares them over sets of parts alone: every chart more has thousands of cells.
+const LAYERS_BY_PART: usize = 64;
 
 /// The page.
 pub fn page(report: &Report, theme: Theme) -> String {
     let view = report.view();
-    let cosines = report.layer_cosines();
-    let all: Option<&LayerCosine> = cosines.first().map(|(_, cosine)| cosine);
+    let all = report.cosine_of_all();
     let mut body = String::from("<h1>The vector v = post − pre</h1>\n<p class=\"summary\">");
     for sentence in summary(&view, all) {
         body += &sentence_html(&sentence, all.is_some());
@@ -23,38 +25,33 @@ pub fn page(report: &Report, theme: Theme) -> String {
     body += "</p>\n";
     provenance(&mut body, report);
 
-    section(&mut body, "How far each layer moved", &[svg::layers(&view)], &[&tables::layers(&view)]);
+    let tables = [tables::layers(&view), tables::total(&view)];
+    section(&mut body, "How far each layer moved", &[svg::layers(&view)], &[], &tables);
     let grids = Metric::ALL.map(|metric| svg::grid(&view, metric, report.amounts));
-    section(&mut body, "Layer × part", &grids, &[&tables::parts(&view)]);
-    if !cosines.is_empty() {
-        let drawings: Vec<Drawing> = cosines.iter().map(|(parts, cosine)| svg::layer_cosine(cosine, *parts)).collect();
-        section(&mut body, "Do layers move alike?", &drawings, &[]);
+    section(&mut body, "Layer × part", &grids, &[], &[tables::parts(&view)]);
+    if let Some(all) = all {
+        layers_alike(&mut body, report, all.layers.len());
     }
-    for Singular { position, spectrum } in &report.spectra {
-        let name = &spectrum.name;
-        let drawings = [svg::histogram(&view, *position), svg::spectrum(spectrum)];
-        section(&mut body, name, &drawings, &[&tables::spectrum(spectrum)]);
+    for asked in &report.asked {
+        let tensor = &report.analysis.tensors[asked.position];
+        let mut notes = vec![spectra::sizes(tensor)];
+        match &asked.spectrum {
+            Some(spectrum) => notes.extend(spectra::directions(spectrum).into_iter().chain(spectra::overlap(spectrum))),
+            None => notes.push(spectra::NONE.to_owned()),
+        }
+        let tables = asked.tables(&report.analysis);
+        section(&mut body, &tensor.name, &asked.drawings(&view), &notes, &tables);
+    }
+    if let Some(table) = tables::spectra(report.spectra()) {
+        section(&mut body, "Ranks", &[], &[], &[table]);
     }
     if let Some(vectors) = &report.vectors {
-        body += "<section>\n<h2>Against other vectors</h2>\n<table class=\"facts\">\n";
-        for (vector, label) in vectors.labels() {
-            let v = if vector == 0 { " (v)" } else { "" };
-            let _ = writeln!(body, "<tr><th>{vector}{v}</th><td>{}</td></tr>", escape(&label));
-        }
-        body += "</table>\n";
-        table_html(&mut body, &tables::pairs(&vectors.pairs));
-        details(&mut body, &tables::vectors(&vectors.pairs));
-        body += "</section>\n";
+        against_others(&mut body, vectors);
     }
-    body += "<section>\n<h2>Tensors</h2>\n";
-    let count = report.analysis.tensors.len();
-    if count <= TENSORS_SHOWN {
-        details(&mut body, &tables::tensors(&view));
-    } else {
-        let count = crate::format::count(count as u64);
-        let _ = writeln!(body, "<p>{count} rows are too many for a page; <code>--csv</code> has them.</p>");
+    if let Some(table) = tables::experts(&view) {
+        rows(&mut body, "Experts", table);
     }
-    body += "</section>\n";
+    rows(&mut body, "Tensors", tables::tensors(&view));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\">\n<title>{}</title>\n<style>{}{}</style>\n</head>\n<body>\n\
@@ -63,6 +60,47 @@ pub fn page(report: &Report, theme: Theme) -> String {
         page_css(theme),
         css(theme),
     )
+}
+
+/// The layer × layer cosines, of `layers` layers.
+fn layers_alike(body: &mut String, report: &Report, layers: usize) {
+    let shown =
+        report.cosines.iter().filter(|(parts, _)| layers <= LAYERS_BY_PART || !matches!(parts, PartSet::One(_)));
+    let drawings: Vec<Drawing> = shown.map(|(parts, cosine)| svg::layer_cosine(cosine, *parts)).collect();
+    let left_out = report.cosines.len() - drawings.len();
+    let note = format!(
+        "With more than {LAYERS_BY_PART} layers this page leaves out the charts of {}; --svg and --csv have them.",
+        crate::format::plural(left_out, "single part"),
+    );
+    let notes = if left_out > 0 { vec![note] } else { Vec::new() };
+    section(body, "Do layers move alike?", &drawings, &notes, &[]);
+}
+
+/// v against the vectors of `--other`, and what they do not share.
+fn against_others(body: &mut String, vectors: &Vectors) {
+    *body += "<section>\n<h2>Against other vectors</h2>\n<table class=\"facts\">\n";
+    for (vector, label) in vectors.labels() {
+        let v = if vector == 0 { " (v)" } else { "" };
+        let _ = writeln!(body, "<tr><th>{vector}{v}</th><td>{}</td></tr>", escape(&label));
+    }
+    *body += "</table>\n";
+    table_html(body, &tables::pairs(&vectors.pairs));
+    details(body, &tables::vectors(&vectors.pairs));
+    if let Some(table) = tables::vectors_left_out(&vectors.left_out) {
+        let left_out = crate::format::plural(vectors.left_out.len(), "tensor");
+        let _ = writeln!(body, "<p>{left_out} not in all of them and left out</p>");
+        details(body, &table);
+    }
+    *body += "</section>\n";
+}
+
+/// A table that may be long, folded away.
+fn rows(body: &mut String, heading: &str, table: Table) {
+    if table.rows.len() <= ROWS_SHOWN {
+        return section(body, heading, &[], &[], &[table]);
+    }
+    let count = crate::format::count(table.rows.len() as u64);
+    section(body, heading, &[], &[format!("{count} rows are too many for a page; --csv has them.")], &[]);
 }
 
 /// A sentence whose figures lead to their charts.
@@ -104,8 +142,8 @@ fn provenance(body: &mut String, report: &Report) {
     );
 }
 
-/// A heading, the first chart, the others folded away but for print, and the tables folded away.
-fn section(body: &mut String, heading: &str, drawings: &[Drawing], tables: &[&Table]) {
+/// A heading, charts, sentences, and tables that are folded away.
+fn section(body: &mut String, heading: &str, drawings: &[Drawing], notes: &[String], tables: &[Table]) {
     let _ = writeln!(body, "<section>\n<h2>{}</h2>", escape(heading));
     for drawing in drawings {
         let (id, about) = (escape(&drawing.name), escape(&drawing.description));
@@ -114,6 +152,9 @@ fn section(body: &mut String, heading: &str, drawings: &[Drawing], tables: &[&Ta
             "<figure id=\"{id}\">\n<div class=\"wide\">{}</div>\n<figcaption>{about}</figcaption>\n</figure>",
             drawing.to_inline(),
         );
+    }
+    for note in notes {
+        let _ = writeln!(body, "<p>{}</p>", escape(note));
     }
     for table in tables {
         details(body, table);
@@ -161,14 +202,14 @@ fn page_css(theme: Theme) -> String {
         )
     };
     let layout = "body{margin:0;font:13px/20px Inter,'Noto Sans JP',system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;\
-                  font-variant-numeric:tabular-nums}main{max-width:992px;margin:0 auto;padding:24px}\
-                  h1{font-size:22px;line-height:28px}h2{font-size:13px;margin:32px 0 8px}p.summary{max-width:72ch}\
+                  font-variant-numeric:tabular-nums}main{max-width:1008px;margin:0 auto;padding:24px}\
+                  h1{font-size:22px;line-height:28px}h2{font-size:13px;margin:32px 0 8px;overflow-wrap:anywhere}p{margin:0 0 8px;max-width:96ch}p.summary{max-width:72ch}\
                   a{text-underline-offset:3px;text-decoration-style:dotted}figure{margin:0 0 16px}\
                   figcaption{font-size:11px;line-height:14px;max-width:96ch}.wide{overflow-x:auto}\
                   .chart{max-width:100%;height:auto}table{border-collapse:collapse;font-size:11px;line-height:14px}\
                   th,td{text-align:left;padding:3px 8px;border-bottom:1px solid;white-space:nowrap}\
                   .number{text-align:right}summary{cursor:pointer}.facts td{white-space:normal;overflow-wrap:anywhere}\
-                  @media print{figure,tr{break-inside:avoid}.wide{overflow:visible}main{max-width:none;padding:0}}";
+                  @media print{figure,tr{break-inside:avoid}.wide{overflow:visible}.chart{min-width:0!important}main{max-width:none;padding:0}}";
     let colours = match theme {
         Theme::Auto => {
             format!("{}@media screen and (prefers-color-scheme:dark){{{}}}", colours(&LIGHT), colours(&DARK))

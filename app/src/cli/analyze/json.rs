@@ -30,51 +30,51 @@
 //! - `total`: the figures of the whole vector.
 //! - `layers`: `[{layer, figures…, parts: [{part, share, figures…}]}]`, `share` being that of the layer's ‖v‖².
 //! - `beside`: the same for embeddings, head, final norm and others outside all layers, with `part` for `layer`.
-//! - `parts`: `[{part, share, figures…}]` over all layers and beside them; `share` of all ‖v‖².
+//! - `parts`: `[{part, share, figures…}]` over all layers and beside them; `share` of all ‖v‖². Every share of a zero ‖v‖²
+//!   is 0.
 //! - `experts`: `[{layer, part, expert, figures…}]`, over the projections of each expert of a mixture.
 //! - `layer_cosine`: `{layers: […], all: [[…]], attention: [[…]], mlp: [[…]], q: [[…]], …}`: a matrix for all parts together,
 //!   for q, k, v and o together, for gate, up, down and experts together (each where there are several of them), and for
-//!   each part; rows and columns in the order of `layers`. `null` for a model of one layer.
+//!   each part; rows and columns in the order of `layers`. `null` for a
+//!   model of one layer, of none, or of more than can be compared with one another.
 //! - `tensors`: `[{name, layer, part, expert, shape, dtype, figures…, histograms: {vector, pre}}]`, `dtype` being the
 //!   target's. Of a stack of experts `NAME` [experts, a, b] each expert has an entry, `NAME[0]`, `NAME[1]`, …, of the
 //!   shape [a, b].
 //!   A histogram of |v| and of |pre| is `{exponent, counts}`: with e = `exponent`, counts 0 and 1 are of 2ᵉ to 1.5·2ᵉ and
 //!   of 1.5·2ᵉ to 2ᵉ⁺¹, 2 and 3 of the next octave, and so on. Zeros are in none. Octave −127 holds what is below 2⁻¹²⁶,
 //!   divided at 2⁻¹²⁷, and 128 all from 2¹²⁸ on; `exponent` is `null` where nothing was counted.
-//! - `spectra`: for each `--spectrum` `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
+//! - `spectra`: for each matrix given with `--spectrum`, once, `{tensor, rows, cols, complete, singular_values, error, effective_rank: {low, high},
 //!   stable_rank, energy, energy_kept: […], overlap}`, `overlap` being `{k, left, right, left_chance, right_chance}`.
 //! - `vectors`: with `--other`, `{vectors: [{pre, post}], pairs: [{a, b, cosine, sign_conflict_share, support_overlap,
 //!   parts: [{part, …}], layers: [{layer, …}]}], left_out: [name…]}`, `a` and `b` being positions in `vectors`, of which 0
 //!   is v, and … the same three numbers over the tensors of that part or layer.
 
-use mergescope_core::analysis::{Group, LogHistogram, PairSums, expert_cells};
+use mergescope_core::analysis::{Group, LogHistogram, PairSums, Spectrum, expert_cells};
 use mergescope_core::checkpoint::dtype_label;
 use serde_json::{Map, Value, json};
 
-use super::{Report, Singular, Vectors};
+use super::report::{Report, Vectors};
 use crate::vector::figures::Figure;
-use crate::vector::{Figures, LayerCosine, PartSet, Piece, Sentence, View, pairs, summary};
+use crate::vector::{Figures, Piece, Sentence, View, pairs, summary, tensors_of};
 
 /// The document.
 pub fn document(report: &Report) -> Value {
     let view = report.view();
-    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, PartSet::All));
-    let all: Vec<usize> = (0..report.analysis.tensors.len()).collect();
     let (layers, beside): (Vec<_>, Vec<_>) =
         groups(&view).into_iter().partition(|(group, _)| matches!(group, Group::Layer(_)));
     let values = |groups: Vec<(Group, Value)>| groups.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
     json!({
         "provenance": provenance(report),
-        "summary": summary(&view, cosine.as_ref()).iter().map(sentence).collect::<Vec<_>>(),
+        "summary": summary(&view, report.cosine_of_all()).iter().map(sentence).collect::<Vec<_>>(),
         "warnings": report.warnings,
-        "total": with(Map::new(), &view.figures(&view.overview.total, &all)),
+        "total": with(Map::new(), &view.total_figures()),
         "layers": values(layers),
         "beside": values(beside),
         "parts": parts(&view),
         "experts": experts(&view),
         "layer_cosine": layer_cosine(report),
         "tensors": tensors(&view),
-        "spectra": report.spectra.iter().map(spectrum).collect::<Vec<_>>(),
+        "spectra": report.spectra().map(spectrum).collect::<Vec<_>>(),
         "vectors": report.vectors.as_ref().map(vectors),
     })
 }
@@ -120,12 +120,11 @@ fn entry<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 
 fn groups(view: &View<'_>) -> Vec<(Group, Value)> {
     let groups = view.overview.groups.iter().map(|group| {
-        let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
         let name = match group.group {
             Group::Layer(layer) => ("layer", json!(layer)),
             Group::Beside(part) => ("part", json!(part)),
         };
-        let mut value = with(entry([name]), &view.figures(&group.all, &tensors));
+        let mut value = with(entry([name]), &view.figures(&group.all, &tensors_of(&group.cells)));
         let parts = group.cells.iter().map(|cell| {
             let part = cell.row.part;
             let start = entry([("part", json!(part)), ("share", json!(group.share(part)))]);
@@ -138,12 +137,9 @@ fn groups(view: &View<'_>) -> Vec<(Group, Value)> {
 }
 
 fn parts(view: &View<'_>) -> Vec<Value> {
-    let total = view.overview.total.gram.v_v;
     let parts = view.overview.parts.iter().map(|(part, sums)| {
-        let cells = view.overview.groups.iter().filter_map(|group| group.cell(*part));
-        let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
-        let start = entry([("part", json!(part)), ("share", json!(sums.gram.v_v / total))]);
-        with(start, &view.figures(sums, &tensors))
+        let start = entry([("part", json!(part)), ("share", json!(view.share(sums)))]);
+        with(start, &view.figures(sums, &view.tensors_of_part(*part)))
     });
     parts.collect()
 }
@@ -162,9 +158,9 @@ fn experts(view: &View<'_>) -> Vec<Value> {
 }
 
 fn layer_cosine(report: &Report) -> Value {
-    let Some(products) = &report.products else { return Value::Null };
-    let mut document = entry([("layers", json!(products.layers))]);
-    for (parts, cosine) in report.layer_cosines() {
+    let Some(all) = report.cosine_of_all() else { return Value::Null };
+    let mut document = entry([("layers", json!(all.layers))]);
+    for (parts, cosine) in &report.cosines {
         let rows = cosine.values.chunks(cosine.layers.len().max(1)).collect::<Vec<_>>();
         document.insert(parts.key().to_owned(), json!(rows));
     }
@@ -196,7 +192,7 @@ fn histogram(histogram: &LogHistogram) -> Value {
     json!({ "exponent": exponent, "counts": counts.unwrap_or_default() })
 }
 
-fn spectrum(Singular { spectrum, .. }: &Singular) -> Value {
+fn spectrum(spectrum: &Spectrum) -> Value {
     let kept = (1..=spectrum.singular_values.len()).map(|rank| spectrum.energy_kept(rank));
     json!({
         "tensor": spectrum.name,

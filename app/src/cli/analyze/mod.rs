@@ -3,22 +3,24 @@
 mod files;
 mod html;
 mod json;
+mod report;
 mod text;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use mergescope_core::alignment::{Alignment, Triple};
+use anyhow::{Context as _, ensure};
+use mergescope_core::alignment::{Aligned, Alignment, Role, Triple};
 use mergescope_core::analysis::{
-    AnalysisCache, LayerProducts, LayerProductsError, LeftOut, Overview, RoundingPreview, Spectrum, VectorAnalysis,
-    VectorPair, compare_vectors, layer_products, measure, spectrum,
+    AnalysisCache, LayerProductsError, Overview, RoundingPreview, Spectrum, SpectrumError, VectorAnalysis, VectorPair,
+    compare_vectors, layer_products, measure, spectrum,
 };
 use mergescope_core::checkpoint::Checkpoint;
+use mergescope_core::error::chain;
 use mergescope_core::hub;
 use mergescope_core::merge::{MergeError, check_inputs};
 use mergescope_core::preflight::{Finding, Severity, preflight};
-use mergescope_core::recipe::{Fingerprints, Recipe};
+use mergescope_core::recipe::Recipe;
 use mergescope_core::scaling::Scaling;
 use mergescope_core::stream::Resources;
 
@@ -27,50 +29,10 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
-use crate::vector::svg::{self, Drawing};
-use crate::vector::tables::{self, Table};
-use crate::vector::{Amounts, LayerCosine, Metric, Pair, PartSet, View};
+use crate::vector::svg::Theme;
+use crate::vector::{Amounts, LayerCosine, Pair, PartSet};
 use files::{Files, Place};
-
-/// The singular values of one tensor, or of one expert of a stack.
-struct Singular {
-    /// Its position in the analysis.
-    position: usize,
-    spectrum: Spectrum,
-}
-
-/// v and other vectors, compared.
-struct Vectors {
-    /// Pre and post of each, as given; v first.
-    models: Vec<[String; 2]>,
-    pairs: Vec<Pair>,
-    /// Tensors that only some have, or have otherwise.
-    left_out: Vec<LeftOut>,
-}
-
-impl Vectors {
-    /// The vectors as their models, numbered: `post − pre`.
-    fn labels(&self) -> impl Iterator<Item = (usize, String)> {
-        self.models.iter().map(|[pre, post]| format!("{post} − {pre}")).enumerate()
-    }
-}
-
-/// Everything that was found out.
-struct Report {
-    recipe: Recipe,
-    fingerprints: Fingerprints,
-    warnings: Vec<Finding>,
-    analysis: VectorAnalysis,
-    overview: Overview,
-    preview: RoundingPreview,
-    scaling: Scaling,
-    /// `None` for models of one layer, none, or too many.
-    products: Option<LayerProducts>,
-    spectra: Vec<Singular>,
-    vectors: Option<Vectors>,
-    /// How charts show norms.
-    amounts: Amounts,
-}
+use report::{Asked, Report, Vectors};
 
 /// Checks, measures and tells.
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
@@ -79,15 +41,10 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let scaling = Scaling::new(recipe.vector.w)?;
     let job = Job::begin();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
-    // Nobody should wait for a measurement to hear that a folder is taken.
-    let place = |path: &Path| Place::folder(path, &triple);
-    let csv = args.csv.as_deref().map(place).transpose()?;
-    let svg = args.svg.as_deref().map(place).transpose()?;
-    let html = args.html.as_deref().map(|path| Place::file(path, &triple)).transpose()?;
-    let outputs = [("--csv", &csv), ("--svg", &svg), ("--html", &html)];
-    let outputs: Vec<_> = outputs.into_iter().filter_map(|(flag, place)| Some((flag, place.as_ref()?))).collect();
-    files::check_apart(&outputs)?;
     let others = others(args)?;
+    // Nobody should wait for a measurement to hear that a folder is taken or a name is wrong.
+    let outputs = Outputs::check(args, &models(&triple, &others))?;
+    let names = asked_names(args, &triple, &recipe)?;
     let found = preflight(&triple, &job.control)?;
     if !found.passes() {
         drop(job);
@@ -97,26 +54,25 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
     let resources = args.resources.resources();
-    // First, so that nobody waits for a measurement to hear that a name is wrong.
-    let decomposed =
-        args.spectrum.iter().map(|name| spectrum(&triple, &found.alignment, name, &resources, &job.control));
-    let decomposed = decomposed.collect::<Result<Vec<_>, _>>()?;
+    // First what may be refused for the models that it names.
+    let vectors = match others.is_empty() {
+        true => None,
+        false => Some(compare(&recipe, &triple, others, &resources, &job)?),
+    };
+    let spectra = names.iter().map(|name| decompose(&triple, &found.alignment, name, &resources, &job));
+    let spectra = spectra.collect::<anyhow::Result<Vec<_>>>()?;
     let cache = if args.no_cache { None } else { AnalysisCache::user() };
     let analysis = match &cache {
         Some(cache) => cache.measure(&triple, &found.alignment, &resources, &job.control)?,
         None => measure(&triple, &found.alignment, &resources, &job.control)?,
     };
-    let products = products(cache.as_ref(), &triple, &found.alignment, &resources, &job)?;
-    let mut spectra = Vec::new();
-    for spectrum in decomposed {
-        let name = &spectrum.name;
-        let position = analysis.position(name).with_context(|| format!("v does not move `{name}`"))?;
-        spectra.push(Singular { position, spectrum });
+    let cosines = cosines(cache.as_ref(), &triple, &found.alignment, &resources, &job)?;
+    let mut asked = Vec::new();
+    for ((name, stem), spectrum) in names.iter().zip(Asked::stems(&names)).zip(spectra) {
+        let position = position(&analysis, &triple, &found.alignment, name);
+        let position = position.with_context(|| format!("v does not move `{name}`"))?;
+        asked.push(Asked { stem, position, spectrum });
     }
-    let vectors = match others.is_empty() {
-        true => None,
-        false => Some(compare(&recipe, &triple, others, &resources, &job)?),
-    };
     drop(job);
 
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
@@ -131,8 +87,8 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         overview,
         preview,
         scaling,
-        products,
-        spectra,
+        cosines,
+        asked,
         vectors,
         amounts,
     };
@@ -140,72 +96,111 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     if !words.is_empty() {
         note(&words);
     }
-    // Files first: whoever reads the result can rely on them.
-    let mut files = Files::default();
-    if let Some(place) = csv {
-        files.folder(place, report.tables().iter().map(|table| (format!("{}.csv", table.name), table.to_csv())));
-    }
-    if let Some(place) = svg {
-        let drawings = report.drawings();
-        files.folder(
-            place,
-            drawings.iter().map(|drawing| (format!("{}.svg", drawing.name), drawing.to_svg(args.theme))),
-        );
-    }
-    if let Some(place) = html {
-        files.file(place, html::page(&report, args.theme));
-    }
-    for written in files.write()? {
-        note(&written);
+    // Files first: whoever reads the result can rely on them. One that failed takes nothing away from the result.
+    let mut failed = Vec::new();
+    for written in outputs.files(&report, args.theme).write() {
+        match written {
+            Ok(line) => note(&line),
+            Err(error) => failed.push(chain(error.as_ref())),
+        }
     }
     printer.text(&text::text(&report))?;
     if args.json {
         printer.document(&json::document(&report))?;
     }
+    ensure!(failed.is_empty(), failed.join("; "));
     Ok(Exit::Done)
 }
 
-impl Report {
-    fn view(&self) -> View<'_> {
-        View {
-            analysis: &self.analysis,
-            overview: &self.overview,
-            preview: &self.preview,
-            output: &self.recipe.output,
-            w: self.recipe.vector.w,
-            scaling: self.scaling,
-        }
+/// Where files were asked for.
+struct Outputs {
+    csv: Option<Place>,
+    svg: Option<Place>,
+    html: Option<Place>,
+}
+
+impl Outputs {
+    /// Makes sure that each can be written, in none of the models and apart from the others.
+    fn check(args: &AnalyzeArgs, models: &[(String, PathBuf)]) -> anyhow::Result<Self> {
+        let folder = |path: &PathBuf| Place::folder(path, models);
+        let csv = args.csv.as_ref().map(folder).transpose()?;
+        let svg = args.svg.as_ref().map(folder).transpose()?;
+        let html = args.html.as_ref().map(|path| Place::file(path, models)).transpose()?;
+        let places = [("--csv", &csv), ("--svg", &svg), ("--html", &html)];
+        let places: Vec<_> = places.into_iter().filter_map(|(flag, place)| Some((flag, place.as_ref()?))).collect();
+        files::check_apart(&places)?;
+        Ok(Self { csv, svg, html })
     }
 
-    /// The layer × layer cosine of all parts together, of attention and MLP, then of each part that any two layers have.
-    fn layer_cosines(&self) -> Vec<(PartSet, LayerCosine)> {
-        let Some(products) = &self.products else { return Vec::new() };
-        PartSet::of(products).into_iter().map(|parts| (parts, LayerCosine::new(products, parts))).collect()
-    }
-
-    fn tables(&self) -> Vec<Table> {
-        let view = self.view();
-        let mut tables = vec![tables::layers(&view), tables::parts(&view), tables::tensors(&view)];
-        tables.extend(Metric::ALL.map(|metric| tables::grid(&view, metric)));
-        tables.extend(self.layer_cosines().iter().map(|(parts, cosine)| tables::layer_cosine(cosine, *parts)));
-        for Singular { position, spectrum } in &self.spectra {
-            tables.push(tables::histogram(&self.analysis.tensors[*position]));
-            tables.push(tables::spectrum(spectrum));
+    fn files(self, report: &Report, theme: Theme) -> Files {
+        let mut files = Files::default();
+        if let Some(place) = self.csv {
+            files.folder(place, report.tables().iter().map(|table| (format!("{}.csv", table.name), table.to_csv())));
         }
-        tables.extend(self.vectors.iter().map(|vectors| tables::vectors(&vectors.pairs)));
-        tables
-    }
-
-    fn drawings(&self) -> Vec<Drawing> {
-        let view = self.view();
-        let mut drawings = vec![svg::layers(&view)];
-        drawings.extend(Metric::ALL.map(|metric| svg::grid(&view, metric, self.amounts)));
-        drawings.extend(self.layer_cosines().iter().map(|(parts, cosine)| svg::layer_cosine(cosine, *parts)));
-        for Singular { position, spectrum } in &self.spectra {
-            drawings.push(svg::histogram(&view, *position));
-            drawings.push(svg::spectrum(spectrum));
+        if let Some(place) = self.svg {
+            let drawings = report.drawings();
+            let named = drawings.iter().map(|drawing| (format!("{}.svg", drawing.name), drawing.to_svg(theme)));
+            files.folder(place, named);
         }
-        drawings
+        if let Some(place) = self.html {
+            files.file(place, html::page(report, theme));
+        }
+        files
+    }
+}
+
+/// Every model that is read, as it is called and where it is.
+fn models(triple: &Triple, others: &[([String; 2], VectorPair)]) -> Vec<(String, PathBuf)> {
+    let own = Role::ALL.into_iter().map(|role| (role.label().to_owned(), triple.get(role).root().to_owned()));
+    let other = others.iter().flat_map(|(names, pair)| {
+        let roots = [&pair.pre, &pair.post].map(|model| model.root().to_owned());
+        names.iter().map(|name| format!("{name}, given with --other")).zip(roots)
+    });
+    own.chain(other).collect()
+}
+
+/// The tensors asked for, each once.
+fn asked_names<'a>(args: &'a AnalyzeArgs, triple: &Triple, recipe: &Recipe) -> anyhow::Result<Vec<&'a str>> {
+    let mut names: Vec<&str> = Vec::new();
+    for name in &args.spectrum {
+        let is_known = |name: &str| triple.target.position(name).is_some();
+        // `NAME[3]` is of the tensor `NAME`; which experts that has is for the engine to say.
+        ensure!(
+            is_known(name) || name.rsplit_once('[').is_some_and(|(stack, _)| is_known(stack)),
+            "the target has no tensor `{name}`; `mergescope inspect --json {}` lists those that it has",
+            recipe.target
+        );
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// The spectrum of what is called `name`; `None` for what holds something and is no matrix.
+fn decompose(
+    triple: &Triple,
+    alignment: &Alignment,
+    name: &str,
+    resources: &Resources,
+    job: &Job,
+) -> anyhow::Result<Option<Spectrum>> {
+    match spectrum(triple, alignment, name, resources, &job.control) {
+        Ok(spectrum) => Ok(Some(spectrum)),
+        Err(SpectrumError::NoMatrix { shape, .. }) if shape.len() < 2 && !shape.contains(&0) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where in the analysis that is of which [`spectrum`] takes the singular values.
+fn position(analysis: &VectorAnalysis, triple: &Triple, alignment: &Alignment, name: &str) -> Option<usize> {
+    let target = triple.target.position(name);
+    match target.and_then(|target| alignment.tensors.iter().find(|aligned| aligned.target == target)) {
+        // A tensor that is called just so comes before an expert of that name, which has another place.
+        Some(Aligned { place, .. }) => {
+            analysis.tensors.iter().position(|tensor| tensor.name == name && tensor.place == *place)
+        }
+        None => analysis.position(name),
     }
 }
 
@@ -236,26 +231,29 @@ fn compare(
     Ok(Vectors { models, pairs: Pair::of(&comparison), left_out: comparison.left_out })
 }
 
-/// How the layers lie to each other, where there are several.
-fn products(
+/// How the layers lie to each other, over all parts and over each, where there are several layers.
+fn cosines(
     cache: Option<&AnalysisCache>,
     triple: &Triple,
     alignment: &Alignment,
     resources: &Resources,
     job: &Job,
-) -> anyhow::Result<Option<LayerProducts>> {
+) -> anyhow::Result<Vec<(PartSet, LayerCosine)>> {
     if alignment.layers() < 2 {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let found = match cache {
         Some(cache) => cache.layer_products(triple, alignment, resources, &job.control),
         None => layer_products(triple, alignment, resources, &job.control),
     };
     match found {
-        Ok(products) => Ok(Some(products)),
+        Ok(products) => {
+            let cosine = |parts| (parts, LayerCosine::new(&products, parts));
+            Ok(PartSet::of(&products).into_iter().map(cosine).collect())
+        }
         Err(error @ LayerProductsError::TooManyLayers { .. }) => {
             note(&format!("NOTE  Layers are not compared: {error}"));
-            Ok(None)
+            Ok(Vec::new())
         }
         Err(error) => Err(error.into()),
     }

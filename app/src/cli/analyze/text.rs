@@ -2,15 +2,14 @@
 
 use std::fmt::{Display, Write as _};
 
-use mergescope_core::analysis::PairSums;
+use mergescope_core::analysis::{PairSums, TensorAnalysis};
 
-use super::{Report, Singular};
+use super::report::{Asked, Report};
 use crate::cli::print;
 use crate::cli::table::{Align, Table, bar};
 use crate::format;
 use crate::vector::pairs::cosine_range;
-use crate::vector::svg::spectrum_note;
-use crate::vector::{LayerCosine, Metric, PartSet, View, labels, summary};
+use crate::vector::{Metric, View, labels, spectra, summary, tensors_of};
 
 /// Characters of the longest bar.
 const BAR_CELLS: usize = 24;
@@ -18,8 +17,7 @@ const BAR_CELLS: usize = 24;
 /// Summary, layers, parts, and what else was asked for.
 pub fn text(report: &Report) -> String {
     let view = report.view();
-    let cosine = report.products.as_ref().map(|products| LayerCosine::new(products, PartSet::All));
-    let sentences = summary(&view, cosine.as_ref());
+    let sentences = summary(&view, report.cosine_of_all());
     let mut text: String = sentences.iter().map(|sentence| sentence.text() + "\n").collect();
 
     let groups = &view.overview.groups;
@@ -29,10 +27,10 @@ pub fn text(report: &Report) -> String {
     columns.extend(NUMBERS.map(|(heading, _)| (heading, Align::Right)));
     let mut table = Table::new(&columns);
     for group in groups {
-        let tensors: Vec<usize> = group.cells.iter().flat_map(|cell| cell.tensors.iter().copied()).collect();
+        let tensors = tensors_of(&group.cells);
         let norm = group.all.gram.relative_norm();
         let bar = if longest > 0.0 { bar(norm / longest, BAR_CELLS) } else { String::new() };
-        let mut row = vec![labels::group_short(group.group), format::percent_fixed(norm, 2), bar];
+        let mut row = vec![labels::group_short(group.group), relative_norm(norm), bar];
         row.extend(NUMBERS.map(|(_, metric)| metric.text(view.value(metric, &group.all, &tensors).value)));
         table.row(row);
     }
@@ -42,38 +40,17 @@ pub fn text(report: &Report) -> String {
     columns.extend(NUMBERS.map(|(heading, _)| (heading, Align::Right)));
     let mut table = Table::new(&columns);
     for (part, sums) in &view.overview.parts {
-        let cells = groups.iter().filter_map(|group| group.cell(*part));
-        let tensors: Vec<usize> = cells.flat_map(|cell| cell.tensors.iter().copied()).collect();
-        let share = sums.gram.v_v / view.overview.total.gram.v_v;
-        let mut row =
-            vec![part.label().to_owned(), format::percent(share), format::percent_fixed(sums.gram.relative_norm(), 2)];
+        let tensors = view.tensors_of_part(*part);
+        let share = view.share(sums);
+        let mut row = vec![part.label().to_owned(), format::percent(share), relative_norm(sums.gram.relative_norm())];
         row.extend(NUMBERS.map(|(_, metric)| metric.text(view.value(metric, sums, &tensors).value)));
         table.row(row);
     }
     let _ = write!(text, "\n{}", table.render());
     text += &legend(&view);
 
-    for Singular { spectrum, .. } in &report.spectra {
-        let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
-        let _ =
-            writeln!(text, "\nSpectrum of {} ({shape})\n  {}", print::name(&spectrum.name), spectrum_note(spectrum));
-        let _ = writeln!(text, "  Effective rank: exp of the entropy of the singular values, as shares of their sum.");
-        if let Some(rank) = spectrum.rank_for(MOST) {
-            let directions = format::plural(rank, "direction");
-            let _ = writeln!(text, "  {} of ‖v‖² is in the first {directions}.", format::percent(MOST));
-        }
-        if let Some(overlap) = &spectrum.overlap {
-            let _ = writeln!(
-                text,
-                "  The first {} of v and of pre overlap by {} on the output side and {} on the input side; by chance it \
-                 would be {} and {}.",
-                format::plural(overlap.k, "direction"),
-                format::percent(overlap.left),
-                format::percent(overlap.right),
-                format::percent(overlap.left_chance),
-                format::percent(overlap.right_chance),
-            );
-        }
+    for asked in &report.asked {
+        text += &about_tensor(asked, &report.analysis.tensors[asked.position]);
     }
     if let Some(vectors) = &report.vectors {
         text += "\nVectors\n";
@@ -104,6 +81,35 @@ pub fn text(report: &Report) -> String {
     text
 }
 
+/// A tensor that was asked for: its sizes, and its spectrum where it is a matrix.
+fn about_tensor(asked: &Asked, tensor: &TensorAnalysis) -> String {
+    let mut lines = vec![spectra::sizes(tensor)];
+    let heading = match &asked.spectrum {
+        Some(spectrum) => {
+            lines.push(spectra::ranks(spectrum));
+            lines.push("Effective rank: exp of the entropy of the singular values, as shares of their sum.".to_owned());
+            lines.extend(spectra::directions(spectrum).into_iter().chain(spectra::overlap(spectrum)));
+            let shape = format!("{} × {}", format::count(spectrum.rows), format::count(spectrum.cols));
+            format!("Spectrum of {} ({shape})", print::name(&tensor.name))
+        }
+        None => {
+            lines.push(spectra::NONE.to_owned());
+            format!("Sizes in {}", print::name(&tensor.name))
+        }
+    };
+    let lines: String = lines.into_iter().map(|line| format!("  {line}\n")).collect();
+    format!("\n{heading}\n{lines}")
+}
+
+/// A relative norm for a column: two decimals, but where those say nothing or too much.
+fn relative_norm(norm: f64) -> String {
+    if norm == 0.0 || (1e-4..1e3).contains(&norm) {
+        format::percent_fixed(norm, 2)
+    } else {
+        Metric::RelativeNorm.text(norm)
+    }
+}
+
 /// What the columns are of.
 fn legend(view: &View<'_>) -> String {
     let mut text = "\nRMS: root mean square of the entries of v\n\
@@ -121,9 +127,6 @@ fn legend(view: &View<'_>) -> String {
     }
     text
 }
-
-/// The share of ‖v‖² whose rank is told.
-const MOST: f64 = 0.99;
 
 /// Columns that layers and parts have in common.
 const NUMBERS: [(&str, Metric); 7] = [

@@ -3,7 +3,7 @@
 use mergescope_core::layout::Part;
 
 use super::paper::Drawing;
-use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, slots};
+use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, sentence_case, slots};
 use crate::format;
 use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, PartSet, Scale, View, extremes, labels};
 
@@ -58,12 +58,17 @@ pub fn grid(view: &View<'_>, metric: Metric, amounts: Amounts) -> Drawing {
         let cell = view.overview.groups[group].cell(part)?;
         Some((view.value(metric, &cell.sums, &cell.tensors), cell.tensors.as_slice()))
     };
-    let estimated = metric == Metric::RoundingSurvival;
     let mut note = metric.label().to_owned();
-    if estimated {
-        note += &format!(" at w = {} in {}", format::w(view.w), view.written_dtype());
-    }
     let mut description = metric.meaning().to_owned();
+    if metric == Metric::RoundingSurvival {
+        match view.no_survival() {
+            Some(why) => {
+                note += &format!(": {why}");
+                description = format!("{}, so there is no share that survives.", sentence_case(why));
+            }
+            None => note += &format!(" at w = {} in {}", format::w(view.w), view.written_dtype()),
+        }
+    }
     let cells = slots.iter().flat_map(|slot| parts.iter().map(move |&part| (slot.group, part)));
     let values = cells.filter_map(|(group, part)| value(group, part)).map(|(found, _)| found.value);
     let colours = Colours(ColourScale::new(metric, amounts, extremes(values)));
@@ -152,9 +157,11 @@ pub fn layer_cosine(cosine: &LayerCosine, parts: PartSet) -> Drawing {
 
 #[cfg(test)]
 mod tests {
+    use mergescope_core::recipe::{OutputSpec, Rounding};
+
     use super::*;
     use crate::vector::svg::Theme;
-    use crate::vector::testing::{Measured, tensor};
+    use crate::vector::testing::{Measured, sample, tensor};
 
     /// Norms of 1, 10⁻², 10⁻⁴ and 0 in four layers.
     fn decades() -> Measured {
@@ -176,6 +183,25 @@ mod tests {
         assert_eq!(classes(Metric::Norm, Amounts::Log), ["a32", "a16", "a0", "a0"]);
         let drawing = grid(&decades().view(0.5), Metric::Norm, Amounts::Log);
         assert!(drawing.description.contains("logarithm") && drawing.title.contains("logarithm"));
+    }
+
+    #[test]
+    fn a_grid_without_survival_says_why() {
+        let mut part = tensor(Some(0), Part::Q, 100.0, 1e-3);
+        part.sample = sample(&[[1.0, 0.01]; 10], true);
+        let about = |rounding, w| {
+            let measured = Measured::written(vec![part.clone()], OutputSpec { rounding, ..OutputSpec::default() });
+            let drawing = grid(&measured.view(w), Metric::RoundingSurvival, Amounts::Linear);
+            (drawing.title, drawing.description)
+        };
+        let (title, description) = about(Rounding::Stochastic, 0.25);
+        assert_eq!(
+            description,
+            "Stochastic rounding keeps every update in the mean, so there is no share that survives."
+        );
+        assert!(title.ends_with("Rounding survival: stochastic rounding keeps every update in the mean"), "{title}");
+        assert!(about(Rounding::Nearest, 0.0).1.starts_with("At w = 0 nothing is added"));
+        assert!(about(Rounding::Nearest, 0.25).0.ends_with("Rounding survival at w = 0.25 in bf16"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod paper;
 mod style;
 
 pub use bars::layers;
-pub use curves::{histogram, spectrum, spectrum_note};
+pub use curves::{histogram, spectrum};
 pub use heat::{grid, layer_cosine};
 pub use paper::{Drawing, escape};
 pub use style::{Theme, css};
@@ -104,4 +104,39 @@ fn axis_number(value: f64, step: f64) -> String {
         return crate::format::norm(value);
     }
     crate::format::fixed(value, decimals.max(0.0) as usize)
+}
+
+/// Words as a sentence begins.
+fn sentence_case(words: &str) -> String {
+    let mut characters = words.chars();
+    characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
+}
+
+/// A name in at most that much room, its beginning left out where it is longer: names of one model differ at the end.
+fn fitting(name: &str, room: f64, character_width: f64) -> String {
+    // Chinese, Japanese and Korean characters are as wide as two.
+    let width = |character: char| if character >= '\u{2e80}' { 2.0 * character_width } else { character_width };
+    if name.chars().map(width).sum::<f64>() <= room {
+        return name.to_owned();
+    }
+    let mut left = room - character_width;
+    let kept = name.char_indices().rev().take_while(|&(_, character)| {
+        left -= width(character);
+        left >= 0.0
+    });
+    let start = kept.last().map_or(name.len(), |(start, _)| start);
+    format!("…{}", &name[start..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_keeps_its_end() {
+        assert_eq!(fitting("layers.3.q", 60.0, 6.0), "layers.3.q");
+        assert_eq!(fitting("model.layers.3.q", 60.0, 6.0), "…ayers.3.q");
+        assert_eq!(fitting("層層層層.重み", 48.0, 6.0), "…層.重み");
+        assert_eq!(fitting("ab", 0.0, 6.0), "…");
+    }
 }

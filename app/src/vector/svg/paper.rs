@@ -4,6 +4,9 @@ use std::fmt::{Display, Write as _};
 
 use super::style::{Theme, css};
 
+/// The part of its width that a chart on a page keeps: words of 11 pixels are hard to read in fewer than 9.
+const LEAST_WIDTH: f64 = 0.85;
+
 /// A chart: shapes on a sheet, with a title and a description for those who cannot see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawing {
@@ -27,19 +30,20 @@ impl Drawing {
     /// A file of its own.
     pub fn to_svg(&self, theme: Theme) -> String {
         let style = format!("<style>{}</style>", css(theme));
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.element(&style))
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}\n", self.element("", &style))
     }
 
-    /// An element within a page that has [`css`].
+    /// An element within a page that has [`css`]; on a narrow screen it is rolled rather than too small to read.
     pub fn to_inline(&self) -> String {
-        self.element("")
+        let least = number((self.width * LEAST_WIDTH).round());
+        self.element(&format!(" style=\"min-width:{least}px\""), "")
     }
 
-    fn element(&self, style: &str) -> String {
+    fn element(&self, attributes: &str, style: &str) -> String {
         let (width, height) = (number(self.width), number(self.height));
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {width} {height}\" \
-             width=\"{width}\" height=\"{height}\" role=\"img\">\n<title>{}</title>\n<desc>{}</desc>\n{style}\
+             width=\"{width}\" height=\"{height}\" role=\"img\"{attributes}>\n<title>{}</title>\n<desc>{}</desc>\n{style}\
              <rect class=\"ground\" width=\"{width}\" height=\"{height}\"/>\n{}</svg>",
             escape(&self.title),
             escape(&self.description),
@@ -52,6 +56,12 @@ impl Drawing {
         let [x, y, width, height] = [x, y, width, height].map(number);
         let shape = format!("<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"");
         self.shape(&shape, "rect", tooltip);
+    }
+
+    /// A dot with a number to show under the pointer.
+    pub(super) fn circle(&mut self, class: &str, [x, y]: [f64; 2], radius: f64, tooltip: &str) {
+        let [x, y, radius] = [x, y, radius].map(number);
+        self.shape(&format!("<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{radius}\""), "circle", tooltip);
     }
 
     /// A line.
@@ -104,11 +114,8 @@ pub fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\t' | '\n' => escaped.push(character),
-            // Controls, and what turns the direction of writing.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => {
-                escaped.push('\u{fffd}');
-            }
-            _ if character.is_control() => escaped.push('\u{fffd}'),
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            _ if crate::format::steers(character) => escaped.push('\u{fffd}'),
             _ => escaped.push(character),
         }
     }
