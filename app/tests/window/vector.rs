@@ -166,8 +166,10 @@ fn figures_lead_to_a_chart_that_shows_them_whatever_it_showed_before() {
     assert!(has(&harness, "Chart: layer × layer cosine, all parts together;"));
     let measured = harness.state().session().vector.done().expect("it was measured");
     let size = mergescope::format::percent(measured.overview.total.gram.relative_norm());
-    harness.query_all_by_label(&size).next().expect("the summary names it").click();
+    let is_link = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Link;
+    harness.query_all_by_label(&size).find(is_link).expect("the summary names it").click_accesskit();
     harness.run_steps(3);
+
     assert!(has(&harness, "‖v‖ ∕ ‖pre‖ in %") && has(&harness, "Chart: how far each layer moved, 5 bars"));
 }
 
