@@ -16,12 +16,16 @@ pub const NONE: &str = "It is no matrix, so it has no singular values.";
 /// How large its elements are: `|v|: median of those that are not zero about 0.0012, largest 0.0310`.
 pub fn sizes(tensor: &TensorAnalysis) -> String {
     match quantile(&tensor.vector_histogram, 0.5) {
-        // Its bins are half an octave wide.
-        Some(median) => format!(
-            "|v|: median of those that are not zero about {}, largest {}",
-            format::significant(median),
-            format::significant(tensor.sums.max_abs)
-        ),
+        Some(median) => {
+            let largest = tensor.sums.max_abs;
+            // The bins of a histogram are half an octave wide and know no largest.
+            let median = if largest < median { largest } else { median };
+            format!(
+                "|v|: median of those that are not zero about {}, largest {}",
+                format::significant(median),
+                format::significant(largest)
+            )
+        }
         None => "Every element of v is zero here.".to_owned(),
     }
 }
@@ -89,8 +93,9 @@ fn first(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use mergescope_core::analysis::{Bounds, Overlap};
+    use mergescope_core::layout::Part;
 
-    use super::super::testing::spectrum_of as of;
+    use super::super::testing::{spectrum_of as of, tensor};
     use super::*;
 
     fn plain(text: &str) -> String {
@@ -102,6 +107,19 @@ mod tests {
         assert_eq!(plain(&kept(&of(&[2.0, 0.0, 0.0]))), "rank 1 keeps 100 % of ‖v‖²");
         assert_eq!(plain(&kept(&of(&[3.0, 1.0]))), "rank 1 keeps 90 %, rank 2 keeps 100 % of ‖v‖²");
         assert_eq!(kept(&of(&[0.0, 0.0])), "");
+    }
+
+    #[test]
+    fn no_median_is_above_the_largest() {
+        let mut one = tensor(Some(0), Part::Norm, 1.0, 1.0);
+        // All in the bin from 1 to 1.5.
+        one.vector_histogram = serde_json::from_value(serde_json::json!({ "first": 254, "counts": [4] })).unwrap();
+        one.sums.max_abs = 1.125;
+        assert_eq!(sizes(&one), "|v|: median of those that are not zero about 1.12, largest 1.12");
+        one.sums.max_abs = 1.375;
+        assert_eq!(sizes(&one), "|v|: median of those that are not zero about 1.22, largest 1.38");
+        one.vector_histogram = Default::default();
+        assert_eq!(sizes(&one), "Every element of v is zero here.");
     }
 
     #[test]

@@ -123,7 +123,14 @@ pub fn about_vector(view: &View<'_>, layer_cosine: Option<&LayerCosine>) -> Vec<
             .figure(Metric::ZeroShare.text(total.zero_share()), Chart::Grid(Metric::ZeroShare))
             .words(" of the entries of v are exactly zero). Choose as post a model that was tuned from pre.");
         let nothing = Sentence::new("No element is finite in all three models, so nothing can be said of the vector.");
-        let first = if total.finite() == 0 { nothing } else { zero };
+        let small = Sentence::new(
+            "The elements of the vector are so small that their squares are zero: it has no norm to see.",
+        );
+        let first = match total.finite() {
+            0 => nothing,
+            finite if total.zeros < finite => small,
+            _ => zero,
+        };
         return std::iter::once(first).chain(nonfinite).collect();
     }
     let mut sentences = Vec::from_iter(size(total));
@@ -214,6 +221,9 @@ fn size(total: &Sums) -> Option<Sentence> {
     let relative = total.gram.relative_norm();
     if relative.is_nan() {
         return Some(Sentence::new("The weights of pre are all zero, so the vector has no relative size."));
+    }
+    if relative.is_infinite() {
+        return Some(Sentence::new("The elements of the vector are so large that it has no norm."));
     }
     let start = Sentence::new("The vector is ").figure(format::relative(relative), Chart::Layers);
     Some(start.words(" of the weights."))

@@ -68,6 +68,18 @@ fn a_vector_of_nothing_says_so_and_no_more() {
 }
 
 #[test]
+fn what_is_beyond_any_norm_says_so() {
+    let mut small = tensor(Some(0), Part::Q, 1.0, 0.0);
+    small.sums.zeros = 3;
+    assert_eq!(
+        said(vec![small]),
+        ["The elements of the vector are so small that their squares are zero: it has no norm to see."]
+    );
+    let large = said(vec![tensor(Some(0), Part::Q, 1.0, f64::INFINITY)]);
+    assert_eq!(large[0], "The elements of the vector are so large that it has no norm.");
+}
+
+#[test]
 fn no_sentence_ever_holds_a_nan() {
     let cases = [layers(&[0.0]), vec![tensor(Some(0), Part::Q, 0.0, 1.0)], vec![updates(1e-6, 100, true)]];
     for tensors in cases {

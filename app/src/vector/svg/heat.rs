@@ -1,9 +1,11 @@
 //! Tables of coloured cells: layer × part and layer × layer.
 
+use std::collections::BTreeMap;
+
 use mergescope_core::layout::Part;
 
 use super::paper::Drawing;
-use super::{LABEL_SPACING, LEFT, LEVELS, RIGHT, WIDTH, sentence_case, slots};
+use super::{LEFT, LEVELS, RIGHT, WIDTH, label_every, sentence_case, slots};
 use crate::format;
 use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, PartSet, Scale, View, extremes, labels};
 
@@ -17,6 +19,9 @@ const SIDE: f64 = 560.0;
 const MAX_CELL: f64 = 40.0;
 /// Between two cells, where there is room.
 const SEAM: f64 = 0.5;
+/// Layers up to which each two have a cell of their own that tells its number. Of 200 layers that would be megabytes of
+/// cells of three pixels.
+const MOST_SINGLE: usize = 64;
 
 /// A scale as the classes of cells.
 struct Colours(ColourScale);
@@ -121,17 +126,37 @@ pub fn layer_cosine(cosine: &LayerCosine, parts: PartSet) -> Drawing {
     let cell = (SIDE / count.max(1) as f64).min(MAX_CELL);
     let side = cell * count as f64;
     let of = parts.meaning();
-    let description = "Cosine of v between each two layers: red, they move alike; blue, against each other; neutral, they \
-                       have nothing to do with each other. Grey: a layer has no such part, or does not move.";
+    let mut description =
+        "Cosine of v between each two layers: red, they move alike; blue, against each other; neutral, \
+                           they have nothing to do with each other. Grey: a layer has no such part, or does not move."
+            .to_owned();
     let name = format!("layer-cosine-{}", parts.key());
+    if count > MOST_SINGLE {
+        description += &format!(" The numbers of so many layers are in {name}.csv, which --csv writes.");
+    }
     // Wide enough for its heading.
     let width = (LEFT + side + RIGHT).max(480.0);
     let size = [width, TOP + side + BOTTOM];
-    let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description.to_owned(), size);
+    let mut drawing = Drawing::new(name, format!("Do layers move alike? {of}"), description, size);
     drawing.text("title", [16.0, 24.0], "Do layers move alike?");
     drawing.text("weak", [172.0, 24.0], of);
     let colours = Colours(ColourScale::COSINE);
     colours.legend(&mut drawing, width - RIGHT, |value| format::fixed(value, 0));
+    if count > MOST_SINGLE {
+        areas(&mut drawing, cosine, &colours, cell);
+    } else {
+        cells(&mut drawing, cosine, &colours, cell);
+    }
+    for (position, layer) in cosine.layers.iter().enumerate().step_by(label_every(cell)) {
+        let middle = cell * (position as f64 + 0.5);
+        drawing.text("weak end", [LEFT - 8.0, TOP + middle + 4.0], &layer.to_string());
+        drawing.text("weak middle", [LEFT + middle, TOP + side + 18.0], &layer.to_string());
+    }
+    drawing
+}
+
+/// A cell for each two layers, with its number where there is room, and under the pointer.
+fn cells(drawing: &mut Drawing, cosine: &LayerCosine, colours: &Colours, cell: f64) {
     let seam = if cell >= 6.0 { SEAM } else { 0.0 };
     for (row, first) in cosine.layers.iter().enumerate() {
         for (column, second) in cosine.layers.iter().enumerate() {
@@ -146,13 +171,23 @@ pub fn layer_cosine(cosine: &LayerCosine, parts: PartSet) -> Drawing {
             }
         }
     }
-    let every = (LABEL_SPACING / cell).ceil().max(1.0) as usize;
-    for (position, layer) in cosine.layers.iter().enumerate().step_by(every) {
-        let middle = cell * (position as f64 + 0.5);
-        drawing.text("weak end", [LEFT - 8.0, TOP + middle + 4.0], &layer.to_string());
-        drawing.text("weak middle", [LEFT + middle, TOP + side + 18.0], &layer.to_string());
+}
+
+/// One shape for each colour, of rows of cells that have it.
+fn areas(drawing: &mut Drawing, cosine: &LayerCosine, colours: &Colours, cell: f64) {
+    let count = cosine.layers.len();
+    let mut rows: BTreeMap<String, Vec<[usize; 3]>> = BTreeMap::new();
+    for row in 0..count {
+        let classes: Vec<String> = (0..count).map(|column| colours.class(cosine.at(row, column))).collect();
+        let mut column = 0;
+        for alike in classes.chunk_by(|a, b| a == b) {
+            rows.entry(alike[0].clone()).or_default().push([column, row, alike.len()]);
+            column += alike.len();
+        }
     }
-    drawing
+    for (class, rows) in rows {
+        drawing.cells(&class, [LEFT, TOP], cell, &rows);
+    }
 }
 
 #[cfg(test)]
@@ -217,5 +252,25 @@ mod tests {
             let [linear, log] = pictures(&Measured::new(vec![tensor(Some(0), Part::Q, 1.0, v_sq)]), Metric::Norm);
             assert_eq!(linear, log);
         }
+    }
+
+    #[test]
+    fn hundreds_of_layers_are_areas_of_few_shapes() {
+        let of = |count: usize| {
+            let values = (0..count * count).map(|at| if at / count == at % count { 1.0 } else { 0.0 }).collect();
+            let cosine = LayerCosine { layers: (0..count as u32).collect(), values };
+            layer_cosine(&cosine, PartSet::All)
+        };
+        let few = of(64).to_svg(Theme::Light);
+        assert_eq!(few.matches("<title>Layers ").count(), 64 * 64);
+        let (many, svg) = (of(200), of(200).to_svg(Theme::Light));
+        assert!(svg.len() < 40_000 && !svg.contains("<title>Layers "), "{} bytes", svg.len());
+        assert!(many.description.ends_with(" are in layer-cosine-all.csv, which --csv writes."));
+        // The diagonal, and what is left and right of it in each row.
+        let cells = |class: &str| {
+            let path = svg.lines().find(|line| line.starts_with(&format!("<path class=\"{class}\""))).unwrap();
+            path.matches('M').count()
+        };
+        assert_eq!((cells("c32"), cells("c16")), (200, 2 * 199));
     }
 }

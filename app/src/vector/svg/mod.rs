@@ -63,8 +63,7 @@ fn slots(view: &View<'_>) -> Vec<Slot> {
     } else {
         ((room - beside * NAME_WIDTH) / (layers as f64 + gap).max(1.0), NAME_WIDTH)
     };
-    let every = (LABEL_SPACING / slot).ceil().max(1.0) as usize;
-    let every = [1, 2, 4, 5, 8, 10, 20, 50, 100].into_iter().find(|&step| step >= every).unwrap_or(every);
+    let every = label_every(slot);
     let mut left = LEFT;
     let mut slots = Vec::with_capacity(groups.len());
     for (position, group) in groups.iter().enumerate() {
@@ -84,6 +83,12 @@ fn slots(view: &View<'_>) -> Vec<Slot> {
         left += width;
     }
     slots
+}
+
+/// Of layers that far apart each how-manieth has its number: a round one, so that they are easy to count on from.
+fn label_every(spacing: f64) -> usize {
+    let every = (LABEL_SPACING / spacing).ceil().max(1.0) as usize;
+    [1, 2, 4, 5, 8, 10, 20, 50, 100].into_iter().find(|&step| step >= every).unwrap_or(every)
 }
 
 /// A round step that divides a range into about `lines` parts: 1, 2 or 5 times a power of ten.

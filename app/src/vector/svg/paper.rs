@@ -83,6 +83,20 @@ impl Drawing {
         self.shape(&format!("<path class=\"{class}\" d=\"{data}{end}\""), "path", tooltip);
     }
 
+    /// Rows of square cells of one colour: column, row and number of each, on a grid whose corner is at `corner`.
+    pub(super) fn cells(&mut self, class: &str, corner: [f64; 2], side: f64, rows: &[[usize; 3]]) {
+        let [x, y] = corner.map(number);
+        let mut data = String::new();
+        for [column, row, count] in rows {
+            let _ = write!(data, "M{column} {row}h{count}v1h-{count}z");
+        }
+        // Without crisp edges the background would shine through between neighbours.
+        self.push(format_args!(
+            "<path class=\"{class}\" shape-rendering=\"crispEdges\" transform=\"translate({x} {y}) scale({side})\" \
+             d=\"{data}\"/>"
+        ));
+    }
+
     /// Words, `class` saying how they look and stand: `weak end` is weak and ends at x.
     pub(super) fn text(&mut self, class: &str, [x, y]: [f64; 2], text: &str) {
         let (x, y) = (number(x), number(y));
