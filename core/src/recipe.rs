@@ -136,6 +136,11 @@ impl OutputDtype {
 }
 
 impl Rounding {
+    /// Whether target + w·v is rounded only once, so that w = 0 gives the target. The mergekit modes round at every step.
+    pub fn is_single(self) -> bool {
+        matches!(self, Self::Nearest | Self::Stochastic)
+    }
+
     /// All, in the order in which they are offered.
     pub const ALL: [Self; 4] = [Self::Nearest, Self::Stochastic, Self::MergekitF32, Self::MergekitBf16];
 

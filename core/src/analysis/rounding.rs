@@ -158,7 +158,7 @@ impl RoundingPreview {
     /// [`RoundingPreview::effect`] then looks at few enough updates to be asked for every frame. So does
     /// [`RoundingPreview::survival`] in the mergekit modes, with a margin as much wider.
     pub fn new(analysis: &VectorAnalysis, output: &OutputSpec) -> Self {
-        let most = if is_stepped(output.rounding) { STEPPED_EXCERPT } else { EXCERPT };
+        let most = if output.rounding.is_single() { EXCERPT } else { STEPPED_EXCERPT };
         let each = most.checked_div(analysis.tensors.len()).unwrap_or(0).max(EXCERPT_LEAST);
         let mut preview = Self::with_excerpts_of(analysis, output, each);
         if output.rounding == Rounding::Nearest {
@@ -203,7 +203,7 @@ impl RoundingPreview {
     pub fn survival(&self, tensors: impl IntoIterator<Item = (usize, f32)>) -> Estimate {
         let (mut surviving, mut scratch) = (Share::default(), Scratch::default());
         for (position, coefficient) in tensors.into_iter().filter(|(_, coefficient)| *coefficient != 0.0) {
-            if is_stepped(self.rounding) {
+            if !self.rounding.is_single() {
                 if let Some(written) = self.excerpts.written(position, coefficient, self.rounding, &mut scratch) {
                     let share = written.surviving as f64 / written.sampled;
                     surviving.add(written.updates, written.sampled, share);
@@ -259,11 +259,6 @@ impl RoundingPreview {
         let cosine = super::gram::cosine(total.intended_written, total.intended_sq, total.written_sq);
         RoundedEffect { effective_w: Estimate { value, margin }, cosine, overflowing }
     }
-}
-
-/// Whether a mode rounds before the sum is complete.
-fn is_stepped(rounding: Rounding) -> bool {
-    matches!(rounding, Rounding::MergekitF32 | Rounding::MergekitBf16)
 }
 
 /// The element type that a merge writes for a tensor of the target.

@@ -3,7 +3,7 @@
 use crate::alignment::{Alignment, Participation, Triple};
 use crate::checkpoint::{Dtype, OutputTensor, TensorInfo, WeightFiles, takes_part};
 use crate::layout::Place;
-use crate::recipe::{OutputDtype, Recipe, Rounding};
+use crate::recipe::{OutputDtype, Recipe};
 use crate::scaling::{Scaling, ScalingError};
 
 /// The output of a merge, planned.
@@ -70,7 +70,7 @@ pub fn plan(triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
         let output = OutputTensor { name: target.name.clone(), dtype, shape: target.shape.clone() };
         let coefficient = scaling.coefficient(&aligned.place);
         // mergekit computes base + (target − base) even at weight 0, which need not give the target back.
-        let stays = coefficient == 0.0 && matches!(recipe.output.rounding, Rounding::Nearest | Rounding::Stochastic);
+        let stays = coefficient == 0.0 && recipe.output.rounding.is_single();
         let (moving_elements, source) = match aligned.participation {
             Participation::Moves { pre, post, shared_elements } if !stays => {
                 (shared_elements, Some(Source::Moved { pre, post }))

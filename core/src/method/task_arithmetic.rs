@@ -237,9 +237,6 @@ impl LeafStretch<'_> {
 }
 
 /// Fills `sums` with what the mode rounds to the output type: target + w·(post − pre), by its own steps.
-///
-/// Never less for a larger w·(post − pre): every step is, or rounds, a sum or a product. At w = 0 the steps of mergekit
-/// need not give back the target.
 #[inline(always)]
 pub(crate) fn add_vector(rounding: Rounding, w: f32, pre: &[f64], post: &[f64], target: &[f64], sums: &mut [f64]) {
     let models = pre.iter().zip(post).zip(target);
