@@ -9,10 +9,10 @@ use super::{chart, theme};
 
 /// Cells smaller than this have no gap between them.
 const LEAST_WITH_GAP: f32 = 7.0;
-/// Cells smaller than this hold no number.
-const LEAST_WITH_TEXT: egui::Vec2 = egui::Vec2::new(30.0, 15.0);
+/// Cells smaller than this hold no number of the length of −0.12.
+const LEAST_WITH_TEXT: egui::Vec2 = egui::Vec2::new(40.0, 15.0);
 /// Room beside a number in its cell.
-const TEXT_MARGIN: f32 = 2.0;
+const TEXT_MARGIN: f32 = 4.0;
 
 /// Cells of a heatmap, collected and drawn at once.
 pub struct Cells {
@@ -44,6 +44,12 @@ impl Cells {
 /// Whether cells of this size are large enough for numbers.
 pub fn has_room_for_text(size: egui::Vec2) -> bool {
     size.x >= LEAST_WITH_TEXT.x && size.y >= LEAST_WITH_TEXT.y
+}
+
+/// Whether a number fits into a cell of this width.
+pub fn fits(ui: &Ui, text: String, width: f32) -> bool {
+    let galley = ui.painter().layout_no_wrap(text, chart::axis_font(), Color32::PLACEHOLDER);
+    galley.size().x + 2.0 * TEXT_MARGIN <= width
 }
 
 /// Writes a number into a cell unless it is wider than the cell.

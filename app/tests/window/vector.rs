@@ -32,7 +32,7 @@ fn press(harness: &mut Harness<'_, App>, label: &str, keys: &[Key]) {
 }
 
 /// Chooses an entry of a menu of values.
-fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
+pub(super) fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
     harness.get_by_label_contains(menu).click();
     harness.run_steps(3);
     let is_button = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Button;
