@@ -293,6 +293,7 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             Title { text: title, meaning, explanation: "Computed while the model was written", is_chosen: false };
         title::with_legend_ui(ui, &heading, &legend);
         let used = ui.cursor().top() - top;
+        let is_empty = !segments.iter().any(|segment| segment.height.is_finite() && segment.height != 0.0);
         let plot = BarPlot {
             id: "results by layer",
             description: format!("Chart: {title}, {}", format::plural(layers.len(), "bar")),
@@ -302,10 +303,15 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             is_percent: metric == Metric::Lost,
             size: Vec2::new(ui.available_width(), (height - used).max(100.0)),
         };
-        plot.show(ui, |ui, position| {
+        let (_, frame) = plot.show(ui, |ui, position| {
             let sums = &layers[position];
             change_tooltip_ui(ui, &layer_title(sums.layer), &sums.change);
         });
+        match metric {
+            Metric::Change if is_empty => chart::empty_ui(ui, frame, "Nothing was to be changed"),
+            Metric::Lost if is_empty => chart::empty_ui(ui, frame, "No update was lost"),
+            _ => {}
+        }
     });
     scope.response.rect
 }

@@ -16,8 +16,8 @@ use mergescope_core::layout::Part;
 use mergescope_core::progress::{Cancelled, Control, Stage as Work};
 
 use super::common::{
-    Experts, Shape, TINY, Triple, add_experts, setup, setup_with, type_into, wait, wait_for_charts, wait_for_vector,
-    window,
+    Experts, Shape, TINY, Triple, add_experts, fill, setup, setup_with, type_into, wait, wait_for_charts,
+    wait_for_vector, window,
 };
 use super::copied;
 
@@ -261,8 +261,8 @@ fn another_output_dtype_prepares_another_preview() {
     harness.run_steps(3);
     choose(&mut harness, "Dtype", "f32");
     let out = tempfile::tempdir().unwrap();
-    type_into(&mut harness, "Folder", &out.path().to_string_lossy());
-    type_into(&mut harness, "Name", "merged");
+    fill(&mut harness, "Folder", &out.path().to_string_lossy());
+    fill(&mut harness, "Name", "merged");
     harness.get_by_label("Merge").click();
     wait(&mut harness, "another preview is prepared", |app| {
         app.session().details.preview_number() > before && app.session().details.preview.done().is_some()
