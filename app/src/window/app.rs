@@ -221,6 +221,8 @@ impl App {
         if !self.is_enabled(command) {
             return;
         }
+        // What the last one led to is no news any more.
+        self.session.notice = None;
         match command {
             Command::OpenRecipe => self.pick(PickFor::OpenRecipe, self.recipe_folder(), String::new()),
             Command::SaveRecipe => match self.session.file.clone() {
@@ -391,6 +393,9 @@ impl App {
         match (&self.session.preflight, &self.session.vector) {
             (Stage::Running(..), _) => "Comparing the models".to_owned(),
             (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
+            (_, Stage::Done(measured)) if measured.analysis.cached => {
+                "Vector measured before · its numbers come from the cache".to_owned()
+            }
             (_, Stage::Done(measured)) => format!(
                 "Vector measured · {} read in {}",
                 format::bytes(measured.analysis.bytes_read),
@@ -502,6 +507,9 @@ impl App {
     pub fn frame_ui(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
         self.live.follow(&self.session);
+        if let Some(left) = self.session.follow_notice(ctx.input(|input| input.time)) {
+            ctx.request_repaint_after(left);
+        }
         self.shortcuts(&ctx);
         drop::take(self, &ctx);
         self.panels_ui(ui);

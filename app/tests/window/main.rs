@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{FakePicker, Shape, TINY, Triple, fill, setup, setup_with, type_into, wait, wait_for_vector, window};
+use common::{
+    FakePicker, Shape, TINY, Triple, Uncached, fill, setup, setup_with, type_into, wait, wait_for_vector, window,
+};
 use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -443,6 +445,74 @@ fn a_typed_path_is_saved_with_enter() {
     harness.run_steps(3);
     assert!(harness.query_by_label("Path").is_none());
     assert_eq!(Recipe::read(&file).unwrap(), harness.state().session().recipe);
+}
+
+fn has_words(harness: &Harness<'_, App>, words: &str) -> bool {
+    harness.query_all_by_label_contains(words).count() > 0
+}
+
+#[test]
+fn news_go_by_themselves_and_errors_with_the_next_work() {
+    let triple = Triple::new(TINY);
+    let mut harness = vector::charted(&triple);
+    harness.event(Event::PointerGone);
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(2);
+    assert!(has_words(&harness, "Copied 5 rows"));
+    let time = |harness: &Harness<'_, App>| harness.ctx.input(|input| input.time);
+    let start = time(&harness);
+    while has_words(&harness, "Copied 5 rows") {
+        harness.step();
+        assert!(time(&harness) < start + 20.0, "it stays");
+    }
+    assert!(time(&harness) > start + 5.0, "it went too soon to be read");
+    assert!(has_words(&harness, "Vector measured · "));
+    harness.run();
+    let delays: Vec<Duration> = harness.output().viewport_output.values().map(|output| output.repaint_delay).collect();
+    assert!(delays.iter().all(|delay| *delay == Duration::MAX), "{delays:?}");
+
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    vector::choose(&mut harness, "Table of:", "Spectrum");
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(2);
+    let error = "“Spectrum” has no numbers yet";
+    assert!(has_words(&harness, error));
+    let start = time(&harness);
+    while time(&harness) < start + 20.0 {
+        harness.step();
+    }
+    assert!(has_words(&harness, error), "nobody may have seen it yet");
+    let other = Triple::new(TINY);
+    type_into(&mut harness, "Post model", &other.path("post"));
+    assert!(!has_words(&harness, error), "it is not about these models");
+}
+
+/// Knows the vector from before.
+struct CachedEngine;
+
+impl Engine for CachedEngine {
+    fn measure(
+        &self,
+        triple: &Models,
+        alignment: &Alignment,
+        control: &Control,
+    ) -> Result<VectorAnalysis, StreamError> {
+        Ok(VectorAnalysis { cached: true, ..Uncached.measure(triple, alignment, control)? })
+    }
+
+    fn cache(&self) -> Option<AnalysisCache> {
+        None
+    }
+}
+
+#[test]
+fn a_vector_from_the_cache_claims_no_reading() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(CachedEngine) });
+    wait_for_vector(&mut harness);
+    assert!(has_words(&harness, "its numbers come from the cache"));
+    assert!(!has_words(&harness, " read in "));
 }
 
 #[test]
