@@ -1,8 +1,8 @@
 //! What heatmaps share: cells drawn as one mesh, numbers in them, and a cell that the arrow keys move.
 
 use eframe::egui::{
-    self, Align2, Color32, EventFilter, Key, Mesh, Painter, Pos2, Rangef, Rect, Response, Stroke, StrokeKind, Ui,
-    emath::GuiRounding as _,
+    self, Align2, Color32, Context, EventFilter, Id, Key, Mesh, Painter, Pos2, Rangef, Rect, Response, Stroke,
+    StrokeKind, Ui, emath::GuiRounding as _,
 };
 
 use super::{chart, theme};
@@ -61,8 +61,20 @@ pub fn number_ui(ui: &Ui, rect: Rect, ground: Color32, text: String) {
     }
 }
 
+/// Says whether rings are drawn: they belong to the window, not to a picture of a chart.
+pub fn show_rings(ctx: &Context, shown: bool) {
+    ctx.data_mut(|data| data.insert_temp(rings_id(), shown));
+}
+
+fn rings_id() -> Id {
+    Id::unique("rings are shown")
+}
+
 /// Draws a ring within a cell's edge, where no neighbour and no end of the chart hides it.
 pub fn ring_ui(ui: &Ui, rect: Rect, colour: Color32) {
+    if ui.data(|data| data.get_temp(rings_id())) == Some(false) {
+        return;
+    }
     let width = 1.5;
     ui.painter().rect_stroke(rect, 1.0, Stroke::new(width, colour), StrokeKind::Inside);
     // A second ring, so that one of the two stands out from any cell.
