@@ -136,8 +136,8 @@ fn results() {
 fn merge(harness: &mut Harness<'_, App>, folder: &Path) {
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
-    common::type_into(harness, "Folder", &folder.to_string_lossy());
-    common::type_into(harness, "Name", "merged-w0.50");
+    common::fill(harness, "Folder", &folder.to_string_lossy());
+    common::fill(harness, "Name", "merged-w0.50");
     harness.get_by_label("Merge").click();
     harness.run_steps(2);
 }
@@ -277,6 +277,6 @@ fn japanese() {
     wait_for_charts(&mut harness);
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
-    common::type_into(&mut harness, "Name", "推論ベクトル、強さ0.50");
+    common::fill(&mut harness, "Name", "推論ベクトル、強さ0.50");
     picture(&mut harness, "japanese-light");
 }

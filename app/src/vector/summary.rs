@@ -1,7 +1,7 @@
 //! The vector in plain words: each sentence is made from the numbers, each figure says which chart it came from.
 
 use mergescope_core::alignment::Role;
-use mergescope_core::analysis::{Estimate, GroupSums, RoundedEffect, Sums};
+use mergescope_core::analysis::{Estimate, GroupSums, OutOfRange, RoundedEffect, Sums};
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::recipe::Rounding;
 
@@ -191,6 +191,11 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
         estimated |= effective.is_estimated();
         sentence = sentence.words(", an effective w of ").figure(format::significant(effective.value), grid);
     }
+    let overflowing = effect.overflowing;
+    if overflowing.value > 0.0 {
+        estimated |= overflowing.is_estimated();
+        sentence = sentence.words("; ").figure(format::percent(overflowing.value), grid).words(" would overflow");
+    }
     let small = smaller(view.w);
     let then = view.survival_at(small);
     if 1.0 - then.value >= lost + MUCH_WORSE {
@@ -218,12 +223,12 @@ fn smaller(w: f64) -> f64 {
 }
 
 fn size(total: &Sums) -> Option<Sentence> {
+    if total.out_of_range() == Some(OutOfRange::Large) {
+        return Some(Sentence::new("The elements of the vector are so large that it has no norm."));
+    }
     let relative = total.gram.relative_norm();
     if relative.is_nan() {
         return Some(Sentence::new("The weights of pre are all zero, so the vector has no relative size."));
-    }
-    if relative.is_infinite() {
-        return Some(Sentence::new("The elements of the vector are so large that it has no norm."));
     }
     let start = Sentence::new("The vector is ").figure(format::relative(relative), Chart::Layers);
     Some(start.words(" of the weights."))

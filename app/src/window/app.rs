@@ -19,7 +19,7 @@ use super::results_tab::ResultsView;
 use super::session::{MergeEnd, Session, Stage, Written};
 use super::slot::SlotState;
 use super::vector_tab::VectorView;
-use super::{dialogs, drop, export, left, menu_bar, output, palette, results_tab, theme, vector_tab};
+use super::{dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, theme, vector_tab};
 use crate::vector::Metric;
 use crate::{demo, format};
 
@@ -68,6 +68,8 @@ pub struct App {
     pub(super) slot_rects: [Rect; 3],
     /// Where the chart in view is, for pictures.
     pub(super) chart_rect: Option<Rect>,
+    /// Where the content is, without the bars and columns around it.
+    content_rect: Rect,
     pub(super) free: output::FreeSpace,
     /// Where the last merge was written to.
     pub(super) last_parent: Option<PathBuf>,
@@ -119,6 +121,7 @@ impl App {
             open_tensors: None,
             slot_rects: [Rect::NOTHING; 3],
             chart_rect: None,
+            content_rect: Rect::NOTHING,
             free: output::FreeSpace::default(),
             last_parent: saved.output_parent,
             demo: setup.demo,
@@ -221,6 +224,8 @@ impl App {
         if !self.is_enabled(command) {
             return;
         }
+        // What the last one led to is no news any more.
+        self.session.notice = None;
         match command {
             Command::OpenRecipe => self.pick(PickFor::OpenRecipe, self.recipe_folder(), String::new()),
             Command::SaveRecipe => match self.session.file.clone() {
@@ -329,7 +334,9 @@ impl App {
             let Some(rect) = self.chart_rect else {
                 return self.session.fail("The chart is no longer in view; choose Save PNG again".to_owned());
             };
-            let (scale, rect) = (ctx.pixels_per_point(), rect.expand(theme::PICTURE_MARGIN));
+            // The hairlines around the content are no part of the chart.
+            let rect = rect.expand2(theme::PICTURE_MARGIN).intersect(self.content_rect.shrink(1.0));
+            let scale = ctx.pixels_per_point();
             self.session.jobs.save(path, move |path| export::write_png(path, &image, rect, scale));
         }
     }
@@ -351,7 +358,9 @@ impl App {
     fn content_ui(&mut self, ui: &mut Ui) {
         let margin = theme::CONTENT_MARGIN as i8;
         let frame = Frame::new().inner_margin(Margin { left: margin, right: margin, top: 0, bottom: 12 });
-        CentralPanel::default().frame(frame.fill(theme::palette(ui).background)).show(ui, |ui| {
+        let panel = CentralPanel::default().frame(frame.fill(theme::palette(ui).background));
+        self.content_rect = ui.available_rect_before_wrap();
+        panel.show(ui, |ui| {
             menu_bar::tabs_ui(self, ui);
             ui.add_space(12.0);
             self.chart_rect = None;
@@ -391,6 +400,9 @@ impl App {
         match (&self.session.preflight, &self.session.vector) {
             (Stage::Running(..), _) => "Comparing the models".to_owned(),
             (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
+            (_, Stage::Done(measured)) if measured.analysis.cached => {
+                "Vector measured before · its numbers come from the cache".to_owned()
+            }
             (_, Stage::Done(measured)) => format!(
                 "Vector measured · {} read in {}",
                 format::bytes(measured.analysis.bytes_read),
@@ -502,6 +514,10 @@ impl App {
     pub fn frame_ui(&mut self, ui: &mut Ui) {
         let ctx = ui.ctx().clone();
         self.live.follow(&self.session);
+        if let Some(left) = self.session.follow_notice(ctx.input(|input| input.time)) {
+            ctx.request_repaint_after(left);
+        }
+        heat::show_rings(&ctx, self.screenshot_for.is_none());
         self.shortcuts(&ctx);
         drop::take(self, &ctx);
         self.panels_ui(ui);

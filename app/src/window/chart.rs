@@ -2,16 +2,25 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, FontFamily, FontId, Rangef, Rect, Response, Stroke, Ui, Vec2};
-use egui_plot::{AxisHints, Bar, BarChart, GridInput, GridMark, HLine, LineStyle, Plot, PlotBounds};
+use eframe::egui::{
+    self, FontFamily, FontId, Mesh, Rangef, Rect, Response, Shape, Stroke, StrokeKind, Ui, Vec2,
+    emath::GuiRounding as _, pos2,
+};
+use egui_plot::{AxisHints, GridInput, GridMark, Plot, PlotBounds, PlotPoint};
 
 use super::theme::{self, Palette};
 use crate::format;
 
 /// Width of a bar, of the distance between two layers.
-const BAR_WIDTH: f64 = 0.82;
+const BAR_WIDTH: f32 = 0.82;
 /// Widest bar in points: a model of few layers needs no walls.
-const MAX_BAR_WIDTH: f64 = 72.0;
+const MAX_BAR_WIDTH: f32 = 72.0;
+/// Pixels a layer below which bars touch: gaps of a pixel would be a pattern of their own.
+const LEAST_WITH_GAP: f32 = 5.0;
+/// Least height in points of a colour that keeps a pixel's distance from the one below it.
+const LEAST_PARTED: f32 = 3.0;
+/// Distance in points between the dots of a line across.
+const DOT_SPACING: f32 = 4.0;
 /// Least distance in points between two labels of the x axis.
 const X_LABEL_SPACING: f32 = 36.0;
 /// Distance in points that the y axis aims at between two lines.
@@ -20,6 +29,14 @@ const Y_LINE_SPACING: f32 = 70.0;
 const GAP: f64 = 0.5;
 /// Distance between two bars with names, which are wider than numbers.
 const NAMED_STEP: f64 = 1.25;
+/// Least distance in points between two bars with names.
+const NAME_SPACING: f64 = 40.0;
+/// Least width in points of a bar with a name.
+const NAMED_WIDTH: f64 = 24.0;
+/// Room beside the first and the last tick, in distances between layers.
+const EDGE: f64 = 0.62;
+/// Room below a chart for the labels of its x axis.
+pub const X_LABELS_HEIGHT: f32 = 18.0;
 
 /// A slot on the x axis.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +50,6 @@ pub struct Tick {
     /// Whether it is one of the layers, which may go unlabelled when there are many.
     pub is_layer: bool,
 }
-
-/// Least distance in points between two bars with names.
-const NAME_SPACING: f64 = 40.0;
-/// Least width in points of a bar with a name.
-const NAMED_WIDTH: f64 = 24.0;
 
 /// Positions for layers at whole numbers and, after a gap, for what is beside them, on an axis `width` points wide.
 pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Vec<Tick> {
@@ -64,18 +76,43 @@ pub fn ticks(labels: impl IntoIterator<Item = (String, bool)>, width: f32) -> Ve
 /// One rectangle of a bar.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// Where its bar stands.
-    pub x: f64,
-    /// Its lower end.
+    /// The position of its bar's tick.
+    pub tick: usize,
+    /// Where it begins: another than zero when it stands on one below.
     pub base: f64,
     /// Its height.
     pub height: f64,
     /// Its colour.
     pub fill: egui::Color32,
-    /// Its outline.
+    /// Its outline; what has one lies behind what has none.
     pub stroke: Stroke,
     /// Its width, of a whole bar.
-    pub width: f64,
+    pub width: f32,
+}
+
+impl Segment {
+    /// Its rectangle within `bar` between the heights of its two ends, in whole pixels; `None` when it is too thin for
+    /// one.
+    fn rect(&self, bar: Rangef, [base, end]: [f32; 2], parts: bool, pixels_per_point: f32) -> Option<Rect> {
+        let pixel = 1.0 / pixels_per_point;
+        let inset = ((1.0 - self.width) * bar.span() / 2.0).round_to_pixels(pixels_per_point);
+        let (mut top, mut bottom) =
+            (base.min(end).round_to_pixels(pixels_per_point), base.max(end).round_to_pixels(pixels_per_point));
+        if bottom <= top {
+            // A bar is seen, however low; a colour within one may be too thin.
+            if self.base != 0.0 || self.height == 0.0 {
+                return None;
+            }
+            if self.height > 0.0 {
+                top = bottom - pixel;
+            } else {
+                bottom = top + pixel;
+            }
+        } else if parts && self.base != 0.0 && bottom - top > LEAST_PARTED {
+            bottom -= pixel;
+        }
+        Some(Rect::from_x_y_ranges(bar.min + inset..=bar.max - inset, top..=bottom))
+    }
 }
 
 /// Where the slots of an x axis are on the screen, so that charts over the same layers share it to the pixel.
@@ -103,24 +140,36 @@ impl XScale {
         Rangef::new(middle - half, middle + half)
     }
 
+    /// Whether the bars of layers are so narrow that there is no room between them.
+    fn is_dense(&self, pixels_per_point: f32) -> bool {
+        self.step * pixels_per_point < LEAST_WITH_GAP
+    }
+
+    /// The bar of a tick, in whole pixels and with the same gap between all layers.
+    fn bar(&self, tick: &Tick, pixels_per_point: f32) -> Rangef {
+        let column = self.column(tick);
+        let sides = [column.min, column.max].map(|side| side.round_to_pixels(pixels_per_point));
+        if tick.is_layer && self.is_dense(pixels_per_point) {
+            return Rangef::new(sides[0], sides[1]);
+        }
+        let width = (BAR_WIDTH * column.span()).min(MAX_BAR_WIDTH);
+        let gap = ((column.span() - width) * pixels_per_point).round().max(1.0);
+        let left = (gap / 2.0).floor();
+        Rangef::new(sides[0] + left / pixels_per_point, sides[1] - (gap - left) / pixels_per_point)
+    }
+
     /// Draws the labels below a chart that ends at `top`.
     pub fn labels_ui(&self, ui: &Ui, ticks: &[Tick], top: f32) {
         let palette = theme::palette(ui);
         let every = label_every(self.step);
         for (position, tick) in ticks.iter().enumerate() {
             if !tick.is_layer || position.is_multiple_of(every) {
-                let at = egui::pos2(self.column(tick).center(), top + 3.0);
+                let at = pos2(self.column(tick).center(), top + 3.0);
                 ui.painter().text(at, egui::Align2::CENTER_TOP, &tick.label, axis_font(), palette.weak);
             }
         }
     }
 }
-
-/// Room below a chart for the labels of its x axis.
-pub const X_LABELS_HEIGHT: f32 = 18.0;
-
-/// Room beside the first and the last tick, in distances between layers.
-const EDGE: f64 = 0.62;
 
 /// Where the axis ends: where layers are narrow, a name below the last bar reaches beyond it.
 fn end(ticks: &[Tick]) -> f64 {
@@ -143,7 +192,7 @@ pub struct BarPlot<'a> {
     pub description: String,
     /// The x axis.
     pub ticks: &'a [Tick],
-    /// The rectangles, back to front.
+    /// The rectangles, from the bottom up.
     pub segments: Vec<Segment>,
     /// A dotted line across.
     pub reference: Option<f64>,
@@ -161,7 +210,9 @@ impl BarPlot<'_> {
         let ends = self.segments.iter().map(|bar| (bar.base + bar.height) * scale);
         let ends = ends.chain(self.reference.map(|value| value * scale)).filter(|end| end.is_finite());
         let (low, high) = ends.fold((0.0f64, 0.0f64), |(low, high), end| (low.min(end), high.max(end)));
-        let high = if high <= low { low + 1.0 } else { high };
+        // Numbers at an axis without anything on it would mean nothing.
+        let is_empty = high <= low;
+        let high = if is_empty { low + 1.0 } else { high };
         let end = end(self.ticks);
         let margin = (high - low) * 0.04;
         let bottom = if low < 0.0 { low - margin } else { 0.0 };
@@ -173,31 +224,13 @@ impl BarPlot<'_> {
             .custom_x_axes(vec![x_axis(palette, self.ticks)])
             .custom_y_axes(vec![y_axis(palette)])
             .x_grid_spacer(move |_: GridInput| marks.clone())
-            .y_grid_spacer(move |input: GridInput| y_marks(input.bounds, step));
-        let distance = f64::from(self.size.x - theme::Y_AXIS_WIDTH) / (EDGE + end);
-        let bar_width = BAR_WIDTH.min(MAX_BAR_WIDTH / distance.max(1.0));
-        let bars: Vec<Bar> = self
-            .segments
-            .iter()
-            .filter(|bar| bar.height.is_finite() && bar.base.is_finite())
-            .map(|bar| {
-                Bar::new(bar.x, bar.height * scale)
-                    .base_offset(bar.base * scale)
-                    .width(bar_width * bar.width)
-                    .fill(bar.fill)
-                    .stroke(bar.stroke)
-            })
-            .collect();
-        let reference = self.reference.map(|value| value * scale);
+            .y_grid_spacer(move |input: GridInput| if is_empty { Vec::new() } else { y_marks(input.bounds, step) });
         let shown = plot.show(ui, move |plot| {
             plot.set_plot_bounds(bounds);
-            plot.bar_chart(BarChart::new("", bars).allow_hover(false));
-            if let Some(value) = reference {
-                let line = HLine::new("", value).color(palette.weak).style(LineStyle::dotted_dense());
-                plot.hline(line.allow_hover(false));
-            }
             plot.pointer_coordinate()
         });
+        let height_of = |value: f64| shown.transform.position_from_point(&PlotPoint::new(0.0, value * scale)).y;
+        self.bars_ui(ui, *shown.transform.frame(), height_of);
         let (response, frame) = (shown.response, *shown.transform.frame());
         let description = self.description;
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &description));
@@ -209,6 +242,32 @@ impl BarPlot<'_> {
             None => response,
         };
         (response, frame)
+    }
+
+    /// Draws the segments, and the line across; `height_of` says where a value is.
+    fn bars_ui(&self, ui: &Ui, frame: Rect, height_of: impl Fn(f64) -> f32) {
+        let pixels_per_point = ui.pixels_per_point();
+        let x = XScale::new(self.ticks, frame.x_range());
+        let parts = !x.is_dense(pixels_per_point);
+        let painter = ui.painter().with_clip_rect(frame.intersect(ui.clip_rect()));
+        let mut mesh = Mesh::default();
+        for segment in self.segments.iter().filter(|bar| bar.height.is_finite() && bar.base.is_finite()) {
+            let Some(tick) = self.ticks.get(segment.tick) else { continue };
+            let ends = [segment.base, segment.base + segment.height].map(&height_of);
+            let Some(rect) = segment.rect(x.bar(tick, pixels_per_point), ends, parts, pixels_per_point) else {
+                continue;
+            };
+            if segment.stroke.is_empty() {
+                mesh.add_colored_rect(rect, segment.fill);
+            } else {
+                painter.rect(rect, 0.0, segment.fill, segment.stroke, StrokeKind::Inside);
+            }
+        }
+        painter.add(mesh);
+        if let Some(value) = self.reference {
+            let line = [frame.left(), frame.right()].map(|x| pos2(x, height_of(value)));
+            painter.extend(Shape::dotted_line(&line, theme::palette(ui).weak, DOT_SPACING, 0.75));
+        }
     }
 
     /// The ticks that are labelled: every layer, or every second, fifth … when there are many.
@@ -328,5 +387,48 @@ mod tests {
         }
         // Half of a name of four letters.
         assert!(columns[3].center() + 14.0 <= 540.0, "the last name leaves the chart: {columns:?}");
+    }
+
+    /// The bars of `count` layers on an axis `width` points wide.
+    fn bars(count: usize, width: f32, pixels_per_point: f32) -> Vec<Rangef> {
+        let ticks = ticks((0..count).map(|layer| (layer.to_string(), true)), width);
+        let x = XScale::new(&ticks, Rangef::new(44.3, 44.3 + width));
+        ticks.iter().map(|tick| x.bar(tick, pixels_per_point)).collect()
+    }
+
+    #[test]
+    fn bars_of_many_layers_touch_and_those_of_fewer_have_one_gap() {
+        for (count, width, pixels_per_point) in [(120, 417.0, 1.0), (200, 540.0, 1.0), (120, 417.0, 1.25)] {
+            let bars = bars(count, width, pixels_per_point);
+            assert!(bars.windows(2).all(|pair| pair[0].max == pair[1].min), "{count} layers: {bars:?}");
+        }
+        for (count, width, pixels_per_point) in [(24, 540.0, 1.0), (80, 540.0, 1.0), (120, 417.0, 2.0)] {
+            let bars = bars(count, width, pixels_per_point);
+            let pixels = |length: f32| (length * pixels_per_point).round() as i32;
+            let gaps: Vec<i32> = bars.windows(2).map(|pair| pixels(pair[1].min - pair[0].max)).collect();
+            assert!(gaps[0] >= 1 && gaps.iter().all(|gap| *gap == gaps[0]), "{count} layers: {gaps:?}");
+            let widths: Vec<i32> = bars.iter().map(|bar| pixels(bar.span())).collect();
+            let (Some(least), Some(most)) = (widths.iter().min(), widths.iter().max()) else { panic!("no bars") };
+            assert!(most - least <= 1, "{count} layers: {widths:?}");
+        }
+    }
+
+    #[test]
+    fn every_colour_of_a_bar_is_as_wide_as_the_bar() {
+        let bar = Rangef::new(10.0, 25.0);
+        let segment = |base: f64, height: f64| {
+            let fill = egui::Color32::WHITE;
+            let segment = Segment { tick: 0, base, height, fill, stroke: Stroke::NONE, width: 1.0 };
+            segment.rect(bar, [base, base + height].map(|value| 100.0 - value as f32), true, 1.0)
+        };
+        let rects = [(0.0, 20.0), (20.0, 1.0), (21.0, 30.0)].map(|(base, height)| segment(base, height));
+        let rects = rects.map(|rect| rect.unwrap_or(Rect::NOTHING));
+        assert!(rects.iter().all(|rect| rect.x_range() == bar), "{rects:?}");
+        // The gap is of a pixel, and taken from what is thick enough for it.
+        assert_eq!(rects.map(|rect| (rect.top(), rect.bottom())), [(80.0, 100.0), (79.0, 80.0), (49.0, 78.0)]);
+        // What is too thin to see is left out, but for a bar that would not be there at all.
+        assert_eq!(segment(20.0, 0.3), None);
+        assert_eq!(segment(0.0, 0.3).map(|rect| (rect.top(), rect.bottom())), Some((99.0, 100.0)));
+        assert_eq!(segment(0.0, 0.0), None);
     }
 }

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use eframe::egui::{
-    self, Align, Button, Context, Frame, Id, Key, Layout, Modal, Modifiers, RichText, TextEdit, Ui, Vec2,
+    self, Align, Button, Context, Frame, Id, Key, Layout, Modal, Modifiers, Response, RichText, TextEdit, Ui, Vec2,
+    text::{CCursor, CCursorRange},
 };
 use mergescope_core::recipe::OutputSpec;
 
@@ -32,6 +33,8 @@ pub enum Dialog {
 pub struct PathDialog {
     request: PickRequest,
     text: String,
+    /// Whether its field is still to get the focus.
+    takes_focus: bool,
 }
 
 /// How a dialog ended in this frame.
@@ -65,7 +68,7 @@ impl Dialog {
     pub fn path(request: PickRequest) -> Self {
         let start = request.start.clone().or_else(std::env::home_dir).unwrap_or_default();
         let text = start.join(&request.file_name).to_string_lossy().into_owned();
-        Self::Path(PathDialog { request, text })
+        Self::Path(PathDialog { request, text, takes_focus: true })
     }
 }
 
@@ -128,6 +131,20 @@ pub fn buttons_ui(
     pressed
 }
 
+/// Whether Enter was pressed in a field: it stands for the main button.
+pub fn is_entered(ui: &Ui, field: &Response) -> bool {
+    field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter))
+}
+
+/// Gives a field the focus, with the caret at the end of its `text`.
+pub fn focus_end(ui: &Ui, field: &Response, text: &str) {
+    field.request_focus();
+    let mut state = TextEdit::load_state(ui.ctx(), field.id).unwrap_or_default();
+    let end = CCursor::new(text.chars().count());
+    state.cursor.set_char_range(Some(CCursorRange::one(end)));
+    TextEdit::store_state(ui.ctx(), field.id, state);
+}
+
 fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
     let palette = theme::palette(ui);
     title_ui(ui, &dialog.request.title());
@@ -137,8 +154,11 @@ fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
         .add(TextEdit::singleline(&mut dialog.text).desired_width(f32::INFINITY))
         .on_hover_text("The file, with its folder")
         .accessible_name("Path");
-    let entered = field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter));
+    let entered = is_entered(ui, &field);
     let obstacle = dialog.text.trim().is_empty().then_some("Type a path first");
+    if std::mem::take(&mut dialog.takes_focus) || (entered && obstacle.is_some()) {
+        focus_end(ui, &field, &dialog.text);
+    }
     let main = match dialog.request.purpose {
         PickFor::OpenRecipe => ("Open", "Read that file"),
         _ => ("Save", "Write that file; one that is there is replaced"),

@@ -1,18 +1,18 @@
 //! What heatmaps share: cells drawn as one mesh, numbers in them, and a cell that the arrow keys move.
 
 use eframe::egui::{
-    self, Align2, Color32, EventFilter, Key, Mesh, Painter, Pos2, Rangef, Rect, Response, Stroke, StrokeKind, Ui,
-    emath::GuiRounding as _,
+    self, Align2, Color32, Context, EventFilter, Id, Key, Mesh, Painter, Pos2, Rangef, Rect, Response, Stroke,
+    StrokeKind, Ui, emath::GuiRounding as _,
 };
 
 use super::{chart, theme};
 
 /// Cells smaller than this have no gap between them.
 const LEAST_WITH_GAP: f32 = 7.0;
-/// Cells smaller than this hold no number.
-const LEAST_WITH_TEXT: egui::Vec2 = egui::Vec2::new(30.0, 15.0);
+/// Cells smaller than this hold no number of the length of −0.12.
+const LEAST_WITH_TEXT: egui::Vec2 = egui::Vec2::new(40.0, 15.0);
 /// Room beside a number in its cell.
-const TEXT_MARGIN: f32 = 2.0;
+const TEXT_MARGIN: f32 = 4.0;
 
 /// Cells of a heatmap, collected and drawn at once.
 pub struct Cells {
@@ -46,6 +46,12 @@ pub fn has_room_for_text(size: egui::Vec2) -> bool {
     size.x >= LEAST_WITH_TEXT.x && size.y >= LEAST_WITH_TEXT.y
 }
 
+/// Whether a number fits into a cell of this width.
+pub fn fits(ui: &Ui, text: String, width: f32) -> bool {
+    let galley = ui.painter().layout_no_wrap(text, chart::axis_font(), Color32::PLACEHOLDER);
+    galley.size().x + 2.0 * TEXT_MARGIN <= width
+}
+
 /// Writes a number into a cell unless it is wider than the cell.
 pub fn number_ui(ui: &Ui, rect: Rect, ground: Color32, text: String) {
     let galley = ui.painter().layout_no_wrap(text, chart::axis_font(), theme::text_on(ground));
@@ -55,8 +61,20 @@ pub fn number_ui(ui: &Ui, rect: Rect, ground: Color32, text: String) {
     }
 }
 
+/// Says whether rings are drawn: they belong to the window, not to a picture of a chart.
+pub fn show_rings(ctx: &Context, shown: bool) {
+    ctx.data_mut(|data| data.insert_temp(rings_id(), shown));
+}
+
+fn rings_id() -> Id {
+    Id::unique("rings are shown")
+}
+
 /// Draws a ring within a cell's edge, where no neighbour and no end of the chart hides it.
 pub fn ring_ui(ui: &Ui, rect: Rect, colour: Color32) {
+    if ui.data(|data| data.get_temp(rings_id())) == Some(false) {
+        return;
+    }
     let width = 1.5;
     ui.painter().rect_stroke(rect, 1.0, Stroke::new(width, colour), StrokeKind::Inside);
     // A second ring, so that one of the two stands out from any cell.

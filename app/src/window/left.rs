@@ -1,6 +1,8 @@
 //! The left column: the three models, whether they fit, w, and the merge.
 
-use eframe::egui::{self, Align, DragValue, Frame, Label, Layout, Margin, Panel, RichText, TextStyle, Ui, Vec2};
+use eframe::egui::{
+    self, Align, DragValue, Frame, Label, Layout, Margin, Panel, RichText, ScrollArea, TextStyle, Ui, Vec2,
+};
 use mergescope_core::alignment::Role;
 
 use super::app::App;
@@ -11,6 +13,13 @@ use crate::format;
 /// w at the start, and after a double click on the slider.
 const DEFAULT_W: f64 = 0.5;
 
+/// Room for w, its slider and the space above them.
+const W_HEIGHT: f32 = 140.0;
+/// Room that the verdict and the line of its findings have before there are any, so that w stays where it is.
+const VERDICT_HEIGHT: f32 = 50.0;
+/// Least room in which findings scroll by themselves; with less they scroll with the models.
+const LEAST_FINDINGS: f32 = 120.0;
+
 /// Draws the column.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
@@ -18,20 +27,36 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     let frame =
         Frame::new().fill(palette.panel).inner_margin(Margin { left: margin, right: margin, top: 18, bottom: 16 });
     Panel::left("models").exact_size(theme::LEFT_WIDTH).resizable(false).frame(frame).show(ui, |ui| {
-        Panel::bottom("merge").frame(Frame::new()).resizable(false).show_separator_line(false).show(ui, |ui| {
-            merge_area::ui(app, ui);
-        });
-        ui.label(RichText::new("Models").text_style(theme::small_strong()).color(palette.weak));
-        ui.add_space(14.0);
-        for role in Role::ALL {
-            model_field::ui(app, ui, role);
-        }
-        ui.add_space(2.0);
-        verdict::ui(app, ui);
+        let merge = Panel::bottom("merge").frame(Frame::new()).resizable(false).show_separator_line(false);
+        merge.exact_size(merge_area::HEIGHT).show(ui, |ui| merge_area::ui(app, ui));
+        let room = ui.available_height();
+        // w is always there: what stands above it gives way.
+        let models = ScrollArea::vertical().id_salt("models").max_height(room - W_HEIGHT).auto_shrink([false, true]);
+        models.show(ui, |ui| models_ui(app, ui, room));
         ui.add_space(10.0);
         widgets::hairline_ui(ui);
         ui.add_space(14.0);
         w_ui(app, ui);
+    });
+}
+
+/// The three models and whether they fit, in a column that is `room` high.
+fn models_ui(app: &mut App, ui: &mut Ui, room: f32) {
+    let palette = theme::palette(ui);
+    let top = ui.cursor().top();
+    ui.label(RichText::new("Models").text_style(theme::small_strong()).color(palette.weak));
+    ui.add_space(14.0);
+    for role in Role::ALL {
+        model_field::ui(app, ui, role);
+    }
+    ui.add_space(2.0);
+    ui.scope(|ui| {
+        ui.set_min_height(VERDICT_HEIGHT);
+        let left = room - (ui.cursor().top() - top);
+        if left - W_HEIGHT - VERDICT_HEIGHT >= LEAST_FINDINGS {
+            ui.set_max_height(left);
+        }
+        verdict::ui(app, ui);
     });
 }
 

@@ -1,13 +1,16 @@
 //! The menu bar, and the tabs with what every chart can do.
 
 use eframe::egui::{
-    self, Align, Button, Layout, MenuBar, Rect, RichText, Sense, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
+    self, Align, Button, Layout, MenuBar, Rect, RichText, Sense, Stroke, TextStyle, Ui, UiBuilder, Vec2, WidgetInfo,
 };
 use mergescope_core::alignment::Role;
 
 use super::app::{App, Tab};
 use super::command::Command;
 use super::{fonts, theme, widgets};
+
+/// Space between what every chart can do.
+const COMMAND_SPACING: f32 = 16.0;
 
 /// Menus and what is in them; `None` is a line between two groups.
 const MENUS: [(&str, &[Option<Command>]); 4] = [
@@ -135,10 +138,25 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         }
         left = rect.right() + 24.0;
     }
-    let right = row.with_min_x(left);
-    ui.scope_builder(egui::UiBuilder::new().max_rect(right).layout(Layout::right_to_left(Align::Center)), |ui| {
-        ui.spacing_mut().item_spacing.x = 16.0;
-        for command in [Command::SavePng, Command::CopyCsv, Command::ToggleTable] {
+    let commands = [Command::ToggleTable, Command::CopyCsv, Command::SavePng];
+    let font = TextStyle::Body.resolve(ui.style());
+    let width = |command: &Command| {
+        ui.painter().layout_no_wrap(command.label().to_owned(), font.clone(), palette.text).size().x.ceil()
+    };
+    let room = commands.iter().map(width).sum::<f32>() + COMMAND_SPACING * (commands.len() - 1) as f32;
+    let right = row.with_min_x(row.right() - room);
+    if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) {
+        let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
+        ui.scope_builder(UiBuilder::new().max_rect(between).layout(Layout::right_to_left(Align::Center)), |ui| {
+            let text = RichText::new(app.vector_view.chart.title()).text_style(TextStyle::Small).color(palette.weak);
+            let explanation = "What Table, Copy CSV and Save PNG are about; click another chart's title to choose it";
+            ui.add(egui::Label::new(text).truncate()).on_hover_text(explanation);
+        });
+    }
+    // From left to right, so that the Tab key goes the way one reads.
+    ui.scope_builder(UiBuilder::new().max_rect(right).layout(Layout::left_to_right(Align::Center)), |ui| {
+        ui.spacing_mut().item_spacing.x = COMMAND_SPACING;
+        for command in commands {
             let is_on = command == Command::ToggleTable
                 && match app.tab {
                     Tab::Vector => app.vector_view.table,
@@ -151,11 +169,6 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
                     app.commands.push(command);
                 }
             });
-        }
-        if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) {
-            let text = RichText::new(app.vector_view.chart.title()).text_style(TextStyle::Small).color(palette.weak);
-            let explanation = "What Table, Copy CSV and Save PNG are about; click another chart's title to choose it";
-            ui.add(egui::Label::new(text).truncate()).on_hover_text(explanation);
         }
     });
 }

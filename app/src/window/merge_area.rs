@@ -10,6 +10,11 @@ use super::session::RunningMerge;
 use super::{theme, widgets};
 use crate::format;
 
+/// Height of the area, whatever is in it.
+pub const HEIGHT: f32 = theme::TEXT_LINE + SPACE + theme::MAIN_BUTTON_HEIGHT;
+/// Space between its lines.
+const SPACE: f32 = 8.0;
+
 /// Draws the area.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     if let Some(merge) = &app.session.merge {
@@ -19,12 +24,18 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         return;
     }
     let palette = theme::palette(ui);
-    if let Some((text, enough)) = size_line(app) {
-        let colour = if enough { palette.weak } else { palette.warning };
-        ui.add(Label::new(RichText::new(text).color(colour)).truncate())
-            .on_hover_text("Size of the weights that will be written, and room on that disk");
-        ui.add_space(4.0);
-    }
+    let line = Vec2::new(ui.available_width(), theme::TEXT_LINE);
+    ui.spacing_mut().item_spacing.y = 0.0;
+    // The line has its room before there is anything to say, so that the button stays where it is.
+    ui.allocate_ui_with_layout(line, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_min_size(line);
+        if let Some((text, enough)) = size_line(app) {
+            let colour = if enough { palette.weak } else { palette.warning };
+            ui.add(Label::new(RichText::new(text).color(colour)).truncate())
+                .on_hover_text("Size of the weights that will be written, and room on that disk");
+        }
+    });
+    ui.add_space(SPACE);
     let obstacle = app.session.merge_obstacle();
     let button = widgets::main_button(ui, "Merge…", obstacle.is_none());
     let size = Vec2::new(ui.available_width(), theme::MAIN_BUTTON_HEIGHT);
@@ -79,15 +90,17 @@ fn progress_ui(ui: &mut Ui, merge: &RunningMerge) -> bool {
         title = "Cancelling…".to_owned();
         left.clear();
     }
+    ui.spacing_mut().item_spacing.y = 0.0;
+    ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
     ui.horizontal(|ui| {
         ui.label(title);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.label(RichText::new(left).color(palette.weak));
         });
     });
-    ui.add_space(4.0);
+    ui.add_space(SPACE);
     widgets::bar_ui(ui, "Merge progress", fraction);
-    ui.add_space(4.0);
+    ui.add_space(SPACE);
     ui.horizontal(|ui| {
         ui.label(RichText::new(amount).color(palette.weak));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

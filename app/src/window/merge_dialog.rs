@@ -24,6 +24,8 @@ pub struct MergeDialog {
     /// A remark about the folder, such as that no file dialog is available.
     pub hint: Option<String>,
     inputs: Vec<PathBuf>,
+    /// Whether the name is still to get the focus.
+    takes_focus: bool,
 }
 
 /// What the dialog asks for.
@@ -46,7 +48,14 @@ impl MergeDialog {
         let models = triple.iter().flat_map(|triple| [&triple.pre, &triple.post, &triple.target]);
         // A lone weight file does not make its folder a model.
         let inputs = models.filter(|model| !model.is_single_file()).map(|model| model.root().to_owned()).collect();
-        Self { parent: format::path(parent), name, spec: session.recipe.output.clone(), hint: None, inputs }
+        Self {
+            parent: format::path(parent),
+            name,
+            spec: session.recipe.output.clone(),
+            hint: None,
+            inputs,
+            takes_focus: true,
+        }
     }
 
     /// Takes a folder from the file dialog.
@@ -77,18 +86,16 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
     let w = format::w(app.session.recipe.vector.w);
     dialogs::title_ui(ui, &format!("Write target + {w}·v as a new model"));
 
-    let mut browse = false;
+    let (mut browse, mut entered) = (false, false);
     row_ui(ui, "Folder", |ui| {
         let width = ui.available_width() - 92.0;
         let field = TextEdit::singleline(&mut dialog.parent).desired_width(width);
-        if ui
-            .add(field)
-            .on_hover_text("The folder that the new model's folder goes into")
-            .accessible_name("Folder")
-            .changed()
-        {
+        let field = ui.add(field).on_hover_text("The folder that the new model's folder goes into");
+        let field = field.accessible_name("Folder");
+        if field.changed() {
             dialog.hint = None;
         }
+        entered |= dialogs::is_entered(ui, &field);
         browse = ui
             .add(egui::Button::new("Browse…").min_size(Vec2::new(84.0, 0.0)))
             .on_hover_text("Choose the folder")
@@ -96,7 +103,12 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
     });
     row_ui(ui, "Name", |ui| {
         let field = TextEdit::singleline(&mut dialog.name).desired_width(f32::INFINITY);
-        ui.add(field).on_hover_text("Name of the new model's folder").accessible_name("Name");
+        let field = ui.add(field).on_hover_text("Name of the new model's folder").accessible_name("Name");
+        entered |= dialogs::is_entered(ui, &field);
+        // After Enter too: where something stands in the way, it is the name most of the time.
+        if std::mem::take(&mut dialog.takes_focus) || entered {
+            dialogs::focus_end(ui, &field, &dialog.name);
+        }
     });
     let obstacle = dialog.obstacle();
     let (note, colour) = match (&dialog.hint, &obstacle) {
@@ -137,7 +149,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
         MergeEnd::Browse
     } else if cancel {
         MergeEnd::Cancelled
-    } else if go {
+    } else if go || (entered && obstacle.is_none()) {
         MergeEnd::Go
     } else {
         MergeEnd::Open

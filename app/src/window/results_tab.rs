@@ -22,6 +22,8 @@ const BUTTONS_HEIGHT: f32 = 44.0;
 const TABLE_WIDTH: f32 = 800.0;
 /// Share of the height that the chart takes, the rest being the table's.
 const CHART_SHARE: f32 = 0.54;
+/// Width of the bar of what was written, within the outline of what was asked for.
+const WRITTEN_WIDTH: f32 = 0.8;
 
 /// What the bars show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,9 +248,6 @@ fn numbers_sentence(written: &Written) -> String {
     )
 }
 
-/// Width of the bar of what was written, within the outline of what was asked for.
-const WRITTEN_WIDTH: f64 = 0.8;
-
 fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect {
     let palette = theme::palette(ui);
     let layers = &written.layers;
@@ -257,13 +256,13 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
         layers.iter().map(|sums| (label(sums.layer), sums.layer.is_some())),
         ui.available_width() - theme::Y_AXIS_WIDTH,
     );
-    let bar = |tick: &Tick, height, width| {
-        let (x, width) = (tick.x, tick.width * width);
-        Segment { x, base: 0.0, height, fill: palette.accent, stroke: Stroke::NONE, width }
+    let bar = |tick, height, width| {
+        let (fill, stroke) = (palette.accent, Stroke::NONE);
+        Segment { tick, base: 0.0, height, fill, stroke, width }
     };
     let outline = Stroke::new(1.0, palette.weak);
     let mut segments = Vec::new();
-    for (sums, tick) in layers.iter().zip(&ticks) {
+    for (tick, sums) in layers.iter().enumerate() {
         let change = &sums.change;
         match metric {
             Metric::Change => {
@@ -294,6 +293,7 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             Title { text: title, meaning, explanation: "Computed while the model was written", is_chosen: false };
         title::with_legend_ui(ui, &heading, &legend);
         let used = ui.cursor().top() - top;
+        let is_empty = !segments.iter().any(|segment| segment.height.is_finite() && segment.height != 0.0);
         let plot = BarPlot {
             id: "results by layer",
             description: format!("Chart: {title}, {}", format::plural(layers.len(), "bar")),
@@ -303,10 +303,15 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             is_percent: metric == Metric::Lost,
             size: Vec2::new(ui.available_width(), (height - used).max(100.0)),
         };
-        plot.show(ui, |ui, position| {
+        let (_, frame) = plot.show(ui, |ui, position| {
             let sums = &layers[position];
             change_tooltip_ui(ui, &layer_title(sums.layer), &sums.change);
         });
+        match metric {
+            Metric::Change if is_empty => chart::empty_ui(ui, frame, "Nothing was to be changed"),
+            Metric::Lost if is_empty => chart::empty_ui(ui, frame, "No update was lost"),
+            _ => {}
+        }
     });
     scope.response.rect
 }

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mergescope_core::alignment::{Role, Triple};
 use mergescope_core::checkpoint::{Checkpoint, dtype_label};
@@ -24,6 +25,8 @@ use crate::format;
 
 /// Paths that the menus remember.
 const MAX_RECENT: usize = 12;
+/// How long news without an error are shown, in seconds.
+const NEWS_SECS: f64 = 8.0;
 
 /// A value that a job makes.
 #[derive(Debug, Default)]
@@ -128,13 +131,15 @@ pub enum MergeEnd {
     Cancelled,
 }
 
-/// A line for the status bar.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A line for the status bar: it goes when the next work begins, and by itself unless it is an error.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     /// What happened.
     pub text: String,
     /// Whether it is an error.
     pub is_error: bool,
+    /// When it was first shown, on the window's clock.
+    since: Option<f64>,
 }
 
 /// The size of the output, for one recipe and one set of models.
@@ -298,12 +303,24 @@ impl Session {
 
     /// Shows news.
     pub fn say(&mut self, text: String) {
-        self.notice = Some(Notice { text, is_error: false });
+        self.notice = Some(Notice { text, is_error: false, since: None });
     }
 
     /// Shows an error.
     pub fn fail(&mut self, text: String) {
-        self.notice = Some(Notice { text, is_error: true });
+        self.notice = Some(Notice { text, is_error: true, since: None });
+    }
+
+    /// Takes news away that were shown for long enough at `now`, in seconds; gives the time until then when there are
+    /// any.
+    pub fn follow_notice(&mut self, now: f64) -> Option<Duration> {
+        let notice = self.notice.as_mut().filter(|notice| !notice.is_error)?;
+        let left = *notice.since.get_or_insert(now) + NEWS_SECS - now;
+        if left > 0.0 {
+            return Some(Duration::from_secs_f64(left));
+        }
+        self.notice = None;
+        None
     }
 
     fn complain(&mut self, error: &RecipeError) {
@@ -397,6 +414,11 @@ impl Session {
 
     /// Compares v between the layers, unless that is done or being done.
     pub fn compare_layers(&mut self) {
+        self.notice = None;
+        self.begin_comparing();
+    }
+
+    fn begin_comparing(&mut self) {
         if let (Stage::Done(_), Stage::Done(preflight), Some(triple)) = (&self.vector, &self.preflight, self.triple()) {
             self.details.compare_layers(&mut self.jobs, triple, preflight.alignment.clone());
         }
@@ -410,6 +432,7 @@ impl Session {
     /// Measures the singular values of one tensor, unless that is done or being done.
     pub fn measure_spectrum(&mut self, name: &str) {
         if let (Stage::Done(preflight), Some(triple)) = (&self.preflight, self.triple()) {
+            self.notice = None;
             self.details.measure_spectrum(&mut self.jobs, triple, preflight.alignment.clone(), name);
         }
     }
@@ -449,6 +472,8 @@ impl Session {
             };
         }
         if changed {
+            // It was about other models.
+            self.notice = None;
             for id in [self.preflight.job(), self.vector.job()].into_iter().flatten() {
                 self.jobs.cancel(id);
             }
@@ -493,7 +518,7 @@ impl Session {
                 _ => None,
             });
             self.follow_output();
-            self.compare_layers();
+            self.begin_comparing();
         } else if self.details.is_about(id) {
             self.details.on_finished(id, result);
         } else {

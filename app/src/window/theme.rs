@@ -36,8 +36,8 @@ pub const Y_AXIS_WIDTH: f32 = 44.0;
 pub const TEXT_LINE: f32 = 20.0;
 /// Line height of notes.
 pub const NOTE_LINE: f32 = 15.0;
-/// Space around a chart in its picture.
-pub const PICTURE_MARGIN: f32 = 10.0;
+/// Space around a chart in its picture; less above and below, where its neighbours are.
+pub const PICTURE_MARGIN: Vec2 = Vec2::new(10.0, 3.0);
 /// Rounding of fields and buttons.
 pub const RADIUS: u8 = 4;
 /// Size of the window at first start.

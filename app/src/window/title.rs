@@ -29,8 +29,13 @@ pub struct LegendEntry {
 
 /// Room for a legend's square and the space around it.
 const LEGEND_SQUARE: f32 = 30.0;
-/// Size of a colour bar.
-const BAR_SIZE: Vec2 = Vec2::new(96.0, 9.0);
+/// Height of a colour bar.
+const BAR_HEIGHT: f32 = 9.0;
+/// Width of a colour bar, and the least where there is little room.
+const BAR_WIDTH: f32 = 96.0;
+const LEAST_BAR_WIDTH: f32 = 48.0;
+/// Space between a colour bar and the numbers at its ends.
+const BAR_SPACING: f32 = 6.0;
 /// Steps in which a colour bar is drawn.
 const BAR_STEPS: usize = 24;
 
@@ -56,11 +61,11 @@ pub fn words_ui(ui: &mut Ui, title: &Title<'_>) -> Response {
 pub fn with_legend_ui(ui: &mut Ui, title: &Title<'_>, legend: &[LegendEntry]) -> Response {
     let palette = theme::palette(ui);
     let font = TextStyle::Small.resolve(ui.style());
-    let widths = legend.iter().map(|entry| {
+    let width = |ui: &Ui, entry: &LegendEntry| {
         let text = ui.painter().layout_no_wrap(entry.label.to_owned(), font.clone(), palette.weak);
         text.size().x + LEGEND_SQUARE
-    });
-    let legend_width: f32 = widths.sum();
+    };
+    let legend_width: f32 = legend.iter().map(|entry| width(ui, entry)).sum();
     let mut fits = false;
     let response = ui.horizontal(|ui| {
         let response = words_ui(ui, title);
@@ -75,7 +80,15 @@ pub fn with_legend_ui(ui: &mut Ui, title: &Title<'_>, legend: &[LegendEntry]) ->
         response
     });
     if !fits {
-        ui.horizontal_wrapped(|ui| legend.iter().for_each(|entry| legend_entry_ui(ui, entry)));
+        ui.horizontal_wrapped(|ui| {
+            for entry in legend {
+                // A square and its word stay on one line.
+                if ui.available_size_before_wrap().x < width(ui, entry) {
+                    ui.end_row();
+                }
+                legend_entry_ui(ui, entry);
+            }
+        });
     }
     response.inner
 }
@@ -99,13 +112,27 @@ fn legend_entry_ui(ui: &mut Ui, entry: &LegendEntry) {
     ui.add_space(10.0);
 }
 
+/// The room that a colour bar and the numbers at its ends take at least.
+pub fn colour_bar_room(ui: &Ui, low: &str, high: &str) -> f32 {
+    LEAST_BAR_WIDTH + numbers_width(ui, low, high)
+}
+
+/// The width of the numbers at the ends of a colour bar, with the space beside them.
+fn numbers_width(ui: &Ui, low: &str, high: &str) -> f32 {
+    let font = TextStyle::Small.resolve(ui.style());
+    let width = |text: &str| ui.painter().layout_no_wrap(text.to_owned(), font.clone(), Color32::PLACEHOLDER).size().x;
+    width(low) + width(high) + 2.0 * BAR_SPACING
+}
+
 /// A colour bar between the two numbers at its ends; to be drawn from right to left.
 pub fn colour_bar_ui(ui: &mut Ui, low: &str, high: &str, colour: impl Fn(f64) -> Color32) {
     let palette = theme::palette(ui);
     let small = |text: &str| RichText::new(text).text_style(TextStyle::Small).color(palette.weak);
-    ui.spacing_mut().item_spacing.x = 6.0;
+    ui.spacing_mut().item_spacing.x = BAR_SPACING;
+    let room = ui.available_width() - numbers_width(ui, low, high);
     ui.label(small(high));
-    let (rect, _) = ui.allocate_exact_size(BAR_SIZE, Sense::hover());
+    let size = Vec2::new(room.clamp(LEAST_BAR_WIDTH, BAR_WIDTH), BAR_HEIGHT);
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
     let mut mesh = Mesh::default();
     for step in 0..BAR_STEPS {
         let (from, to) = (step as f32 / BAR_STEPS as f32, (step + 1) as f32 / BAR_STEPS as f32);

@@ -327,14 +327,19 @@ pub fn wait_for_charts(harness: &mut Harness<'_, App>) {
     wait(harness, "the layers are compared", |app| app.session().details.layer_products.done().is_some());
 }
 
-/// Types `text` into the field of that name and presses Enter.
-pub fn type_into(harness: &mut Harness<'_, App>, field: &str, text: &str) {
+/// Types `text` into the field of that name.
+pub fn fill(harness: &mut Harness<'_, App>, field: &str, text: &str) {
     harness.get_by_label(field).focus();
     harness.run_steps(2);
     harness.key_press_modifiers(eframe::egui::Modifiers::COMMAND, eframe::egui::Key::A);
     harness.run_steps(1);
     harness.get_by_label(field).type_text(text);
     harness.run_steps(2);
+}
+
+/// Types `text` into the field of that name and presses Enter.
+pub fn type_into(harness: &mut Harness<'_, App>, field: &str, text: &str) {
+    fill(harness, field, text);
     harness.key_press(eframe::egui::Key::Enter);
     harness.run_steps(2);
 }

@@ -4,13 +4,16 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod drawing;
 mod vector;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{FakePicker, Shape, TINY, Triple, setup, setup_with, type_into, wait, wait_for_vector, window};
+use common::{
+    FakePicker, Shape, TINY, Triple, Uncached, fill, setup, setup_with, type_into, wait, wait_for_vector, window,
+};
 use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
@@ -50,8 +53,8 @@ fn ready(triple: &Triple) -> Harness<'static, App> {
 fn merge_into(harness: &mut Harness<'_, App>, parent: &Path, name: &str) {
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
-    type_into(harness, "Folder", &parent.to_string_lossy());
-    type_into(harness, "Name", name);
+    fill(harness, "Folder", &parent.to_string_lossy());
+    fill(harness, "Name", name);
     harness.get_by_label("Merge").click();
     harness.run_steps(2);
 }
@@ -187,8 +190,8 @@ fn an_output_that_exists_is_refused_in_the_dialog() {
     let mut harness = ready(&triple);
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
-    type_into(&mut harness, "Folder", &triple.root.path().to_string_lossy());
-    type_into(&mut harness, "Name", "target");
+    fill(&mut harness, "Folder", &triple.root.path().to_string_lossy());
+    fill(&mut harness, "Name", "target");
     assert!(harness.query_by_label_contains("exists already: choose another name").is_some());
     assert!(is_disabled(&harness, "Merge"));
     harness.key_press(Key::Escape);
@@ -382,5 +385,149 @@ fn a_narrow_window_still_has_everything() {
     for label in ["Merge…", "w slider", "Save PNG", "Target model"] {
         let rect = harness.get_by_label(label).rect();
         assert!(rect.right() <= 760.0 && rect.bottom() <= 600.0, "{label} at {rect:?}");
+    }
+}
+
+#[test]
+fn enter_in_the_merge_dialog_merges_unless_something_stands_in_the_way() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    fill(&mut harness, "Folder", "/nowhere/at all");
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("is not a folder").is_some(), "the dialog is still there");
+    let out = tempfile::tempdir().unwrap();
+    fill(&mut harness, "Folder", &out.path().to_string_lossy());
+    fill(&mut harness, "Name", "merged");
+    harness.key_press(Key::Enter);
+    harness.run_steps(2);
+    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().merge.is_none());
+    assert!(out.path().join("merged/model.safetensors").is_file());
+}
+
+#[test]
+fn a_dialog_takes_what_is_typed_at_the_end_of_its_field() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.get_by_label("Merge…").click();
+    harness.run_steps(3);
+    let name = |harness: &Harness<'_, App>| harness.get_by_label("Name").accesskit_node().value().unwrap_or_default();
+    let before = name(&harness);
+    harness.event(Event::Text("-new".to_owned()));
+    harness.run_steps(2);
+    assert_eq!(name(&harness), before + "-new");
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Name").is_none(), "Escape closes the dialog while its field has the focus");
+}
+
+#[test]
+fn a_typed_path_is_saved_with_enter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("typed.toml");
+    let mut harness = window(setup());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::S);
+    for _ in 0..200 {
+        harness.step();
+        if harness.query_by_label("Path").is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    harness.run_steps(2);
+    // Nobody clicks into the field.
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.event(Event::Text(file.to_string_lossy().into_owned()));
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Path").is_none());
+    assert_eq!(Recipe::read(&file).unwrap(), harness.state().session().recipe);
+}
+
+fn has_words(harness: &Harness<'_, App>, words: &str) -> bool {
+    harness.query_all_by_label_contains(words).count() > 0
+}
+
+#[test]
+fn news_go_by_themselves_and_errors_with_the_next_work() {
+    let triple = Triple::new(TINY);
+    let mut harness = vector::charted(&triple);
+    harness.event(Event::PointerGone);
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(2);
+    assert!(has_words(&harness, "Copied 5 rows"));
+    let time = |harness: &Harness<'_, App>| harness.ctx.input(|input| input.time);
+    let start = time(&harness);
+    while has_words(&harness, "Copied 5 rows") {
+        harness.step();
+        assert!(time(&harness) < start + 20.0, "it stays");
+    }
+    assert!(time(&harness) > start + 5.0, "it went too soon to be read");
+    assert!(has_words(&harness, "Vector measured · "));
+    harness.run();
+    let delays: Vec<Duration> = harness.output().viewport_output.values().map(|output| output.repaint_delay).collect();
+    assert!(delays.iter().all(|delay| *delay == Duration::MAX), "{delays:?}");
+
+    // Norms are no matrices.
+    vector::press(&mut harness, "Chart: layer × part", &[Key::ArrowDown; 7]);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    vector::choose(&mut harness, "Table of:", "Spectrum");
+    harness.get_by_label("Copy CSV").click();
+    harness.run_steps(2);
+    let error = "“Spectrum” has no numbers yet";
+    assert!(has_words(&harness, error));
+    let start = time(&harness);
+    while time(&harness) < start + 20.0 {
+        harness.step();
+    }
+    assert!(has_words(&harness, error), "nobody may have seen it yet");
+    let other = Triple::new(TINY);
+    type_into(&mut harness, "Post model", &other.path("post"));
+    assert!(!has_words(&harness, error), "it is not about these models");
+}
+
+/// Knows the vector from before.
+struct CachedEngine;
+
+impl Engine for CachedEngine {
+    fn measure(
+        &self,
+        triple: &Models,
+        alignment: &Alignment,
+        control: &Control,
+    ) -> Result<VectorAnalysis, StreamError> {
+        Ok(VectorAnalysis { cached: true, ..Uncached.measure(triple, alignment, control)? })
+    }
+
+    fn cache(&self) -> Option<AnalysisCache> {
+        None
+    }
+}
+
+#[test]
+fn a_vector_from_the_cache_claims_no_reading() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(CachedEngine) });
+    wait_for_vector(&mut harness);
+    assert!(has_words(&harness, "its numbers come from the cache"));
+    assert!(!has_words(&harness, " read in "));
+}
+
+#[test]
+fn the_tab_key_goes_the_way_one_reads() {
+    let triple = Triple::new(TINY);
+    let mut harness = ready(&triple);
+    harness.get_by_label("Table").focus();
+    harness.run_steps(2);
+    for label in ["Copy CSV", "Save PNG"] {
+        harness.key_press(Key::Tab);
+        harness.run_steps(2);
+        assert!(harness.get_by_label(label).is_focused(), "{label}");
     }
 }

@@ -16,13 +16,13 @@ use mergescope_core::layout::Part;
 use mergescope_core::progress::{Cancelled, Control, Stage as Work};
 
 use super::common::{
-    Experts, Shape, TINY, Triple, add_biases, add_experts, setup, setup_with, spoil, type_into, wait, wait_for_charts,
-    wait_for_vector, window,
+    Experts, Shape, TINY, Triple, add_biases, add_experts, fill, setup, setup_with, spoil, type_into, wait,
+    wait_for_charts, wait_for_vector, window,
 };
 use super::copied;
 
 /// Presses a key with the focus on the first widget whose name contains `label`.
-fn press(harness: &mut Harness<'_, App>, label: &str, keys: &[Key]) {
+pub(super) fn press(harness: &mut Harness<'_, App>, label: &str, keys: &[Key]) {
     harness.get_by_label_contains(label).focus();
     harness.run_steps(2);
     for key in keys {
@@ -32,7 +32,7 @@ fn press(harness: &mut Harness<'_, App>, label: &str, keys: &[Key]) {
 }
 
 /// Chooses an entry of a menu of values.
-fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
+pub(super) fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
     harness.get_by_label_contains(menu).click();
     harness.run_steps(3);
     let is_button = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Button;
@@ -360,8 +360,8 @@ fn another_output_dtype_prepares_another_preview() {
     harness.run_steps(3);
     choose(&mut harness, "Dtype", "f32");
     let out = tempfile::tempdir().unwrap();
-    type_into(&mut harness, "Folder", &out.path().to_string_lossy());
-    type_into(&mut harness, "Name", "merged");
+    fill(&mut harness, "Folder", &out.path().to_string_lossy());
+    fill(&mut harness, "Name", "merged");
     harness.get_by_label("Merge").click();
     wait(&mut harness, "another preview is prepared", |app| {
         app.session().details.preview_number() > before && app.session().details.preview.done().is_some()

@@ -6,6 +6,7 @@ use eframe::egui::{
 };
 use mergescope_core::analysis::{Cell, Group, Row};
 
+use super::cell_numbers::CellNumbers;
 use super::names;
 use super::view::{ChartId, VectorView};
 use crate::format;
@@ -26,6 +27,9 @@ const LEAST_ROW_HEIGHT: f32 = 15.0;
 const TITLE_HEIGHT: f32 = 30.0;
 /// Room for the scroll bar, beside the chart.
 const SCROLL_BAR_WIDTH: f32 = 12.0;
+/// Height of the legend where it has a line of its own.
+const LEGEND_HEIGHT: f32 = 18.0;
+
 /// Values of cells by row, worked out when a row is first drawn.
 #[derive(Default)]
 pub struct GridValues {
@@ -108,8 +112,10 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick
     let rows = rows(view, source.measured);
     view.values.follow(view.metric, &rows, source);
     let colours = Colours(ColourScale::new(view.metric, view.scale, view.values.extremes));
+    let numbers = CellNumbers::new(view.metric, colours.0.ends[1]);
     let top_left = ui.cursor().left_top();
-    title_ui(view, ui, &colours);
+    // A frame shows one metric throughout: another one that is chosen in it is that of the next.
+    let chosen = title_ui(view, ui, &colours, &numbers);
     let used = ui.cursor().top() - top_left.y;
     let body_height = (height - used - chart::X_LABELS_HEIGHT).max(40.0).floor();
     let row_height = (body_height / rows.len().max(1) as f32).clamp(LEAST_ROW_HEIGHT, ROW_HEIGHT).floor();
@@ -123,7 +129,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick
     let area = area.auto_shrink([false, true]).show_viewport(&mut child, |ui, viewport| {
         let size = egui::vec2(ui.available_width(), content_height);
         let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
-        let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours };
+        let body = Body { rows: &rows, ticks, x, rect, row_height, colours: &colours, numbers: &numbers };
         body.ui(view, ui, source, viewport);
     });
     let bottom = area.inner_rect.bottom();
@@ -132,20 +138,31 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, source: &Source<'_>, ticks: &[Tick
     ui.add_space(chart::X_LABELS_HEIGHT);
     let end = egui::pos2(x.ends.max, bottom + chart::X_LABELS_HEIGHT);
     view.drawn(ChartId::Grid, Rect::from_min_max(top_left, end));
+    if chosen != (view.metric, view.scale) {
+        (view.metric, view.scale) = chosen;
+        view.chart = ChartId::Grid;
+        ui.ctx().request_repaint();
+    }
 }
 
 /// Draws the choice of what cells show.
 pub fn metric_choice_ui(view: &mut VectorView, ui: &mut Ui) {
-    let metrics: Vec<(Metric, &str, &str)> =
-        Metric::ALL.iter().map(|&metric| (metric, metric.label(), metric.meaning())).collect();
-    let tooltip = view.metric.meaning();
-    widgets::named_choice_ui(ui, "Cells show", tooltip, &mut view.metric, &metrics);
+    metric_menu_ui(ui, &mut view.metric);
 }
 
-fn title_ui(view: &mut VectorView, ui: &mut Ui, colours: &Colours) {
-    let palette = theme::palette(ui);
-    let before = (view.metric, view.scale);
-    let mut touched = false;
+fn metric_menu_ui(ui: &mut Ui, metric: &mut Metric) {
+    let metrics: Vec<(Metric, &str, &str)> =
+        Metric::ALL.iter().map(|&metric| (metric, metric.label(), metric.meaning())).collect();
+    widgets::named_choice_ui(ui, "Cells show", metric.meaning(), metric, &metrics);
+}
+
+/// Draws the title with its choices and the legend, which has a line of its own where there is little room; gives what
+/// was chosen.
+fn title_ui(view: &mut VectorView, ui: &mut Ui, colours: &Colours, numbers: &CellNumbers) -> (Metric, Amounts) {
+    let (mut metric, mut scale) = (view.metric, view.scale);
+    // Colours of nothing would run from zero to zero.
+    let legend = (colours.0.ends[0] < colours.0.ends[1]).then(|| colours.0.ends.map(|end| numbers.at_end(end)));
+    let mut left_over = None;
     ui.horizontal(|ui| {
         ui.set_min_height(TITLE_HEIGHT - 4.0);
         let heading = Title {
@@ -154,23 +171,41 @@ fn title_ui(view: &mut VectorView, ui: &mut Ui, colours: &Colours) {
             explanation: ChartId::Grid.explanation(),
             is_chosen: view.chart == ChartId::Grid,
         };
-        touched = title::words_ui(ui, &heading).clicked();
-        metric_choice_ui(view, ui);
+        if title::words_ui(ui, &heading).clicked() {
+            view.chart = ChartId::Grid;
+        }
+        metric_menu_ui(ui, &mut metric);
         if colours.0.kind == Scale::Amount {
             let scales = [
                 (Amounts::Linear, "Linear", "Colours in proportion to the number, from zero"),
                 (Amounts::Log, "Log", "Colours by the logarithm of the number, over at most four decades"),
             ];
             let tooltip = "How numbers become colours";
-            widgets::named_choice_ui(ui, "Colour scale", tooltip, &mut view.scale, &scales);
+            widgets::named_choice_ui(ui, "Colour scale", tooltip, &mut scale, &scales);
         }
-        ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
-            let (low, high) = (view.metric.text(colours.0.ends[0]), view.metric.text(colours.0.ends[1]));
-            title::colour_bar_ui(ui, &low, &high, |share| colours.along(palette, share));
-        });
+        let Some([low, high]) = legend else { return };
+        if ui.available_width() >= title::colour_bar_room(ui, &low, &high) {
+            ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
+                legend_ui(ui, [&low, &high], colours, numbers);
+            });
+        } else {
+            left_over = Some([low, high]);
+        }
     });
-    if touched || before != (view.metric, view.scale) {
-        view.chart = ChartId::Grid;
+    if let Some([low, high]) = left_over {
+        let line = egui::vec2(ui.available_width(), LEGEND_HEIGHT);
+        ui.allocate_ui_with_layout(line, Layout::right_to_left(egui::Align::Center), |ui| {
+            legend_ui(ui, [&low, &high], colours, numbers);
+        });
+    }
+    (metric, scale)
+}
+
+fn legend_ui(ui: &mut Ui, [low, high]: [&str; 2], colours: &Colours, numbers: &CellNumbers) {
+    let palette = theme::palette(ui);
+    let response = ui.scope(|ui| title::colour_bar_ui(ui, low, high, |share| colours.along(palette, share))).response;
+    if let Some(explanation) = numbers.explanation() {
+        response.on_hover_text(explanation);
     }
 }
 
@@ -182,6 +217,7 @@ struct Body<'a> {
     rect: Rect,
     row_height: f32,
     colours: &'a Colours,
+    numbers: &'a CellNumbers,
 }
 
 impl Body<'_> {
@@ -211,14 +247,14 @@ impl Body<'_> {
         let last = ((viewport.bottom() / self.row_height).ceil() as usize).min(self.rows.len());
         let mut cells = Cells::new(ui);
         let mut numbers = Vec::new();
-        let with_text = heat::has_room_for_text(egui::vec2(self.x.step, self.row_height));
+        let decimals = self.numbers.decimals(ui, egui::vec2(self.x.step, self.row_height));
         for index in first..last {
             let row = self.rows[index];
             self.label_ui(view, ui, source.measured, index);
             let values = view.values.row(view.metric, index, row, source);
             for (value, tick) in values.iter().zip(self.ticks) {
                 let rect = cells.add(self.x.column(tick), self.y(index), self.colours.of(palette, *value));
-                if with_text && value.is_finite() {
+                if value.is_finite() {
                     numbers.push((rect, *value));
                 }
             }
@@ -227,16 +263,16 @@ impl Body<'_> {
         for (group, tick) in source.measured.overview.beside().iter().zip(&self.ticks[layers..]) {
             let value = source.value(view.metric, &group.cells[0]).value;
             let rect = cells.add(self.x.column(tick), full_height, self.colours.of(palette, value));
-            if with_text && value.is_finite() {
+            if value.is_finite() {
                 numbers.push((rect, value));
             }
         }
         cells.paint(ui.painter());
-        for (rect, value) in numbers {
-            let text = view.metric.text(value);
-            // The legend says the unit.
-            let number = text.trim_end_matches(['%', '\u{a0}']).to_owned();
-            heat::number_ui(ui, rect, self.colours.of(palette, value), number);
+        if let Some(decimals) = decimals {
+            for (rect, value) in numbers {
+                let number = self.numbers.in_cell(value, decimals);
+                heat::number_ui(ui, rect, self.colours.of(palette, value), number);
+            }
         }
         self.rings_ui(view, ui, source.measured, &response);
         self.interact(view, ui, source, response);

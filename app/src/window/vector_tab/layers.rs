@@ -51,12 +51,6 @@ pub fn controls_ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured) {
     }
 }
 
-/// Bars beyond which they are too thin for gaps between their colours.
-const MOST_WITH_GAPS: usize = 100;
-
-/// Least height in points of a colour that has a gap around it.
-const LEAST_WITH_GAP: f64 = 3.0;
-
 /// `part` of `whole`; 0 of nothing.
 fn share_of(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
@@ -78,20 +72,16 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     let tallest = heights().filter(|height| height.is_finite()).fold(0.0, f64::max);
     let mut segments = Vec::new();
     let mut bars = 0;
-    for (group, tick) in groups.iter().zip(ticks) {
+    for (tick, group) in groups.iter().enumerate() {
         let Some(sums) = shown(view, group) else { continue };
         bars += 1;
         let height = view.bars.of(&sums);
         let mut base = 0.0;
         for cell in group.cells.iter().filter(|cell| view.part.is_none_or(|part| part == cell.row.part)) {
-            let share = if sums.gram.v_v > 0.0 { cell.sums.gram.v_v / sums.gram.v_v } else { 0.0 };
-            let fill = palette.part(cell.row.part);
-            // A gap around what is hardly thicker than the gap would hide it, and lift the bar off its zero.
-            let thick =
-                groups.len() <= MOST_WITH_GAPS && f64::from(room) * share_of(height * share, tallest) > LEAST_WITH_GAP;
-            let stroke = if thick { Stroke::new(0.5, palette.background) } else { Stroke::NONE };
-            segments.push(Segment { x: tick.x, base, height: height * share, fill, stroke, width: tick.width });
-            base += height * share;
+            let height = height * share_of(cell.sums.gram.v_v, sums.gram.v_v);
+            let (fill, stroke) = (palette.part(cell.row.part), Stroke::NONE);
+            segments.push(Segment { tick, base, height, fill, stroke, width: 1.0 });
+            base += height;
         }
     }
     let legend: Vec<LegendEntry> = measured

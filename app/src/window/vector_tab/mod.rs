@@ -1,5 +1,6 @@
 //! The Vector tab: what the vector looks like, in words, by layer and part, between layers, and tensor by tensor.
 
+mod cell_numbers;
 mod cosines;
 mod grid;
 mod layers;

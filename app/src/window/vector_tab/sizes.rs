@@ -109,10 +109,16 @@ pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec
         named(&vector, v_at, "|w·v|", v_left);
     }
 
+    let nothing = nothing_to_add(&data.sums);
+    if let Some(words) = nothing {
+        let at = plot.left_top() + Vec2::new(4.0, 4.0);
+        painter.text(at, Align2::LEFT_TOP, words, chart::axis_font(), palette.weak);
+    }
     let line = match (output.rounding, written_dtype(data, source, output), magnitudes::quantile(&data.pre, 0.5)) {
         (Rounding::Stochastic, ..) | (_, None, _) | (.., None) => None,
         (_, Some(dtype), Some(median)) => magnitudes::half_step(dtype, median).map(|step| (dtype, median, step)),
     };
+    let line = line.filter(|_| nothing.is_none());
     if let Some((dtype, _, step)) = line {
         let x = map.x(step.log10());
         let is_within = plot.x_range().contains(x);
@@ -128,11 +134,6 @@ pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec
         let fits = x + 6.0 + galley.size().x <= rect.right();
         let left = if fits { x + 6.0 } else { (x - 6.0 - galley.size().x).max(rect.left()) };
         painter.galley(Pos2::new(left, rect.top()), galley, Color32::PLACEHOLDER);
-    }
-    let nothing = nothing_to_add(&data.sums);
-    if let Some(words) = nothing {
-        let at = plot.left_top() + Vec2::new(4.0, 4.0);
-        painter.text(at, Align2::LEFT_TOP, words, chart::axis_font(), palette.weak);
     }
     let label = match line {
         _ if let Some(words) = nothing => format!("Chart: sizes of pre; {words}"),

@@ -1,13 +1,18 @@
 //! The sentences on top; each underlined figure leads to the chart it came from.
 
-use eframe::egui::{self, CursorIcon, Label, Pos2, RichText, Sense, Shape, Ui, Vec2, WidgetInfo};
+use std::ops::Range;
+
+use eframe::egui::epaint::Galley;
+use eframe::egui::text::{LayoutJob, TextFormat};
+use eframe::egui::{self, Color32, CursorIcon, Pos2, Rect, Sense, Shape, Stroke, TextStyle, Ui, Vec2, WidgetInfo};
 
 use crate::vector::{Chart, Piece, Sentence};
 use crate::window::theme;
 
 /// Distance between the dots below a figure.
 const DOT_SPACING: f32 = 3.0;
-
+/// How far above the end of its line they are.
+const DOTS_UP: f32 = 2.5;
 /// Lines that have their room before there is anything to say.
 const LEAST_LINES: f32 = 2.0;
 
@@ -19,62 +24,97 @@ pub struct SummaryRoom {
 }
 
 impl SummaryRoom {
-    /// At least `least`, and what was needed before at this width.
-    fn grow(&mut self, width: f32, height: f32, least: f32) {
-        let before = if self.width == width { self.height } else { least };
+    /// At least what was needed before at this width.
+    fn grow(&mut self, width: f32, height: f32) {
+        let before = if self.width == width { self.height } else { LEAST_LINES * theme::TEXT_LINE };
         *self = Self { width, height: before.max(height) };
     }
 }
 
+/// A figure within the text: its characters, its words, and the chart behind it.
+struct Figure<'a> {
+    letters: Range<usize>,
+    text: &'a str,
+    chart: Chart,
+}
+
 /// Draws the sentences; gives the chart behind the figure that was clicked.
+///
+/// They are one text, so that lines break between words alone, whatever is underlined.
 pub fn ui<'a>(ui: &mut Ui, room: &mut SummaryRoom, sentences: impl Iterator<Item = &'a Sentence>) -> Option<Chart> {
-    let mut asked = None;
-    let top = ui.cursor().top();
+    let palette = theme::palette(ui);
     let width = ui.available_width();
-    ui.scope(|ui| {
-        ui.spacing_mut().item_spacing = Vec2::ZERO;
-        ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
-        ui.horizontal_wrapped(|ui| {
-            for sentence in sentences {
-                for (number, piece) in sentence.pieces.iter().enumerate() {
-                    match piece {
-                        // A space of its own could begin a line.
-                        Piece::Text(text) if number + 1 == sentence.pieces.len() => words_ui(ui, &format!("{text} ")),
-                        Piece::Text(text) => words_ui(ui, text),
-                        Piece::Figure { text, chart } => {
-                            if figure_ui(ui, text) {
-                                asked = Some(*chart);
-                            }
-                        }
-                    }
-                }
+    let mut job = LayoutJob::default();
+    job.wrap.max_width = width;
+    let format = TextFormat {
+        font_id: TextStyle::Body.resolve(ui.style()),
+        color: palette.text,
+        line_height: Some(theme::TEXT_LINE),
+        ..TextFormat::default()
+    };
+    let mut figures = Vec::new();
+    let mut letters = 0;
+    for (number, sentence) in sentences.enumerate() {
+        if number > 0 {
+            job.append(" ", 0.0, format.clone());
+            letters += 1;
+        }
+        for piece in &sentence.pieces {
+            let (Piece::Text(text) | Piece::Figure { text, .. }) = piece;
+            job.append(text, 0.0, format.clone());
+            let end = letters + text.chars().count();
+            if let Piece::Figure { chart, .. } = piece {
+                figures.push(Figure { letters: letters..end, text, chart: *chart });
             }
-        });
-    });
-    let used = ui.cursor().top() - top;
-    room.grow(width, used, LEAST_LINES * theme::TEXT_LINE + ui.spacing().item_spacing.y);
-    ui.add_space(room.height - used);
+            letters = end;
+        }
+    }
+    let words = job.text.clone();
+    let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
+    room.grow(width, galley.size().y);
+    let (rect, response) = ui.allocate_exact_size(Vec2::new(width, room.height), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(egui::Role::Label, true, &words));
+    let mut asked = None;
+    for (number, figure) in figures.iter().enumerate() {
+        for (line, place) in places(&galley, &figure.letters).into_iter().enumerate() {
+            let place = place.translate(rect.min.to_vec2());
+            if figure_ui(ui, place, (number, line), figure.text) {
+                asked = Some(figure.chart);
+            }
+        }
+    }
+    ui.painter().galley(rect.min, galley, Color32::PLACEHOLDER);
     asked
 }
 
-fn words_ui(ui: &mut Ui, text: &str) {
-    ui.label(RichText::new(text).line_height(Some(theme::TEXT_LINE)));
+/// Where some characters are, line by line.
+fn places(galley: &Galley, letters: &Range<usize>) -> Vec<Rect> {
+    let mut places = Vec::new();
+    let mut position = 0;
+    for row in &galley.rows {
+        let within = row.glyphs.iter().enumerate().filter(|(index, _)| letters.contains(&(position + index)));
+        let ends = within.map(|(_, glyph)| (glyph.pos.x, glyph.max_x())).reduce(|(left, _), (_, right)| (left, right));
+        if let Some((left, right)) = ends {
+            let y = row.rect().y_range();
+            places.push(Rect::from_x_y_ranges(row.pos.x + left..=row.pos.x + right, y));
+        }
+        position += row.glyphs.len() + usize::from(row.ends_with_newline);
+    }
+    places
 }
 
-/// A figure with dots below it; true when it was clicked.
-fn figure_ui(ui: &mut Ui, text: &str) -> bool {
+/// The dots below a figure, or the part of it that is in one line; true when it was clicked.
+fn figure_ui(ui: &Ui, place: Rect, key: (usize, usize), text: &str) -> bool {
     let palette = theme::palette(ui);
-    let label = Label::new(RichText::new(text).line_height(Some(theme::TEXT_LINE))).sense(Sense::click());
-    let (at, galley, response) = label.layout_in_ui(ui);
+    let response = ui.interact(place, ui.scope_id().with(("figure", key)), Sense::click());
     let active = response.hovered() || response.has_focus();
-    let (colour, dots) = if active { (palette.link, palette.link) } else { (palette.text, palette.weak) };
-    for row in &galley.rows {
-        let row = row.rect_without_leading_space().translate(at.to_vec2());
-        let y = row.bottom() - 2.5;
-        let line = [Pos2::new(row.left(), y), Pos2::new(row.right(), y)];
-        ui.painter().extend(Shape::dotted_line(&line, dots, DOT_SPACING, 0.7));
+    let y = place.bottom() - DOTS_UP;
+    if active {
+        ui.painter().hline(place.x_range(), y, Stroke::new(1.5, palette.link));
+    } else {
+        let line = [Pos2::new(place.left(), y), Pos2::new(place.right(), y)];
+        ui.painter().extend(Shape::dotted_line(&line, palette.weak, DOT_SPACING, 0.7));
     }
-    ui.painter().galley_with_override_text_color(at, galley, colour);
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Link, true, text));
     let response = response.on_hover_cursor(CursorIcon::PointingHand);
     response.on_hover_text("Show the chart that this comes from").clicked()

@@ -1,0 +1,170 @@
+//! What is painted, as far as only the eye would notice: overlaps, numbers that are missing, frames of two minds.
+
+use eframe::egui::accesskit::Role;
+use eframe::egui::{Rect, Shape, epaint::ClippedShape};
+use egui_kittest::kittest::{NodeT as _, Queryable as _};
+use egui_kittest::{Harness, Node};
+use mergescope::vector::Metric;
+use mergescope::window::{App, Setup};
+
+use super::common::{Shape as ModelShape, TINY, Triple, setup, wait_for_charts, window};
+use super::vector::{charted, choose};
+
+/// A model whose cells are wide enough for numbers.
+const SIX: ModelShape = ModelShape { layers: 6, ..TINY };
+/// A model whose cells are only just wide enough for numbers.
+const TWELVE: ModelShape = ModelShape { layers: 12, ..TINY };
+
+/// Every line of text that the last frame painted, and where it can be seen.
+fn texts(harness: &Harness<'_, App>) -> Vec<(String, Rect)> {
+    let mut found = Vec::new();
+    for ClippedShape { clip_rect, shape, .. } in &harness.output().shapes {
+        collect(shape, *clip_rect, &mut found);
+    }
+    found
+}
+
+fn collect(shape: &Shape, clip_rect: Rect, found: &mut Vec<(String, Rect)>) {
+    match shape {
+        Shape::Vec(shapes) => shapes.iter().for_each(|shape| collect(shape, clip_rect, found)),
+        Shape::Text(text) => {
+            for row in &text.galley.rows {
+                let rect = row.rect_without_leading_space().translate(text.pos.to_vec2()).intersect(clip_rect);
+                if rect.is_positive() && !row.text().trim().is_empty() {
+                    found.push((row.text(), rect));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The numbers in the cells of the layer × part chart.
+fn cells(harness: &Harness<'_, App>) -> Vec<(String, Rect)> {
+    let grid = harness.get_by_label_contains("Chart: layer × part").rect();
+    texts(harness).into_iter().filter(|(_, rect)| grid.contains_rect(*rect)).collect()
+}
+
+/// The numbers at the ends of its colours, and in its cells.
+fn numbers(harness: &Harness<'_, App>) -> (Vec<String>, Vec<String>) {
+    let grid = harness.get_by_label_contains("Chart: layer × part").rect();
+    let ends = texts(harness).into_iter().filter(|(_, rect)| {
+        let is_above = rect.bottom() <= grid.top() && rect.top() > grid.top() - 40.0;
+        is_above && rect.center().x > grid.center().x && rect.right() <= grid.right() + 2.0
+    });
+    let words = |found: Vec<(String, Rect)>| found.into_iter().map(|(text, _)| text).collect();
+    (words(ends.collect()), words(cells(harness)))
+}
+
+#[test]
+fn every_cell_that_is_large_enough_shows_its_number_whole() {
+    let triple = Triple::new(TWELVE);
+    let mut harness = charted(&triple);
+    for metric in Metric::ALL {
+        choose(&mut harness, "Cells show:", metric.label());
+        harness.remove_cursor();
+        harness.run_steps(3);
+        let measured = harness.state().session().vector.done().expect("it was measured");
+        let groups = &measured.overview.groups;
+        let values = groups.iter().flat_map(|group| &group.cells).filter(|cell| match metric {
+            // Nothing of a part that did not move can survive.
+            Metric::RoundingSurvival => cell.sums.updates() > 0,
+            metric => metric.of(&cell.sums).is_finite(),
+        });
+        let cells = cells(&harness);
+        assert_eq!(cells.len(), values.count(), "{metric:?}: {cells:?}");
+        // Neighbours in a row tell how wide a cell is.
+        let row: Vec<Rect> =
+            cells.iter().map(|(_, rect)| *rect).filter(|rect| rect.top() == cells[0].1.top()).collect();
+        let width = row[1].center().x - row[0].center().x;
+        for (text, rect) in &cells {
+            assert!(rect.width() + 6.0 <= width, "{metric:?}: {text} touches the edges of its cell");
+        }
+    }
+}
+
+#[test]
+fn a_frame_shows_the_numbers_of_one_metric() {
+    let triple = Triple::new(SIX);
+    let mut harness = charted(&triple);
+    let before = numbers(&harness);
+    assert!(before.0.iter().any(|end| end.ends_with('%')), "{:?}", before.0);
+    harness.get_by_label_contains("Cells show:").click();
+    harness.run_steps(3);
+    let is_button = |node: &Node<'_>| node.accesskit_node().role() == Role::Button;
+    harness.get_all_by_label(Metric::Rms.label()).find(is_button).expect("the menu is open").click();
+    let mut frames = Vec::new();
+    for _ in 0..6 {
+        harness.step();
+        frames.push(numbers(&harness));
+    }
+    let after = frames[5].clone();
+    assert!(after.0 != before.0 && after.1 != before.1, "{after:?}");
+    assert!(frames.iter().all(|frame| *frame == before || *frame == after), "{frames:#?}");
+}
+
+#[test]
+fn a_zero_vector_has_neither_colours_nor_numbers_at_its_axis() {
+    let triple = Triple::new(SIX);
+    let mut same = triple.recipe();
+    same.vector.post = same.vector.pre.clone();
+    let mut harness = window(Setup { recipe: Some(same), ..setup() });
+    wait_for_charts(&mut harness);
+    let (ends, cells) = numbers(&harness);
+    assert!(ends.is_empty(), "{ends:?}");
+    assert!(cells.iter().all(|cell| cell == "0"), "{cells:?}");
+    let bars = harness.get_by_label_contains("Chart: how far each layer moved").rect();
+    let inside: Vec<String> = texts(&harness)
+        .into_iter()
+        .filter(|(_, rect)| {
+            bars.y_range().contains(rect.center().y) && rect.right() < bars.right() && rect.left() > 300.0
+        })
+        .map(|(text, _)| text)
+        .collect();
+    assert_eq!(inside, ["v is zero: nothing moved"]);
+}
+
+#[test]
+fn nothing_overlaps_or_passes_the_margin_in_the_smallest_window() {
+    let triple = Triple::new(TINY);
+    let mut harness = charted(&triple);
+    harness.set_size([760.0, 600.0].into());
+    harness.run_steps(4);
+    for findings_are_open in [false, true] {
+        if findings_are_open {
+            harness.get_by_label("Findings").click();
+            harness.remove_cursor();
+            harness.run_steps(4);
+        }
+        let texts = texts(&harness);
+        for (position, (text, rect)) in texts.iter().enumerate() {
+            let margin = if rect.top() > 80.0 && rect.bottom() < 576.0 { 24.0 } else { 12.0 };
+            assert!(rect.right() <= 760.5 - margin, "{text} passes the margin: {rect:?}");
+            for (other, other_rect) in &texts[position + 1..] {
+                let shared = rect.shrink(1.0).intersect(other_rect.shrink(1.0));
+                assert!(!shared.is_positive(), "{text} and {other} overlap at {shared:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn w_and_the_button_stay_where_they_are() {
+    let triple = Triple::new(TINY);
+    let mut harness = window(setup());
+    let places = |harness: &Harness<'_, App>| ["w slider", "Merge…"].map(|label| harness.get_by_label(label).rect());
+    harness.run_steps(2);
+    let before = places(&harness);
+    for (field, role) in [("Pre model", "pre"), ("Post model", "post"), ("Target model", "target")] {
+        super::common::type_into(&mut harness, field, &triple.path(role));
+    }
+    for _ in 0..100 {
+        harness.step();
+        assert_eq!(places(&harness), before);
+        if harness.query_by_label("Findings").is_some() && harness.query_by_label_contains("Writes ").is_some() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the models were not compared");
+}
