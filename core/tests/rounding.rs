@@ -346,7 +346,7 @@ fn a_cell_of_many_tensors_survives_as_they_do_one_by_one() {
     let (few, all) = (RoundingPreview::new(&analysis, &output), RoundingPreview::thorough(&analysis, &output));
     let lost = merged(&folders, 0.25, &output).total().lost_share();
     let [few, all] = [few, all].map(|preview| preview.cell_survival(cell, 0.25));
-    assert!(few.margin > 1.2 * all.margin && few.margin < 0.01, "{few:?} {all:?}");
+    assert!(few.margin > 1.4 * all.margin && few.margin < 0.01, "{few:?} {all:?}");
     for found in [few, all] {
         assert!((found.value + lost - 1.0).abs() < 1.5 * found.margin, "{found:?}, lost {lost}");
     }

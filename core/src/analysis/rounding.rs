@@ -19,7 +19,7 @@ const Z95: f64 = 1.959_964;
 const EXCERPT: usize = 100_000;
 
 /// The same where the survival of a single tensor rests on them too.
-const STEPPED_EXCERPT: usize = 400_000;
+const STEPPED_EXCERPT: usize = 200_000;
 
 /// Of these, those of one tensor at least.
 const EXCERPT_LEAST: usize = 4;
