@@ -80,7 +80,7 @@ pub struct Live {
     survival: Survival,
     /// What reaches the output; `None` while the preview is being prepared.
     pub effect: Option<RoundedEffect>,
-    /// The type that most elements are written in: `bf16`.
+    /// What is written: `bf16`, or several types.
     pub dtype: String,
     about_vector: Vec<Sentence>,
     about_w: Vec<Sentence>,

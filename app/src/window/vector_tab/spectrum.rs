@@ -11,7 +11,7 @@ use crate::window::{chart, theme, widgets};
 /// Matrices of at most this many elements are decomposed without being asked to.
 pub const SMALL: u64 = 1 << 20;
 /// Room for the lines below the chart.
-const FACTS_HEIGHT: f32 = 3.0 * theme::NOTE_LINE + 4.0;
+pub const FACTS_HEIGHT: f32 = 3.0 * theme::NOTE_LINE + 4.0;
 /// Room for the labels of the y axis.
 const LABELS_WIDTH: f32 = 42.0;
 /// Room for the names of the lines, above them.
@@ -132,7 +132,8 @@ fn facts_ui(ui: &mut Ui, spectrum: &Spectrum) {
                        square of the largest. Both count directions; a range is given where not all are known";
     widgets::note_ui(ui, text).on_hover_text(explanation);
     if let Some(rank) = spectrum.rank_for(MOST) {
-        let text = format!("{} of ‖v‖² in the first {}", format::percent(MOST), format::plural(rank, "direction"));
+        let directions = if rank == 1 { "one direction".to_owned() } else { format!("the first {rank} directions") };
+        let text = format!("{} of ‖v‖² in {directions}", format::percent(MOST));
         widgets::note_ui(ui, text)
             .on_hover_text("How many directions hold most of v: where the blue line reaches 90 %");
     }

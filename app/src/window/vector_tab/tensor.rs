@@ -78,7 +78,12 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
     chooser_ui(view, ui, picked, source);
     let used = ui.cursor().top() - top_left.y;
     let numbers_height = NUMBER_HEIGHT * NUMBER_ROWS as f32 + 16.0;
-    let chart_height = (height - used - numbers_height).max(LEAST_CHART_HEIGHT);
+    let least = match view.page {
+        Page::Sizes => LEAST_CHART_HEIGHT,
+        // The numbers give way: they scroll.
+        Page::Spectrum => LEAST_CHART_HEIGHT + spectrum::FACTS_HEIGHT,
+    };
+    let chart_height = (height - used - numbers_height).max(least);
     let mut wish = None;
     match view.page {
         Page::Sizes => sizes::ui(ui, &data, source, &session.recipe.output, chart_height),
