@@ -372,6 +372,17 @@ fn a_target_that_has_the_vector_already_is_suspected() {
 }
 
 #[test]
+fn a_vector_whose_squares_are_lost_in_f64_is_not_called_zero() {
+    let model = |value: f64| {
+        let bytes = value.to_le_bytes().repeat(4);
+        Model::new().with_tensor(Tensor::raw("model.layers.0.mlp.up_proj.weight", Dtype::F64, &[2, 2], bytes))
+    };
+    let result = check(&model(0.0), &model(1e-170), &model(-1e-170));
+    assert_none(&result, "zero-vector");
+    assert_none(&result, "target-is-pre");
+}
+
+#[test]
 fn the_same_model_in_two_roles_is_told() {
     let (pre, post, target) = models();
     let same_weights = check(&pre, &pre, &target);

@@ -199,15 +199,17 @@ fn models_in_f64_are_sampled_to_the_last_bit() {
     };
     let folders = Folders::write(&model(0.0), &model(1.0), &model(-0.7));
     let analysis = measured(&folders);
-    for output in Rounding::ALL.map(|rounding| spec(OutputDtype::F32, rounding)) {
-        for w in [-3.0, 0.3, 1.0, 20.0] {
+    let outputs = [OutputDtype::F32, OutputDtype::Target].map(|written| Rounding::ALL.map(|mode| spec(written, mode)));
+    for output in outputs.concat() {
+        // At the first hardly an update is as large as the last bit of an f64.
+        for w in [1e-9, -3.0, 0.3, 1.0, 20.0] {
             let report = merged(&folders, w, &output).total();
             let preview = RoundingPreview::new(&analysis, &output);
             if output.rounding != Rounding::Stochastic {
                 let found = preview.survival([(0, w as f32)]).value;
                 assert!((found + report.lost_share() - 1.0).abs() < 1e-12, "{:?} at {w}", output.rounding);
-                let effect = preview.effect([(0, w as f32)]).effective_w.value;
-                assert!((effect - report.effective_w()).abs() < 1e-9 * w.abs(), "{:?} at {w}", output.rounding);
+                let (effect, expected) = (preview.effect([(0, w as f32)]).effective_w.value, report.effective_w());
+                assert!((effect - expected).abs() <= 1e-9 * expected.abs(), "{:?} at {w}", output.rounding);
             }
         }
     }
@@ -246,7 +248,9 @@ fn updates_beyond_the_output_type_are_counted() {
             let output = spec(written, rounding);
             let report = merged(&folders, w, &output).total();
             let effect = RoundingPreview::new(&analysis, &output).effect([(0, w as f32)]);
+            let survival = RoundingPreview::new(&analysis, &output).survival([(0, w as f32)]).value;
             if rounding != Rounding::Stochastic {
+                assert!((survival + report.lost_share() - 1.0).abs() < 1e-12, "{dtype} {rounding:?}: {survival}");
                 let expected = report.effective_w();
                 assert!((effect.effective_w.value - expected).abs() < 1e-9, "{dtype} {rounding:?}: {effect:?}");
             }

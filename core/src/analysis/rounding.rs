@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::checkpoint::Dtype;
 use crate::layout::Part;
-use crate::numeric::flip_point;
+use crate::numeric::flip_distance;
 use crate::recipe::{OutputDtype, OutputSpec, Rounding};
 
 use super::excerpt::{Excerpts, Projection, Scratch};
@@ -322,8 +322,8 @@ fn bucket(count: usize, step: usize) -> usize {
 
 /// The largest |w| of that sign at which `target` + w·`v` is rounded to what `target` itself is rounded to.
 fn last_lost(dtype: Dtype, target: f64, v: f64, forth: bool) -> f32 {
-    let (point, stays) = flip_point(dtype, target, (v > 0.0) == forth);
-    let exact = ((point - target) / v).abs();
+    let (distance, stays) = flip_distance(dtype, target, (v > 0.0) == forth);
+    let exact = (distance / v).abs();
     let nearest = exact as f32;
     let beyond = f64::from(nearest) > exact || f64::from(nearest) == exact && !stays;
     if beyond { nearest.next_down() } else { nearest }

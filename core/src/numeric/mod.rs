@@ -9,7 +9,7 @@ use half::slice::HalfFloatSliceExt as _;
 use crate::checkpoint::Dtype;
 
 pub(crate) use round::{
-    StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, flip_point, round_bf16, round_nearest, round_stochastic,
+    StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, flip_distance, round_bf16, round_nearest, round_stochastic,
 };
 
 /// Elements handled at once: small enough that a handful of f64 copies stay in the first-level cache.

@@ -96,11 +96,13 @@ pub(crate) fn round_nearest(dtype: Dtype, sums: &[f64], out: &mut [u8], written:
     clipped
 }
 
-/// The point halfway between what `dtype` rounds `value` to and the next element above it, or below it; and whether a sum
-/// exactly there is still rounded to what `value` is rounded to (ties go to even).
+/// How far it is from `value` to the point halfway between what `dtype` rounds it to and the next element above it, or
+/// below it (a negative distance); and whether a sum exactly there is still rounded to what `value` is rounded to (ties go
+/// to even).
 ///
-/// Infinite where sums are held at the largest finite value of a type without infinity.
-pub(crate) fn flip_point(dtype: Dtype, value: f64, up: bool) -> (f64, bool) {
+/// A distance and not the point, which f64 does not hold where it is the output type. Infinite where sums are held at the
+/// largest finite value of a type without infinity.
+pub(crate) fn flip_distance(dtype: Dtype, value: f64, up: bool) -> (f64, bool) {
     let (bits, rounded) = if dtype == Dtype::BF16 {
         // The one that is asked for by the million.
         let bits = bf16_bits_from_f64(value);
@@ -123,11 +125,14 @@ pub(crate) fn flip_point(dtype: Dtype, value: f64, up: bool) -> (f64, bool) {
     if neighbour.is_nan() {
         return (if up { f64::INFINITY } else { f64::NEG_INFINITY }, true);
     }
+    // Overflow begins as far beyond the largest value as the middle to a next one would be.
     if neighbour.is_infinite() {
-        // Overflow begins as far beyond the largest value as the middle to a next one would be.
-        return (rounded + (rounded - value_of(dtype, bits - 1)) / 2.0, stays);
+        return ((rounded - value) + (rounded - value_of(dtype, bits - 1)) / 2.0, stays);
     }
-    (rounded + (neighbour - rounded) / 2.0, stays)
+    if rounded.is_infinite() {
+        return ((neighbour - value) + (neighbour - value_of(dtype, bits - 2)) / 2.0, stays);
+    }
+    ((rounded - value) + (neighbour - rounded) / 2.0, stays)
 }
 
 /// The value of an element's bits.
@@ -252,7 +257,8 @@ mod tests {
         for dtype in SMALL {
             for &value in &values(dtype) {
                 for up in [true, false] {
-                    let (point, stays) = flip_point(dtype, value, up);
+                    let (distance, stays) = flip_distance(dtype, value, up);
+                    let point = value + distance;
                     let (before, after) =
                         if up { (point.next_down(), point.next_up()) } else { (point.next_up(), point.next_down()) };
                     assert_eq!(nearest(dtype, before), value, "{dtype}: {before} is still {value}");
@@ -265,8 +271,12 @@ mod tests {
                 }
             }
         }
-        assert_eq!(flip_point(Dtype::F32, 1.0, true), (1.0 + (-24_f64).exp2(), true));
-        assert_eq!(flip_point(Dtype::F64, 1.0, false).0, 1.0 - (-54_f64).exp2());
+        assert_eq!(flip_distance(Dtype::F32, 1.0, true), ((-24_f64).exp2(), true));
+        assert_eq!(flip_distance(Dtype::F64, 1.0, false), (-(-54_f64).exp2(), true));
+        assert_eq!(flip_distance(Dtype::F64, 1.0, true), ((-53_f64).exp2(), true));
+        // Back from infinity: a sum of 65,520 is the first that is written so.
+        assert_eq!(flip_distance(Dtype::F16, 70_000.0, false), (-4_480.0, true));
+        assert_eq!(flip_distance(Dtype::F16, -70_000.0, true), (4_480.0, true));
     }
 
     #[test]

@@ -27,8 +27,8 @@ const SWAPPED_COS: f64 = 0.25;
 pub(super) fn judge(triple: &Triple, sample: &Sample) -> Vec<Finding> {
     let mut findings = Vec::from_iter(nonfinite(sample));
     let lineage = sample.lineage();
-    let no_vector = sample.elements > 0 && sample.v_v == 0.0;
-    let target_is_pre = sample.elements > 0 && sample.u_u == 0.0;
+    let no_vector = sample.elements > 0 && sample.post_not_pre == 0;
+    let target_is_pre = sample.elements > 0 && sample.target_not_pre == 0;
     let target_is_post = sample.elements > 0 && sample.target_not_post == 0;
     let basis = format!("in all {} compared", count(sample.elements, "element"));
 

@@ -32,6 +32,10 @@ pub(super) struct Sample {
     pub u_u: f64,
     /// Elements sampled.
     pub elements: u64,
+    /// Elements in which post and pre differ: squares of differences may be lost in f64.
+    pub post_not_pre: u64,
+    /// Elements in which target and pre differ.
+    pub target_not_pre: u64,
     /// Elements in which target and post differ.
     pub target_not_post: u64,
     /// Tensors with NaN or infinity in the sample, by role.
@@ -124,6 +128,8 @@ impl Sample {
             self.v_u += v * u;
             self.u_u += u * u;
             self.elements += 1;
+            self.post_not_pre += u64::from(post != pre);
+            self.target_not_pre += u64::from(target != pre);
             self.target_not_post += u64::from(target != post);
         }
     }
@@ -140,6 +146,8 @@ impl Sample {
         self.v_u += weight * sums.v_u;
         self.u_u += weight * sums.u_u;
         self.elements += sums.elements;
+        self.post_not_pre += sums.post_not_pre;
+        self.target_not_pre += sums.target_not_pre;
         self.target_not_post += sums.target_not_post;
     }
 }
