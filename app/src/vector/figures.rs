@@ -50,7 +50,7 @@ pub struct Figures {
 }
 
 /// Numbers in [`Figures`].
-const COUNT: usize = 20;
+const COUNT: usize = 22;
 
 impl Figures {
     /// The numbers of the tensors at those positions, whose sums are `sums`.
@@ -84,6 +84,12 @@ impl Figures {
                     "effective_w_margin",
                     "± (95 %)",
                     Figure::Number(margin(effect.effective_w.value, effect.effective_w.margin)),
+                ),
+                ("overflow_share", "Overflowing", Figure::Share(effect.overflowing.value)),
+                (
+                    "overflow_share_margin",
+                    "± (95 %)",
+                    Figure::Share(margin(effect.overflowing.value, effect.overflowing.margin)),
                 ),
                 ("cos_intended_written", "cos(intended, written)", Figure::Cosine(effect.cosine)),
                 ("change_norm", "‖merged − target‖", Figure::Number(change.norm())),

@@ -124,7 +124,7 @@ impl Metric {
             }
             Self::MaxAbs => "The largest change of a single weight; far above the RMS it points to outliers.",
             Self::Nonfinite => {
-                "Share of elements that are NaN or infinite in pre, post or target; they are left out of all other numbers, \
+                "Share of elements that are NaN or infinite in pre, post or target; they are left out of sums and counts, \
                  and a sound model has none."
             }
         }

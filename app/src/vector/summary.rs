@@ -348,7 +348,7 @@ fn nonfinite(total: &Sums) -> Option<Sentence> {
     Some(
         Sentence::default()
             .figure(format::count(total.left_out), Chart::Grid(Metric::Nonfinite))
-            .words(format!(" {entries} {are} NaN or infinite: {of_models}; {they} left out of all other numbers.")),
+            .words(format!(" {entries} {are} NaN or infinite: {of_models}; {they} left out of sums and counts.")),
     )
 }
 

@@ -102,14 +102,14 @@ fn zeros_and_values_that_are_no_numbers_are_counted() {
     (part.sums.left_out, part.sums.nonfinite) = (1, [0, 1, 1]);
     assert_eq!(
         said(vec![part.clone()])[2],
-        "1 entry is NaN or infinite: 1 in post and 1 in target; it is left out of all other numbers."
+        "1 entry is NaN or infinite: 1 in post and 1 in target; it is left out of sums and counts."
     );
     (part.sums.left_out, part.sums.nonfinite, part.sums.gram.v_v) = (100, [0, 100, 0], 0.0);
     assert_eq!(
         said(vec![part]),
         [
             "No element is finite in all three models, so nothing can be said of the vector.",
-            "100 entries are NaN or infinite: 100 in post; they are left out of all other numbers."
+            "100 entries are NaN or infinite: 100 in post; they are left out of sums and counts."
         ]
     );
 }

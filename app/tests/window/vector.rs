@@ -201,7 +201,7 @@ fn what_is_no_number_is_said_and_not_taken_for_zero() {
     let triple = Triple::new(TINY);
     spoil(&triple.root.path().join("post"), "model.layers.1.mlp.up_proj.weight");
     let mut harness = charted(&triple);
-    assert!(has(&harness, " entries are NaN or infinite: 512 in post; they are left out of all other numbers."));
+    assert!(has(&harness, " entries are NaN or infinite: 512 in post; they are left out of sums and counts."));
     let counts = harness.query_all_by_label("512").next().expect("the figure is a link");
     counts.click();
     harness.run_steps(3);

@@ -17,6 +17,7 @@
 //! | `sign_agreement` | of the elements that v and target − pre both move, the share moved the same way |
 //! | `rounding_survival`, `…_margin` | share of non-zero updates that survive rounding at w; half its 95 % interval, 0 where counted |
 //! | `effective_w`, `…_margin` | ⟨v, written⟩ ∕ ‖v‖², and the same |
+//! | `overflow_share`, `…_margin` | share of the updates written as infinity or NaN, or held at the largest value; and the same |
 //! | `cos_intended_written` | cosine of w·v and what is written of it, over the elements that v moves; an estimate |
 //! | `change_norm`, `change_relative` | ‖merged − target‖ before rounding, and divided by ‖target‖ |
 //! | `cos_merged_target` | cos(merged, target) before rounding |
