@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::alignment::Role;
+use crate::checkpoint::Dtype;
 
 /// The format version this engine writes and reads.
 pub const VERSION: u32 = 1;
@@ -123,6 +124,16 @@ pub enum Rounding {
 impl OutputDtype {
     /// All, in the order in which they are offered.
     pub const ALL: [Self; 4] = [Self::Target, Self::Bf16, Self::F16, Self::F32];
+
+    /// The type that a float tensor of the target is written in.
+    pub fn written(self, target: Dtype) -> Dtype {
+        match self {
+            Self::Target => target,
+            Self::Bf16 => Dtype::BF16,
+            Self::F16 => Dtype::F16,
+            Self::F32 => Dtype::F32,
+        }
+    }
 
     /// As written in a recipe and on the command line.
     pub fn label(self) -> &'static str {

@@ -7,7 +7,7 @@ use mergescope_core::analysis::{
 };
 use mergescope_core::checkpoint::{Dtype, dtype_label};
 use mergescope_core::layout::Part;
-use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
+use mergescope_core::recipe::{OutputSpec, Rounding};
 use mergescope_core::scaling::Scaling;
 
 use super::{Figures, Metric};
@@ -119,12 +119,7 @@ impl View<'_> {
 
     /// What is written of a tensor, by its position in the analysis.
     pub fn written(&self, position: usize) -> Dtype {
-        match self.output.dtype {
-            OutputDtype::Target => self.analysis.tensors[position].dtype,
-            OutputDtype::Bf16 => Dtype::BF16,
-            OutputDtype::F16 => Dtype::F16,
-            OutputDtype::F32 => Dtype::F32,
-        }
+        self.output.dtype.written(self.analysis.tensors[position].dtype)
     }
 
     /// The dtypes that at least one element in twenty is written in, the most first.
@@ -152,6 +147,8 @@ impl View<'_> {
 
 #[cfg(test)]
 mod tests {
+    use mergescope_core::recipe::OutputDtype;
+
     use super::super::testing::{Measured, tensor};
     use super::*;
 

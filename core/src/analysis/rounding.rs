@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::checkpoint::Dtype;
 use crate::layout::Part;
 use crate::numeric::flip_distance;
-use crate::recipe::{OutputDtype, OutputSpec, Rounding};
+use crate::recipe::{OutputSpec, Rounding};
 
 use super::excerpt::{Excerpts, Projection, Scratch};
 use super::sample::Updates;
@@ -186,7 +186,7 @@ impl RoundingPreview {
             excerpts: Excerpts::default(),
         };
         for TensorAnalysis { dtype, sums, sample, .. } in &analysis.tensors {
-            let dtype = written_dtype(output.dtype, *dtype);
+            let dtype = output.dtype.written(*dtype);
             if output.rounding == Rounding::Nearest {
                 preview.forth.push(sample, sums.updates() as f64, dtype, true);
                 preview.back.push(sample, sums.updates() as f64, dtype, false);
@@ -258,16 +258,6 @@ impl RoundingPreview {
         let margin = Z95 * residuals.max(0.0).sqrt() / total.v_v;
         let cosine = super::gram::cosine(total.intended_written, total.intended_sq, total.written_sq);
         RoundedEffect { effective_w: Estimate { value, margin }, cosine, overflowing }
-    }
-}
-
-/// The element type that a merge writes for a tensor of the target.
-fn written_dtype(output: OutputDtype, target: Dtype) -> Dtype {
-    match output {
-        OutputDtype::Target => target,
-        OutputDtype::Bf16 => Dtype::BF16,
-        OutputDtype::F16 => Dtype::F16,
-        OutputDtype::F32 => Dtype::F32,
     }
 }
 

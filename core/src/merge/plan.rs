@@ -3,7 +3,7 @@
 use crate::alignment::{Alignment, Participation, Triple};
 use crate::checkpoint::{Dtype, OutputTensor, TensorInfo, WeightFiles, takes_part};
 use crate::layout::Place;
-use crate::recipe::{OutputDtype, Recipe};
+use crate::recipe::Recipe;
 use crate::scaling::{Scaling, ScalingError};
 
 /// The output of a merge, planned.
@@ -66,7 +66,7 @@ pub fn plan(triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
     let mut tensors = Vec::with_capacity(alignment.tensors.len());
     for aligned in &alignment.tensors {
         let target = &triple.target.tensors()[aligned.target];
-        let dtype = output_dtype(target.dtype, recipe.output.dtype);
+        let dtype = if takes_part(target.dtype) { recipe.output.dtype.written(target.dtype) } else { target.dtype };
         let output = OutputTensor { name: target.name.clone(), dtype, shape: target.shape.clone() };
         let coefficient = scaling.coefficient(&aligned.place);
         // mergekit computes base + (target − base) even at weight 0, which need not give the target back.
@@ -97,14 +97,4 @@ fn segments(target: &TensorInfo, dtype: Dtype, moving: u64, source: Option<Sourc
         Segment { first: moving, count: rest, source: Source::Converted }
     };
     moved.into_iter().chain([kept]).filter(|segment| segment.count > 0).collect()
-}
-
-fn output_dtype(target: Dtype, wanted: OutputDtype) -> Dtype {
-    match wanted {
-        _ if !takes_part(target) => target,
-        OutputDtype::Target => target,
-        OutputDtype::Bf16 => Dtype::BF16,
-        OutputDtype::F16 => Dtype::F16,
-        OutputDtype::F32 => Dtype::F32,
-    }
 }

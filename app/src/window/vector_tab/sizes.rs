@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align2, Color32, Mesh, Pos2, Rect, Sense, Shape, Stroke, Ui, Vec2, WidgetInfo};
 use mergescope_core::analysis::{LogHistogram, Sums};
 use mergescope_core::checkpoint::{Dtype, dtype_label};
-use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
+use mergescope_core::recipe::{OutputSpec, Rounding};
 
 use super::tensor::PageData;
 use crate::format;
@@ -47,16 +47,9 @@ impl Density {
 }
 
 /// What is written for most of the elements of the page.
-fn written_dtype(data: &PageData, source: &Source<'_>, output: &OutputSpec) -> Option<Dtype> {
-    match output.dtype {
-        OutputDtype::Bf16 => Some(Dtype::BF16),
-        OutputDtype::F16 => Some(Dtype::F16),
-        OutputDtype::F32 => Some(Dtype::F32),
-        OutputDtype::Target => {
-            let tensors = data.tensors.iter().map(|&tensor| &source.measured.analysis.tensors[tensor]);
-            tensors.max_by_key(|tensor| tensor.sums.elements).map(|tensor| tensor.dtype)
-        }
-    }
+fn written_dtype(data: &PageData, source: &Source<'_>) -> Option<Dtype> {
+    let elements = |tensor: &usize| source.measured.analysis.tensors[*tensor].sums.elements;
+    data.tensors.iter().copied().max_by_key(elements).map(|tensor| source.view.written(tensor))
 }
 
 /// Why there is no v to draw; `None` when there is.
@@ -114,7 +107,7 @@ pub fn ui(ui: &mut Ui, data: &PageData, source: &Source<'_>, output: &OutputSpec
         let at = plot.left_top() + Vec2::new(4.0, 4.0);
         painter.text(at, Align2::LEFT_TOP, words, chart::axis_font(), palette.weak);
     }
-    let line = match (output.rounding, written_dtype(data, source, output), magnitudes::quantile(&data.pre, 0.5)) {
+    let line = match (output.rounding, written_dtype(data, source), magnitudes::quantile(&data.pre, 0.5)) {
         (Rounding::Stochastic, ..) | (_, None, _) | (.., None) => None,
         (_, Some(dtype), Some(median)) => magnitudes::half_step(dtype, median).map(|step| (dtype, median, step)),
     };
