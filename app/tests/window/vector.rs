@@ -390,11 +390,10 @@ fn a_spectrum_is_measured_when_it_is_asked_for() {
     assert!((kept - 1.0).abs() < 1e-9, "all singular values hold all of ‖v‖²");
 }
 
-#[test]
-fn experts_fold_into_one_row_that_opens() {
-    let triple = Triple::new(TINY);
-    add_experts(triple.root.path(), TINY, 5, Experts::Apart);
-    let mut harness = charted(&triple);
+/// A window on the page of the last of five experts in layer 0.
+fn on_the_last_expert(triple: &Triple, stored: Experts) -> Harness<'static, App> {
+    add_experts(triple.root.path(), TINY, 5, stored);
+    let mut harness = charted(triple);
     harness.get_by_label("Show the experts one by one").click();
     harness.run_steps(3);
     // Below router and expert follow the five experts.
@@ -402,6 +401,13 @@ fn experts_fold_into_one_row_that_opens() {
     assert!(grid(&harness).contains("Layer 0, expert 4: "), "{}", grid(&harness));
     harness.key_press(Key::Enter);
     harness.run_steps(3);
+    harness
+}
+
+#[test]
+fn experts_fold_into_one_row_that_opens() {
+    let triple = Triple::new(TINY);
+    let mut harness = on_the_last_expert(&triple, Experts::Apart);
     assert!(harness.query_by_label("384 elements").is_some());
     choose(&mut harness, "Tensor: All 3 tensors together", "model.layers.0.mlp.experts.4.up_proj.weight");
     assert!(has(&harness, "8 × 16, bf16"));
@@ -414,14 +420,7 @@ fn experts_fold_into_one_row_that_opens() {
 #[test]
 fn experts_in_one_tensor_open_as_if_they_were_stored_apart() {
     let triple = Triple::new(TINY);
-    add_experts(triple.root.path(), TINY, 5, Experts::Stacked);
-    let mut harness = charted(&triple);
-    harness.get_by_label("Show the experts one by one").click();
-    harness.run_steps(3);
-    press(&mut harness, "Chart: layer × part", &[Key::ArrowDown; 30]);
-    assert!(grid(&harness).contains("Layer 0, expert 4: "), "{}", grid(&harness));
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
+    let mut harness = on_the_last_expert(&triple, Experts::Stacked);
     let name = "model.layers.0.mlp.experts.up_proj[4]";
     choose(&mut harness, "Tensor: All 3 tensors together", name);
     assert!(has(&harness, "8 × 16, bf16"), "the shape is that of the expert's matrix");
