@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::alignment::Role;
 use crate::checkpoint::Dtype;
+use crate::scaling::ScalingSpec;
 
 /// The format version this engine writes and reads.
 pub const VERSION: u32 = 1;
@@ -61,6 +62,14 @@ pub struct VectorSpec {
     pub post: String,
     /// The scaling coefficient; arithmetic uses it rounded to f32.
     pub w: f64,
+    /// How w is spread over layers, parts and tensors.
+    #[serde(default, skip_serializing_if = "is_flat")]
+    pub scaling: ScalingSpec,
+}
+
+/// w everywhere, which needs no mention.
+fn is_flat(scaling: &ScalingSpec) -> bool {
+    *scaling == ScalingSpec::default()
 }
 
 /// How the merged model is written.
@@ -202,7 +211,7 @@ impl Recipe {
         Self {
             version: VERSION,
             target: target.into(),
-            vector: VectorSpec { pre: pre.into(), post: post.into(), w: 0.5 },
+            vector: VectorSpec { pre: pre.into(), post: post.into(), w: 0.5, scaling: ScalingSpec::default() },
             output: OutputSpec::default(),
             inputs: None,
         }

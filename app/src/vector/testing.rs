@@ -6,7 +6,6 @@ use mergescope_core::analysis::{
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::layout::{Part, Place};
 use mergescope_core::recipe::OutputSpec;
-use mergescope_core::scaling::Scaling;
 
 use super::View;
 
@@ -59,6 +58,7 @@ pub struct Measured {
     pub overview: Overview,
     pub preview: RoundingPreview,
     pub output: OutputSpec,
+    pub shares: Vec<f64>,
 }
 
 impl Measured {
@@ -69,7 +69,8 @@ impl Measured {
     pub fn written(tensors: Vec<TensorAnalysis>, output: OutputSpec) -> Self {
         let analysis = VectorAnalysis { tensors, ..VectorAnalysis::default() };
         let (overview, preview) = (Overview::new(&analysis), RoundingPreview::new(&analysis, &output));
-        Self { analysis, overview, preview, output }
+        let shares = vec![1.0; analysis.tensors.len()];
+        Self { analysis, overview, preview, output, shares }
     }
 
     pub fn view(&self, w: f64) -> View<'_> {
@@ -79,7 +80,7 @@ impl Measured {
             preview: &self.preview,
             output: &self.output,
             w,
-            scaling: Scaling::new(w).unwrap(),
+            shares: &self.shares,
         }
     }
 }

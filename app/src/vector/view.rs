@@ -8,7 +8,7 @@ use mergescope_core::analysis::{
 use mergescope_core::checkpoint::{Dtype, dtype_label};
 use mergescope_core::layout::Part;
 use mergescope_core::recipe::{OutputSpec, Rounding};
-use mergescope_core::scaling::Scaling;
+use mergescope_core::scaling::scaled;
 
 use super::{Figures, Metric};
 use crate::format;
@@ -29,8 +29,8 @@ pub struct View<'a> {
     pub output: &'a OutputSpec,
     /// w as it was chosen.
     pub w: f64,
-    /// The coefficient of each tensor.
-    pub scaling: Scaling,
+    /// What w is multiplied by for each tensor, by its position in the analysis.
+    pub shares: &'a [f64],
 }
 
 /// The positions of all tensors of some cells.
@@ -52,7 +52,9 @@ impl View<'_> {
 
     /// The coefficient of a tensor, by its position in the analysis.
     pub fn coefficient(&self, position: usize) -> f32 {
-        self.scaling.coefficient(&self.analysis.tensors[position].place)
+        let coefficient = scaled(self.w, self.shares[position]);
+        // A w that can scale nothing, such as 1e39, adds nothing.
+        if coefficient.is_finite() { coefficient } else { 0.0 }
     }
 
     /// Share of the updates of some tensors, given by position, that survive rounding at the current w.
@@ -62,15 +64,18 @@ impl View<'_> {
 
     /// The same of a part of a layer.
     pub fn cell_survival(&self, cell: &Cell) -> Estimate {
-        // The coefficient depends on layer and part, which the tensors of a cell share.
-        let coefficient = cell.tensors.first().map_or(0.0, |&first| self.coefficient(first));
-        self.preview.cell_survival(cell, coefficient)
+        let Some(&first) = cell.tensors.first() else { return Estimate::NONE };
+        let share = self.shares[first];
+        match cell.tensors.iter().all(|&tensor| self.shares[tensor] == share) {
+            true => self.preview.cell_survival(cell, self.coefficient(first)),
+            // A pattern tells its tensors apart.
+            false => self.survival(cell.tensors.iter().copied()),
+        }
     }
 
     /// Share of all updates that would survive at another w; NaN when nothing moves.
     pub fn survival_at(&self, w: f64) -> Estimate {
-        let Ok(scaling) = Scaling::new(w) else { return Estimate::NONE };
-        let view = Self { w, scaling, ..*self };
+        let view = Self { w, ..*self };
         let cells = self.overview.groups.iter().flat_map(|group| &group.cells);
         Estimate::combined(cells.map(|cell| (cell.sums.updates() as f64, view.cell_survival(cell))))
     }

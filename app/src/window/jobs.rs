@@ -84,7 +84,7 @@ pub enum Job {
     /// Writes the merged model.
     Merge {
         /// What to write.
-        recipe: Recipe,
+        recipe: Box<Recipe>,
         /// Where to.
         output: PathBuf,
     },
@@ -119,7 +119,7 @@ pub enum Outcome {
     /// The singular values of a tensor were measured.
     Decomposed(Spectrum),
     /// A model was written.
-    Merged(MergeReport),
+    Merged(Box<MergeReport>),
 }
 
 /// Why a job made nothing.
@@ -344,7 +344,7 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
             engine.spectrum(&triple, &alignment, &name, control).map(Outcome::Decomposed).map_err(|e| failed(&e))
         }
         Job::Merge { recipe, output } => {
-            engine.merge(&recipe, &output, control).map(Outcome::Merged).map_err(|error| match error {
+            engine.merge(&recipe, &output, control).map(|report| Outcome::Merged(Box::new(report))).map_err(|error| match error {
                 MergeError::Unfit { findings } => JobError::Refused(findings),
                 other => failed(&other),
             })

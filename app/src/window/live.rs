@@ -1,11 +1,13 @@
 //! What follows the slider: everything that depends on w over the whole vector, worked out once for each w.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use mergescope_core::analysis::{Cell, Estimate, Group, RoundedEffect};
+use mergescope_core::analysis::{Cell, Estimate, Group, RoundedEffect, TensorAnalysis};
 use mergescope_core::layout::Part;
-use mergescope_core::scaling::Scaling;
+use mergescope_core::scaling::{Scaling, ScalingSpec};
 
+use super::jobs::JobId;
 use super::session::{Measured, Session};
 use crate::vector::{LayerCosine, Metric, PartSet, Sentence, View, summary};
 
@@ -26,8 +28,8 @@ pub struct Source<'a> {
     survival: Option<&'a Survival>,
 }
 
-/// The w and the preview that numbers belong to.
-pub type Key = (u64, u64);
+/// The w, the preview and the shares that numbers belong to.
+pub type Key = (u64, u64, u64);
 
 /// The share of the updates that survives in each cell, experts taken together.
 type Survival = HashMap<(Group, Part), Estimate>;
@@ -35,25 +37,27 @@ type Survival = HashMap<(Group, Part), Estimate>;
 impl<'a> Source<'a> {
     /// What there is to draw; `None` until the vector is measured.
     pub fn of(session: &'a Session, live: &'a Live) -> Option<Self> {
-        let source = Self::without_live(session)?;
+        let source = Self::new(session, &live.shares)?;
         let survival = Some(&live.survival).filter(|_| live.key == Some(source.key));
         Some(Self { survival, ..source })
     }
 
-    fn without_live(session: &'a Session) -> Option<Self> {
+    fn new(session: &'a Session, shares: &'a Shares) -> Option<Self> {
         let measured = session.vector.done()?;
+        // Until the next frame follows.
+        if shares.values.len() != measured.analysis.tensors.len() {
+            return None;
+        }
         let preview = session.details.preview.done();
-        // A w that can scale nothing, such as 1e39, adds nothing.
-        let scaling = Scaling::new(session.recipe.vector.w).or_else(|_| Scaling::new(0.0)).ok()?;
         let view = View {
             analysis: &measured.analysis,
             overview: &measured.overview,
             preview: preview.unwrap_or(&measured.no_preview),
             output: &session.recipe.output,
             w: session.recipe.vector.w,
-            scaling,
+            shares: &shares.values,
         };
-        let key = (session.recipe.vector.w.to_bits(), session.details.preview_number());
+        let key = (session.recipe.vector.w.to_bits(), session.details.preview_number(), shares.number);
         Some(Self { measured, view, has_preview: preview.is_some(), key, survival: None })
     }
 
@@ -71,12 +75,42 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What w is multiplied by for each tensor of the measured vector.
+#[derive(Clone, Debug, Default)]
+struct Shares {
+    /// The vector and the scaling that they are of.
+    of: Option<(JobId, ScalingSpec)>,
+    /// By position in the analysis; all 0 when the scaling has no coefficients for this model.
+    values: Arc<[f64]>,
+    /// Differs from one scaling or vector to the next.
+    number: u64,
+}
+
+impl Shares {
+    fn follow(&mut self, session: &Session) {
+        let Some(measured) = session.vector.done() else { return };
+        let spec = &session.recipe.vector.scaling;
+        if self.of.as_ref().is_some_and(|(number, known)| *number == measured.number && known == spec) {
+            return;
+        }
+        let layers = session.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
+        let share = |scaling: Option<&Scaling>, tensor: &TensorAnalysis| {
+            scaling.map_or(0.0, |scaling| scaling.share(tensor.stored_name(), tensor.place))
+        };
+        let scaling = Scaling::new(1.0, spec, layers).ok();
+        self.values = measured.analysis.tensors.iter().map(|tensor| share(scaling.as_ref(), tensor)).collect();
+        self.of = Some((measured.number, spec.clone()));
+        self.number += 1;
+    }
+}
+
 /// Numbers and sentences at one w.
 #[derive(Debug, Default)]
 pub struct Live {
     key: Option<Key>,
     /// What the sentences about the vector belong to: the vector, and the comparison of its layers.
     vector_key: Option<(u64, u64)>,
+    shares: Shares,
     survival: Survival,
     /// What reaches the output; `None` while the preview is being prepared.
     pub effect: Option<RoundedEffect>,
@@ -89,7 +123,9 @@ pub struct Live {
 impl Live {
     /// Works out again what w, the vector or the output has changed.
     pub fn follow(&mut self, session: &Session) {
-        let Some(source) = Source::without_live(session) else {
+        self.shares.follow(session);
+        let shares = self.shares.clone();
+        let Some(source) = Source::new(session, &shares) else {
             *self = Self::default();
             return;
         };

@@ -392,7 +392,7 @@ impl Session {
             return;
         }
         let layers = self.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
-        let id = self.jobs.start(Job::Merge { recipe: self.recipe.clone(), output });
+        let id = self.jobs.start(Job::Merge { recipe: Box::new(self.recipe.clone()), output });
         self.merge = Some(RunningMerge { id, progress: None, layers, cancelling: false });
         self.notice = None;
     }
@@ -563,7 +563,7 @@ impl Session {
         let end = match result {
             Ok(Outcome::Merged(report)) => {
                 self.say(format!("Written to {}", format::path(&report.output)));
-                MergeEnd::Written(Box::new(Written::new(id, report)))
+                MergeEnd::Written(Box::new(Written::new(id, *report)))
             }
             Ok(_) | Err(JobError::Cancelled) => {
                 self.merge_just_ended = false;

@@ -66,6 +66,17 @@ pub struct TensorAnalysis {
     pub sample: Sample,
 }
 
+impl TensorAnalysis {
+    /// The name of the tensor in the target that holds it: `NAME` of `NAME[3]`.
+    pub fn stored_name(&self) -> &str {
+        match stack::split(&self.name) {
+            // A tensor of a single expert has its number within its name, and one of no expert has none.
+            Some((stored, expert)) if self.place.expert.map(u64::from) == Some(expert) => stored,
+            _ => &self.name,
+        }
+    }
+}
+
 /// The measured vector.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct VectorAnalysis {

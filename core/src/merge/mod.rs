@@ -181,7 +181,7 @@ pub fn merge(
         vector: VectorSpec {
             pre: hub::lasting(&recipe.vector.pre),
             post: hub::lasting(&recipe.vector.post),
-            w: recipe.vector.w,
+            ..recipe.vector.clone()
         },
         target: hub::lasting(&recipe.target),
         inputs: Some(check_inputs(recipe, &triple, control)?),

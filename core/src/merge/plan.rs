@@ -61,14 +61,14 @@ impl Plan {
 ///
 /// Tensors that cannot be aligned are planned as the target's; [`preflight`](crate::preflight::preflight) finds them.
 pub fn plan(triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
-    let scaling = Scaling::new(recipe.vector.w)?;
     let alignment = Alignment::new(triple);
+    let scaling = Scaling::new(recipe.vector.w, &recipe.vector.scaling, alignment.layers())?;
     let mut tensors = Vec::with_capacity(alignment.tensors.len());
     for aligned in &alignment.tensors {
         let target = &triple.target.tensors()[aligned.target];
         let dtype = if takes_part(target.dtype) { recipe.output.dtype.written(target.dtype) } else { target.dtype };
         let output = OutputTensor { name: target.name.clone(), dtype, shape: target.shape.clone() };
-        let coefficient = scaling.coefficient(&aligned.place);
+        let coefficient = scaling.coefficient(&target.name, aligned.place);
         // mergekit computes base + (target − base) even at weight 0, which need not give the target back.
         let stays = coefficient == 0.0 && recipe.output.rounding.is_single();
         let (moving_elements, source) = match aligned.participation {

@@ -38,7 +38,6 @@ use report::{Asked, Report, Vectors};
 pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let recipe = args.recipe.recipe()?;
-    let scaling = Scaling::new(recipe.vector.w)?;
     let job = Job::begin();
     let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
     let others = others(args)?;
@@ -51,6 +50,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         printer.document(&findings::document(&triple, &found))?;
         return Err(MergeError::Unfit { findings: found.findings }.into());
     }
+    let scaling = Scaling::new(recipe.vector.w, &recipe.vector.scaling, found.alignment.layers())?;
     let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
 
     let resources = args.resources.resources();
@@ -75,6 +75,8 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     }
     drop(job);
 
+    let tensors = analysis.tensors.iter();
+    let shares = tensors.map(|tensor| scaling.share(tensor.stored_name(), tensor.place)).collect();
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
@@ -86,7 +88,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         analysis,
         overview,
         preview,
-        scaling,
+        shares,
         cosines,
         asked,
         vectors,

@@ -3,7 +3,6 @@
 use mergescope_core::analysis::{LeftOut, Overview, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::preflight::Finding;
 use mergescope_core::recipe::{Fingerprints, Recipe};
-use mergescope_core::scaling::Scaling;
 
 use crate::vector::svg::{self, Drawing};
 use crate::vector::tables::{self, Table};
@@ -17,7 +16,8 @@ pub(super) struct Report {
     pub analysis: VectorAnalysis,
     pub overview: Overview,
     pub preview: RoundingPreview,
-    pub scaling: Scaling,
+    /// What w is multiplied by for each tensor.
+    pub shares: Vec<f64>,
     /// The layer × layer cosine of all parts together, of attention and MLP, then of each part that any two layers have;
     /// empty for models of one layer, none, or too many.
     pub cosines: Vec<(PartSet, LayerCosine)>,
@@ -101,7 +101,7 @@ impl Report {
             preview: &self.preview,
             output: &self.recipe.output,
             w: self.recipe.vector.w,
-            scaling: self.scaling,
+            shares: &self.shares,
         }
     }
 

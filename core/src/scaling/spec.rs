@@ -1,0 +1,176 @@
+//! What a recipe says about scaling.
+
+use serde::{Deserialize, Serialize};
+
+use super::Curve;
+use crate::layout::Part;
+
+/// How w is spread over the tensors: the coefficient of a tensor is w × the curve's value of its layer × its factor.
+///
+/// What is kept has the factor 0. Else the factor is that of the first pattern that matches the tensor's name, else that of
+/// its part.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScalingSpec {
+    /// Over the layers.
+    pub curve: Curve,
+    /// By part.
+    #[serde(skip_serializing_if = "is_default")]
+    pub factors: Factors,
+    /// By name; the first match wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<Pattern>,
+    /// What stays the target's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep: Keep,
+}
+
+/// The factor of each kind of part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Factors {
+    /// q, k, v and o.
+    pub attention: f64,
+    /// gate, up, down and experts.
+    pub mlp: f64,
+    /// Norms, within layers and after the last.
+    pub norm: f64,
+    /// Embeddings.
+    pub embed: f64,
+    /// Output head.
+    pub head: f64,
+    /// Routers of mixtures.
+    pub router: f64,
+    /// What has no known name.
+    pub other: f64,
+}
+
+impl Default for Factors {
+    fn default() -> Self {
+        Self { attention: 1.0, mlp: 1.0, norm: 1.0, embed: 1.0, head: 1.0, router: 1.0, other: 1.0 }
+    }
+}
+
+impl Factors {
+    /// The factor of a part.
+    pub fn of(&self, part: Part) -> f64 {
+        match part {
+            Part::Q | Part::K | Part::V | Part::O => self.attention,
+            Part::Gate | Part::Up | Part::Down | Part::Expert => self.mlp,
+            Part::Norm => self.norm,
+            Part::Embed => self.embed,
+            Part::Head => self.head,
+            Part::Router => self.router,
+            Part::Other => self.other,
+        }
+    }
+
+    /// All of them, as a recipe names them.
+    pub fn named(&self) -> [(&'static str, f64); 7] {
+        [
+            ("attention", self.attention),
+            ("mlp", self.mlp),
+            ("norm", self.norm),
+            ("embed", self.embed),
+            ("head", self.head),
+            ("router", self.router),
+            ("other", self.other),
+        ]
+    }
+}
+
+/// A factor for the tensors whose name matches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// A glob over the whole name: `*` is any number of characters, `?` one, `[0-9]` one of a range.
+    pub tensors: String,
+    /// The factor.
+    pub factor: f64,
+}
+
+/// Tensors that stay the target's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keep {
+    /// Routers of mixtures.
+    pub router: bool,
+    /// Embeddings.
+    pub embed: bool,
+    /// Output head.
+    pub head: bool,
+    /// Norms.
+    pub norm: bool,
+    /// Whole layers, as ranges.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerRange>,
+    /// Globs over names, as in [`Pattern::tensors`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tensors: Vec<String>,
+}
+
+/// Layers from `first` to `last`, both among them; counted from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "[u32; 2]", into = "[u32; 2]")]
+pub struct LayerRange {
+    /// The first.
+    pub first: u32,
+    /// The last.
+    pub last: u32,
+}
+
+impl From<[u32; 2]> for LayerRange {
+    fn from([first, last]: [u32; 2]) -> Self {
+        Self { first, last }
+    }
+}
+
+impl From<LayerRange> for [u32; 2] {
+    fn from(range: LayerRange) -> Self {
+        [range.first, range.last]
+    }
+}
+
+impl LayerRange {
+    /// Whether a layer is among them.
+    pub fn contains(&self, layer: u32) -> bool {
+        (self.first..=self.last).contains(&layer)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipe_holds_what_differs_from_the_default() {
+        let spec = ScalingSpec {
+            curve: Curve::Lines { alpha: 0.5, beta: 1.0 },
+            factors: Factors { norm: 0.0, ..Factors::default() },
+            patterns: vec![Pattern { tensors: "*.q_proj.*".into(), factor: 0.5 }],
+            keep: Keep { router: true, layers: vec![LayerRange { first: 0, last: 3 }], ..Keep::default() },
+        };
+        let text = toml::to_string(&spec).expect("a table");
+        assert_eq!(toml::from_str::<ScalingSpec>(&text).expect("the same table"), spec);
+        assert!(text.contains("layers = [[0, 3]]"), "{text}");
+        let text = toml::to_string(&ScalingSpec::default()).expect("a table");
+        assert_eq!(text, "[curve]\nkind = \"flat\"\n");
+        assert_eq!(toml::from_str::<ScalingSpec>("").expect("nothing said"), ScalingSpec::default());
+        let typo = toml::from_str::<ScalingSpec>("[factors]\natention = 0.5\n").expect_err("a typo").to_string();
+        assert!(typo.contains("atention") && typo.contains("attention"), "{typo}");
+    }
+
+    #[test]
+    fn every_part_has_one_factor() {
+        let factors = Factors { attention: 1.0, mlp: 2.0, norm: 3.0, embed: 4.0, head: 5.0, router: 6.0, other: 7.0 };
+        let mut seen: Vec<f64> = Part::ALL.iter().map(|&part| factors.of(part)).collect();
+        seen.sort_by(f64::total_cmp);
+        seen.dedup();
+        assert_eq!(seen, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+        assert_eq!(factors.named().map(|(_, value)| value), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
+    }
+}
