@@ -343,12 +343,13 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
         Job::Spectrum { triple, alignment, name } => {
             engine.spectrum(&triple, &alignment, &name, control).map(Outcome::Decomposed).map_err(|e| failed(&e))
         }
-        Job::Merge { recipe, output } => {
-            engine.merge(&recipe, &output, control).map(|report| Outcome::Merged(Box::new(report))).map_err(|error| match error {
+        Job::Merge { recipe, output } => engine
+            .merge(&recipe, &output, control)
+            .map(|report| Outcome::Merged(Box::new(report)))
+            .map_err(|error| match error {
                 MergeError::Unfit { findings } => JobError::Refused(findings),
                 other => failed(&other),
-            })
-        }
+            }),
     }
 }
 

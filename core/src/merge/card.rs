@@ -41,6 +41,7 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
          configuration included, is {target}'s. Merged with Mergescope {VERSION}; `mergescope.toml` is the recipe.\n\n\
          | | |\n|---|---|\n\
          | Scaling coefficient w | {w} |\n\
+         | Spread of w over the tensors | {} |\n\
          | Effective w, as written | {} |\n\
          | Updates lost to rounding | {} |\n\
          | Cosine of intended and written change | {} |\n\
@@ -48,6 +49,8 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
          | Parameters | {} |\n\
          | Dtype | {} |\n\
          | Rounding | {} |\n",
+        // A bar would end the cell.
+        report.recipe.vector.scaling.to_string().replace('|', "\\|"),
         number(total.effective_w(), 4),
         percent(total.lost_share()),
         number(total.cosine(), 6),

@@ -1,5 +1,7 @@
 //! How much of w each layer gets.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// The value of each layer, by which w is multiplied.
@@ -232,6 +234,33 @@ impl Curve {
             Self::Step { at, before, after } => *if layer < *at { before } else { after },
             Self::Points { points, between } => between_points(points, *between, layer),
             Self::Layers { values } => values[layer as usize],
+        }
+    }
+}
+
+impl fmt::Display for Curve {
+    /// In a few words: `LiNeS, α 0.5, β 1`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flat => write!(formatter, "flat"),
+            Self::Linear { first, last } => write!(formatter, "linear from {first} to {last}"),
+            Self::Lines { alpha, beta } => write!(formatter, "LiNeS, α {alpha}, β {beta}"),
+            Self::Bump { centre, width, base, peak } => {
+                write!(formatter, "bump of {peak} around layer {centre}, {width} layers to each side, else {base}")
+            }
+            Self::First { count, inside, outside } => {
+                write!(formatter, "{inside} in the first {count} layers, else {outside}")
+            }
+            Self::Last { count, inside, outside } => {
+                write!(formatter, "{inside} in the last {count} layers, else {outside}")
+            }
+            Self::Step { at, before, after } => write!(formatter, "{before} before layer {at}, {after} from it on"),
+            Self::Points { points, between } => {
+                let kind = if *between == Between::Smooth { "smooth" } else { "linear" };
+                let points: Vec<String> = points.iter().map(|p| format!("{} at {}", p.value, p.layer)).collect();
+                write!(formatter, "{kind} through {}", points.join(", "))
+            }
+            Self::Layers { values } => write!(formatter, "one value for each of {} layers", values.len()),
         }
     }
 }

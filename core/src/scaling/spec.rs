@@ -1,5 +1,7 @@
 //! What a recipe says about scaling.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Curve;
@@ -128,6 +130,36 @@ impl From<[u32; 2]> for LayerRange {
 impl From<LayerRange> for [u32; 2] {
     fn from(range: LayerRange) -> Self {
         [range.first, range.last]
+    }
+}
+
+impl fmt::Display for ScalingSpec {
+    /// In a few words: `LiNeS, α 0.5, β 1; mlp × 0.25; 2 patterns; keeps router`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.curve)?;
+        let factors = self.factors.named().into_iter().filter(|(_, factor)| *factor != 1.0);
+        let factors: Vec<String> = factors.map(|(of, factor)| format!("{of} × {factor}")).collect();
+        let Keep { router, embed, head, norm, layers, tensors } = &self.keep;
+        let parts = [(*router, "router"), (*embed, "embed"), (*head, "head"), (*norm, "norm")];
+        let mut kept: Vec<String> =
+            parts.into_iter().filter(|(kept, _)| *kept).map(|(_, part)| part.to_owned()).collect();
+        kept.extend(layers.iter().map(|range| match range.first == range.last {
+            true => format!("layer {}", range.first),
+            false => format!("layers {}–{}", range.first, range.last),
+        }));
+        kept.extend(tensors.iter().map(|glob| format!("`{glob}`")));
+        if !factors.is_empty() {
+            write!(formatter, "; {}", factors.join(", "))?;
+        }
+        match self.patterns.len() {
+            0 => {}
+            1 => write!(formatter, "; 1 pattern")?,
+            many => write!(formatter, "; {many} patterns")?,
+        }
+        if !kept.is_empty() {
+            write!(formatter, "; keeps {}", kept.join(", "))?;
+        }
+        Ok(())
     }
 }
 
