@@ -3,6 +3,7 @@
 //! Both build the same [`Recipe`](mergescope_core::recipe::Recipe) and call the same functions.
 
 pub mod cli;
+pub mod curve_edit;
 pub mod demo;
 pub mod format;
 pub mod vector;
