@@ -173,9 +173,9 @@ pub fn move_handle(curve: &mut Curve, layers: u32, handle: usize, layer: u32, va
     }
 }
 
-/// A value that was dragged or typed, within [`VALUES`].
+/// A value that was dragged, within [`VALUES`].
 fn dragged(value: f64) -> f64 {
-    if value.is_nan() { 0.0 } else { rounded(value.clamp(*VALUES.start(), *VALUES.end())) }
+    rounded(typed(value))
 }
 
 /// Adds a point, or moves the one at that layer; gives its position among the handles.
@@ -205,15 +205,25 @@ pub fn remove_handle(curve: &mut Curve, layers: u32, handle: usize) {
 /// Gives one layer a value, as it was typed into a table: a free curve gets a point, any other becomes a list of values.
 pub fn set_layer(curve: &mut Curve, layers: u32, layer: u32, value: f64) {
     if let Curve::Points { .. } = curve {
-        add_point(curve, layers, layer, value);
+        let at = add_point(curve, layers, layer, value);
+        if let Curve::Points { points, .. } = curve
+            && let Some(point) = points.get_mut(at)
+        {
+            point.value = typed(value);
+        }
         return;
     }
     *curve = Kind::Layers.curve(curve, layers);
     if let Curve::Layers { values } = curve
         && let Some(known) = values.get_mut(layer as usize)
     {
-        *known = dragged(value);
+        *known = typed(value);
     }
+}
+
+/// A value that was typed, within [`VALUES`].
+fn typed(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value.clamp(*VALUES.start(), *VALUES.end()) }
 }
 
 /// One value for each layer from text: numbers between white space, commas or semicolons, or a JSON list.

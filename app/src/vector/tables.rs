@@ -19,7 +19,8 @@ pub struct Column {
 }
 
 impl Column {
-    fn new(key: impl Into<String>, label: impl Into<String>) -> Self {
+    /// A column of that name.
+    pub fn new(key: impl Into<String>, label: impl Into<String>) -> Self {
         Self { key: key.into(), label: label.into() }
     }
 }

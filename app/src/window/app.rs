@@ -16,10 +16,13 @@ use super::palette::PaletteState;
 use super::persist::Saved;
 use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
 use super::results_tab::ResultsView;
+use super::scaling_tab::ScalingView;
 use super::session::{MergeEnd, Session, Stage, Written};
 use super::slot::SlotState;
 use super::vector_tab::VectorView;
-use super::{dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, theme, vector_tab};
+use super::{
+    dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, scaling_tab, theme, vector_tab,
+};
 use crate::vector::Metric;
 use crate::{demo, format};
 
@@ -28,6 +31,8 @@ use crate::{demo, format};
 pub enum Tab {
     /// The vector, layer by layer.
     Vector,
+    /// How w is spread.
+    Scaling,
     /// What the last merge wrote.
     Results,
 }
@@ -55,6 +60,7 @@ pub struct App {
     /// What depends on w.
     pub(super) live: Live,
     pub(super) vector_view: VectorView,
+    pub(super) scaling_view: ScalingView,
     pub(super) results_view: ResultsView,
     pub(super) dialog: Option<Dialog>,
     pub(super) palette: Option<PaletteState>,
@@ -113,6 +119,7 @@ impl App {
             commands: Vec::new(),
             live: Live::default(),
             vector_view: VectorView::default(),
+            scaling_view: ScalingView::default(),
             results_view: ResultsView::default(),
             dialog: None,
             palette: None,
@@ -170,6 +177,7 @@ impl App {
                 }
             }
             PickFor::OpenRecipe => self.session.open_recipe(&path),
+            PickFor::OpenValues => scaling_tab::read_values(&mut self.session, &path),
             PickFor::SaveRecipe => self.session.save_recipe(&with_extension(path, "toml")),
             PickFor::SavePicture => {
                 self.screenshot_for = Some(with_extension(path, "png"));
@@ -216,6 +224,7 @@ impl App {
     fn has_numbers(&self) -> bool {
         match self.tab {
             Tab::Vector => self.session.vector.done().is_some(),
+            Tab::Scaling => scaling_tab::values_table(&self.session).is_some(),
             Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
         }
     }
@@ -255,15 +264,19 @@ impl App {
             }
             Command::CancelMerge => self.session.cancel_merge(),
             Command::ShowVector => self.tab = Tab::Vector,
+            Command::ShowScaling => self.tab = Tab::Scaling,
             Command::ShowResults => self.tab = Tab::Results,
+            Command::OpenValues => self.pick(PickFor::OpenValues, self.recipe_folder(), String::new()),
             Command::ToggleTable => match self.tab {
                 Tab::Vector => self.vector_view.table = !self.vector_view.table,
+                Tab::Scaling => self.scaling_view.table = !self.scaling_view.table,
                 Tab::Results => self.results_view.table = !self.results_view.table,
             },
             Command::CopyCsv => self.copy_csv(ctx),
             Command::SavePng => {
                 let stem = match self.tab {
                     Tab::Vector => self.vector_view.chart.file_stem(),
+                    Tab::Scaling => "scaling",
                     Tab::Results => "results",
                 };
                 self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
@@ -301,6 +314,10 @@ impl App {
                     let chart = self.vector_view.chart.title();
                     return self.session.fail(format!("“{chart}” has no numbers yet"));
                 }
+            },
+            (Tab::Scaling, _) => match scaling_tab::values_table(&self.session) {
+                Some(table) => table.to_csv(),
+                None => return,
             },
             (Tab::Results, Some(MergeEnd::Written(written))) => export::results_csv(&written.report),
             _ => return,
@@ -366,6 +383,7 @@ impl App {
             self.chart_rect = None;
             match self.tab {
                 Tab::Vector => vector_tab::ui(self, ui),
+                Tab::Scaling => scaling_tab::ui(self, ui),
                 Tab::Results => results_tab::ui(self, ui),
             }
         });

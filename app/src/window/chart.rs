@@ -342,14 +342,19 @@ fn y_axis<'a>(palette: &Palette) -> AxisHints<'a> {
 }
 
 /// The least of 1, 2 or 5 times a power of ten that is not below `rough`.
-fn nice_step(rough: f64) -> f64 {
+pub fn nice_step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     [1.0, 2.0, 5.0].into_iter().map(|digit| digit * power).find(|&step| step >= rough * 0.999).unwrap_or(10.0 * power)
 }
 
-fn y_marks((low, high): (f64, f64), step: f64) -> Vec<GridMark> {
+/// The multiples of `step` within a range, a hundred at most.
+pub fn lines((low, high): (f64, f64), step: f64) -> impl Iterator<Item = f64> {
     let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
-    (first..=last).take(100).map(|number| GridMark { value: number as f64 * step, step_size: step }).collect()
+    (first..=last).take(100).map(move |number| number as f64 * step)
+}
+
+fn y_marks(range: (f64, f64), step: f64) -> Vec<GridMark> {
+    lines(range, step).map(|value| GridMark { value, step_size: step }).collect()
 }
 
 #[cfg(test)]

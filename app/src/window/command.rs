@@ -28,8 +28,12 @@ pub enum Command {
     CancelMerge,
     /// Shows the Vector tab.
     ShowVector,
+    /// Shows the Scaling tab.
+    ShowScaling,
     /// Shows the Results tab.
     ShowResults,
+    /// Reads the curve from a file of values.
+    OpenValues,
     /// Shows the chart's numbers as a table.
     ToggleTable,
     /// Copies the numbers in view.
@@ -50,11 +54,13 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Merge,
         Self::CancelMerge,
         Self::ShowVector,
+        Self::ShowScaling,
         Self::ShowResults,
+        Self::OpenValues,
         Self::ToggleTable,
         Self::CopyCsv,
         Self::SavePng,
@@ -91,7 +97,9 @@ impl Command {
             Self::Merge => "Merge…",
             Self::CancelMerge => "Cancel the merge",
             Self::ShowVector => "Vector",
+            Self::ShowScaling => "Scaling",
             Self::ShowResults => "Results",
+            Self::OpenValues => "Curve from a file of values…",
             Self::ToggleTable => "Table",
             Self::CopyCsv => "Copy CSV",
             Self::SavePng => "Save PNG",
@@ -119,7 +127,9 @@ impl Command {
             Self::Merge => "Choose where to write target + w·v, then write it",
             Self::CancelMerge => "Stop the merge and leave nothing behind",
             Self::ShowVector => "What the vector looks like, layer by layer",
+            Self::ShowScaling => "How w is spread over layers, parts and tensors",
             Self::ShowResults => "What the last merge wrote, against what was asked for",
+            Self::OpenValues => "Read one number for each layer into the curve",
             Self::ToggleTable => "Show the chart's numbers as a table",
             Self::CopyCsv => "Copy the numbers in view as comma-separated values",
             Self::SavePng => "Save the chart as a picture",
@@ -144,7 +154,8 @@ impl Command {
             Self::Redo => shift(Key::Z),
             Self::Merge => command(Key::M),
             Self::ShowVector => command(Key::Num1),
-            Self::ShowResults => command(Key::Num2),
+            Self::ShowScaling => command(Key::Num2),
+            Self::ShowResults => command(Key::Num3),
             Self::ToggleTable => command(Key::T),
             Self::Palette => command(Key::K),
             _ => None,

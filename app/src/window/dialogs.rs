@@ -160,7 +160,7 @@ fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
         focus_end(ui, &field, &dialog.text);
     }
     let main = match dialog.request.purpose {
-        PickFor::OpenRecipe => ("Open", "Read that file"),
+        PickFor::OpenRecipe | PickFor::OpenValues => ("Open", "Read that file"),
         _ => ("Save", "Write that file; one that is there is replaced"),
     };
     let (go, cancel) = buttons_ui(ui, main, obstacle, Some(("Cancel", "Close without a file")));

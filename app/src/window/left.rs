@@ -4,8 +4,10 @@ use eframe::egui::{
     self, Align, DragValue, Frame, Label, Layout, Margin, Panel, RichText, ScrollArea, TextStyle, Ui, Vec2,
 };
 use mergescope_core::alignment::Role;
+use mergescope_core::scaling::ScalingSpec;
 
 use super::app::App;
+use super::command::Command;
 use super::live::Live;
 use super::{merge_area, model_field, theme, verdict, widgets};
 use crate::format;
@@ -94,6 +96,21 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
     ui.add_space(4.0);
     widgets::w_slider_ui(ui, w, DEFAULT_W)
         .on_hover_text("Drag, or use the arrow keys for steps of 0.01; double-click for 0.50");
+    ui.add_space(4.0);
+    let scaling = &app.session.recipe.vector.scaling;
+    let words =
+        if *scaling == ScalingSpec::default() { "The same in all layers".to_owned() } else { scaling.to_string() };
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            if widgets::link_ui(ui, "Shape it").on_hover_text(Command::ShowScaling.explanation()).clicked() {
+                app.commands.push(Command::ShowScaling);
+            }
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let text = RichText::new(&words).color(palette.weak);
+                ui.add(Label::new(text).truncate()).on_hover_text(&words);
+            });
+        });
+    });
 }
 
 /// How much of w is left after rounding, and what that means; `None` where there is nothing to keep.

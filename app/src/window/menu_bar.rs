@@ -38,6 +38,7 @@ const MENUS: [(&str, &[Option<Command>]); 4] = [
         "View",
         &[
             Some(Command::ShowVector),
+            Some(Command::ShowScaling),
             Some(Command::ShowResults),
             Some(Command::ToggleTable),
             None,
@@ -117,7 +118,12 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
     let (_, row) = ui.allocate_space(Vec2::new(ui.available_width(), theme::TABS_HEIGHT));
     ui.painter().hline(row.x_range(), row.bottom() - 0.5, Stroke::new(1.0, palette.hairline));
     let mut left = row.left();
-    for (tab, command) in [(Tab::Vector, Command::ShowVector), (Tab::Results, Command::ShowResults)] {
+    let tabs = [
+        (Tab::Vector, Command::ShowVector),
+        (Tab::Scaling, Command::ShowScaling),
+        (Tab::Results, Command::ShowResults),
+    ];
+    for (tab, command) in tabs {
         let chosen = app.tab == tab;
         let style = if chosen { theme::strong() } else { TextStyle::Body };
         let font = style.resolve(ui.style());
@@ -160,6 +166,7 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
             let is_on = command == Command::ToggleTable
                 && match app.tab {
                     Tab::Vector => app.vector_view.table,
+                    Tab::Scaling => app.scaling_view.table,
                     Tab::Results => app.results_view.table,
                 };
             let enabled = app.is_enabled(command);

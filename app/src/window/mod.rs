@@ -27,6 +27,7 @@ mod palette;
 mod persist;
 pub mod picker;
 mod results_tab;
+mod scaling_tab;
 pub mod session;
 mod slot;
 mod theme;

@@ -24,6 +24,8 @@ pub enum PickFor {
     SaveRecipe,
     /// A picture to write.
     SavePicture,
+    /// A file with one value for each layer.
+    OpenValues,
 }
 
 /// A question to the file dialog.
@@ -46,6 +48,7 @@ impl PickRequest {
             PickFor::OpenRecipe => "Open a recipe".to_owned(),
             PickFor::SaveRecipe => "Save the recipe".to_owned(),
             PickFor::SavePicture => "Save the chart".to_owned(),
+            PickFor::OpenValues => "Open a file with one value for each layer".to_owned(),
         }
     }
 }
@@ -69,6 +72,7 @@ impl Picker for SystemPicker {
         // The asynchronous dialogs may be waited for on any thread, on every system; the others may not.
         let chosen = match request.purpose {
             PickFor::Model(_) | PickFor::OutputFolder => pollster::block_on(dialog.pick_folder()),
+            PickFor::OpenValues => pollster::block_on(dialog.pick_file()),
             PickFor::OpenRecipe => pollster::block_on(dialog.add_filter("Recipe", &["toml"]).pick_file()),
             PickFor::SaveRecipe => {
                 let dialog = dialog.set_file_name(&request.file_name).add_filter("Recipe", &["toml"]);

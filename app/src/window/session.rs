@@ -14,6 +14,7 @@ use mergescope_core::merge::{ChangeSums, LayerChange, MergeReport, Plan};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError};
+use mergescope_core::scaling::Scaling;
 
 use super::details::Details;
 use super::history::History;
@@ -363,7 +364,11 @@ impl Session {
             }
         }
         match &self.preflight {
-            Stage::Done(preflight) if preflight.passes() => None,
+            Stage::Done(preflight) if preflight.passes() => {
+                let vector = &self.recipe.vector;
+                let scaling = Scaling::new(vector.w, &vector.scaling, preflight.alignment.layers());
+                scaling.err().map(|error| error.to_string())
+            }
             Stage::Done(_) => Some("These three models do not fit together: see the findings".to_owned()),
             Stage::Failed(_) => Some("The models could not be compared: see the findings".to_owned()),
             Stage::Waiting | Stage::Running(..) => Some("The models are being compared".to_owned()),

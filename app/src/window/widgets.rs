@@ -260,7 +260,8 @@ fn keyboard_steps(ui: &Ui, response: &Response) -> i64 {
     })
 }
 
-fn requested_value(ui: &Ui, id: egui::Id) -> Option<f64> {
+/// The value that a screen reader asked a slider for.
+pub fn requested_value(ui: &Ui, id: egui::Id) -> Option<f64> {
     use egui::accesskit::{Action, ActionData};
     ui.input(|input| {
         let requests = input.accesskit_action_requests(id, Action::SetValue);

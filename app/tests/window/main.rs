@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod drawing;
+mod scaling;
 mod vector;
 
 use std::path::{Path, PathBuf};

@@ -5,10 +5,10 @@ mod spec;
 
 use glob::Pattern as Glob;
 
-use crate::layout::{Part, Place};
+use crate::layout::Place;
 
 pub use curve::{Between, Curve, CurveError, Point};
-pub use spec::{Factors, Keep, LayerRange, Pattern, ScalingSpec};
+pub use spec::{Factors, Keep, LayerRange, PartKind, Pattern, ScalingSpec};
 
 /// The scaling of one model: from the name and place of a tensor to its coefficient.
 #[derive(Clone, Debug)]
@@ -162,13 +162,7 @@ impl Scaling {
 
     /// Whether a tensor is to stay the target's.
     fn is_kept(&self, name: &str, place: Place) -> bool {
-        let by_part = match place.part {
-            Part::Router => self.keep.router,
-            Part::Embed => self.keep.embed,
-            Part::Head => self.keep.head,
-            Part::Norm => self.keep.norm,
-            _ => false,
-        };
+        let by_part = self.keep.get(PartKind::of(place.part));
         let by_layer = |layer| self.keep.layers.iter().any(|range| range.contains(layer));
         by_part || place.layer.is_some_and(by_layer) || self.kept.iter().any(|glob| glob.matches(name))
     }

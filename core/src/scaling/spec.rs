@@ -53,31 +53,108 @@ impl Default for Factors {
     }
 }
 
+/// Parts that have one factor together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PartKind {
+    /// q, k, v and o.
+    Attention,
+    /// gate, up and down, and experts.
+    Mlp,
+    /// Norms.
+    Norm,
+    /// Embeddings.
+    Embed,
+    /// Output head.
+    Head,
+    /// Routers.
+    Router,
+    /// What has no known name.
+    Other,
+}
+
+impl PartKind {
+    /// All, in the order in which they are shown.
+    pub const ALL: [Self; 7] =
+        [Self::Attention, Self::Mlp, Self::Norm, Self::Embed, Self::Head, Self::Router, Self::Other];
+
+    /// The kind of a part.
+    pub fn of(part: Part) -> Self {
+        match part {
+            Part::Q | Part::K | Part::V | Part::O => Self::Attention,
+            Part::Gate | Part::Up | Part::Down | Part::Expert => Self::Mlp,
+            Part::Norm => Self::Norm,
+            Part::Embed => Self::Embed,
+            Part::Head => Self::Head,
+            Part::Router => Self::Router,
+            Part::Other => Self::Other,
+        }
+    }
+
+    /// As a recipe names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Mlp => "mlp",
+            Self::Norm => "norm",
+            Self::Embed => "embed",
+            Self::Head => "head",
+            Self::Router => "router",
+            Self::Other => "other",
+        }
+    }
+}
+
 impl Factors {
     /// The factor of a part.
     pub fn of(&self, part: Part) -> f64 {
-        match part {
-            Part::Q | Part::K | Part::V | Part::O => self.attention,
-            Part::Gate | Part::Up | Part::Down | Part::Expert => self.mlp,
-            Part::Norm => self.norm,
-            Part::Embed => self.embed,
-            Part::Head => self.head,
-            Part::Router => self.router,
-            Part::Other => self.other,
+        self.get(PartKind::of(part))
+    }
+
+    /// The factor of a kind of parts.
+    pub fn get(&self, kind: PartKind) -> f64 {
+        *Self { ..*self }.get_mut(kind)
+    }
+
+    /// The factor of a kind of parts, to be changed.
+    pub fn get_mut(&mut self, kind: PartKind) -> &mut f64 {
+        match kind {
+            PartKind::Attention => &mut self.attention,
+            PartKind::Mlp => &mut self.mlp,
+            PartKind::Norm => &mut self.norm,
+            PartKind::Embed => &mut self.embed,
+            PartKind::Head => &mut self.head,
+            PartKind::Router => &mut self.router,
+            PartKind::Other => &mut self.other,
         }
     }
 
     /// All of them, as a recipe names them.
     pub fn named(&self) -> [(&'static str, f64); 7] {
-        [
-            ("attention", self.attention),
-            ("mlp", self.mlp),
-            ("norm", self.norm),
-            ("embed", self.embed),
-            ("head", self.head),
-            ("router", self.router),
-            ("other", self.other),
-        ]
+        PartKind::ALL.map(|kind| (kind.label(), self.get(kind)))
+    }
+}
+
+impl Keep {
+    /// Whether a kind of parts is kept, to be changed; `None` for those that no switch keeps.
+    pub fn get_mut(&mut self, kind: PartKind) -> Option<&mut bool> {
+        match kind {
+            PartKind::Norm => Some(&mut self.norm),
+            PartKind::Embed => Some(&mut self.embed),
+            PartKind::Head => Some(&mut self.head),
+            PartKind::Router => Some(&mut self.router),
+            PartKind::Attention | PartKind::Mlp | PartKind::Other => None,
+        }
+    }
+
+    /// Whether a kind of parts is kept.
+    pub fn get(&self, kind: PartKind) -> bool {
+        match kind {
+            PartKind::Norm => self.norm,
+            PartKind::Embed => self.embed,
+            PartKind::Head => self.head,
+            PartKind::Router => self.router,
+            PartKind::Attention | PartKind::Mlp | PartKind::Other => false,
+        }
     }
 }
 
