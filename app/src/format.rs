@@ -79,6 +79,12 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// Words that begin a sentence: the first letter is large.
+pub fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// A share of one as per cent: `3.1 %`, `0.72 %`, `58 %`, `99.7 %`.
 ///
 /// 0 % and 100 % are exact: what is not quite nothing or not quite all says so, at the ends as `< 0.001 %` and `> 99.9 %`.

@@ -98,8 +98,11 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
         .on_hover_text("Drag, or use the arrow keys for steps of 0.01; double-click for 0.50");
     ui.add_space(4.0);
     let scaling = &app.session.recipe.vector.scaling;
-    let words =
-        if *scaling == ScalingSpec::default() { "The same in all layers".to_owned() } else { scaling.to_string() };
+    let words = if *scaling == ScalingSpec::default() {
+        "The same in all layers".to_owned()
+    } else {
+        format::sentence(&scaling.to_string())
+    };
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::link_ui(ui, "Shape it").on_hover_text(Command::ShowScaling.explanation()).clicked() {

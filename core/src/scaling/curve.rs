@@ -257,8 +257,10 @@ impl fmt::Display for Curve {
             Self::Step { at, before, after } => write!(formatter, "{before} before layer {at}, {after} from it on"),
             Self::Points { points, between } => {
                 let kind = if *between == Between::Smooth { "smooth" } else { "linear" };
-                let points: Vec<String> = points.iter().map(|p| format!("{} at {}", p.value, p.layer)).collect();
-                write!(formatter, "{kind} through {}", points.join(", "))
+                match points.len() {
+                    1 => write!(formatter, "{kind} through 1 point"),
+                    many => write!(formatter, "{kind} through {many} points"),
+                }
             }
             Self::Layers { values } => write!(formatter, "one value for each of {} layers", values.len()),
         }

@@ -1,6 +1,8 @@
 //! A factor for each kind of part, for tensors by name, and what stays the target's.
 
-use eframe::egui::{self, Button, DragValue, Layout, Response, RichText, TextEdit, Ui, Vec2, WidgetInfo};
+use eframe::egui::{
+    self, Button, DragValue, Frame, Layout, Margin, Response, RichText, TextEdit, Ui, Vec2, WidgetInfo,
+};
 use mergescope_core::scaling::{PartKind, Pattern, Scaling, ScalingSpec};
 
 use crate::curve_edit::VALUES;
@@ -8,6 +10,8 @@ use crate::format;
 use crate::window::session::Session;
 use crate::window::{fonts, theme, widgets};
 
+/// Height of a row.
+const ROW_HEIGHT: f32 = 28.0;
 /// Width of the labels.
 const LABEL_WIDTH: f32 = 88.0;
 /// Width of a number.
@@ -43,6 +47,7 @@ pub fn ui(ui: &mut Ui, session: &mut Session) {
             continue;
         }
         ui.horizontal(|ui| {
+            ui.set_min_height(ROW_HEIGHT);
             label_ui(ui, label).on_hover_text(explanation);
             let kept = spec.keep.get(kind);
             ui.add_enabled_ui(!kept, |ui| number_ui(ui, spec.factors.get_mut(kind), &format!("Factor of {label}")));
@@ -72,7 +77,7 @@ fn moving_names(session: &Session) -> Vec<String> {
 
 /// A label as wide as all of them.
 fn label_ui(ui: &mut Ui, label: &str) -> Response {
-    let size = Vec2::new(LABEL_WIDTH, theme::CONTROL_HEIGHT);
+    let size = Vec2::new(LABEL_WIDTH, ui.spacing().interact_size.y);
     ui.allocate_ui_with_layout(size, Layout::left_to_right(egui::Align::Center), |ui| {
         ui.set_min_size(size);
         ui.label(label)

@@ -10,6 +10,9 @@ use crate::vector::tables::{Cell, Column, Table};
 use crate::window::session::Session;
 use crate::window::theme;
 
+/// Size of a number's field.
+const NUMBER_SIZE: [f32; 2] = [72.0, 22.0];
+
 /// Draws a field for each layer.
 pub fn ui(ui: &mut Ui, session: &mut Session, layers: u32) {
     let palette = theme::palette(ui);
@@ -34,7 +37,7 @@ pub fn ui(ui: &mut Ui, session: &mut Session, layers: u32) {
                         .max_decimals(4)
                         .update_while_editing(false)
                         .custom_parser(format::parse_number);
-                    ui.add(drag).accessible_name(format!("Layer {layer}"));
+                    ui.add_sized(NUMBER_SIZE, drag).accessible_name(format!("Layer {layer}"));
                     if field != value {
                         typed = Some((layer, field));
                     }
