@@ -107,8 +107,9 @@ fn patterns_ui(ui: &mut Ui, spec: &mut ScalingSpec, names: &[String]) {
     }
     for (position, pattern) in spec.patterns.iter_mut().enumerate() {
         ui.horizontal(|ui| {
-            let edit =
-                TextEdit::singleline(&mut pattern.tensors).desired_width(PATTERN_WIDTH).hint_text("*.down_proj.*");
+            let edit = TextEdit::singleline(&mut pattern.tensors).desired_width(PATTERN_WIDTH);
+            let frame = Frame::new().fill(palette.raised).corner_radius(theme::RADIUS);
+            let edit = edit.hint_text("*.down_proj.*").frame(frame.inner_margin(Margin::symmetric(8, 2)));
             ui.add(edit)
                 .on_hover_text("* stands for any characters, ? for one, [0-9] for one of a range")
                 .accessible_name(format!("Pattern {}", position + 1));
