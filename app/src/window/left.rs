@@ -15,8 +15,8 @@ use crate::format;
 /// w at the start, and after a double click on the slider.
 const DEFAULT_W: f64 = 0.5;
 
-/// Room for w, its slider and the space above them.
-const W_HEIGHT: f32 = 140.0;
+/// Room for w, its slider, how it is spread, and the space above them.
+const W_HEIGHT: f32 = 168.0;
 /// Room that the verdict and the line of its findings have before there are any, so that w stays where it is.
 const VERDICT_HEIGHT: f32 = 50.0;
 /// Least room in which findings scroll by themselves; with less they scroll with the models.
