@@ -1,5 +1,8 @@
 //! Which tensors of the three checkpoints belong together, and how much of each takes part.
 
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoint, Dtype, OpenError, TensorInfo, takes_part};
@@ -42,24 +45,119 @@ impl Role {
     }
 }
 
-/// One of the three models cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("{} cannot be opened", role.label())]
-pub struct OpenTripleError {
-    /// Which of the three.
+/// One of the models of a recipe: that of a role, for pre and post in one of its vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ModelId {
+    /// The position of the vector; 0 for the target.
+    pub vector: usize,
+    /// What the model is in it.
     pub role: Role,
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.role.label())?;
+        match self.vector {
+            0 => Ok(()),
+            later => write!(formatter, " of vector {}", later + 1),
+        }
+    }
+}
+
+/// A model cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{model} cannot be opened")]
+pub struct OpenModelError {
+    /// Which.
+    pub model: ModelId,
     /// Why.
     pub source: OpenError,
 }
 
-impl Triple {
-    /// Opens three models, each given as a path or as `org/name` in the local Hub cache.
-    pub fn open(pre: &str, post: &str, target: &str) -> Result<Self, OpenTripleError> {
-        let open = |role, spec| {
-            let opened = Checkpoint::open(&hub::resolve(spec));
-            opened.map(Arc::new).map_err(|source| OpenTripleError { role, source })
+/// One vector, v = post − pre.
+#[derive(Clone, Debug)]
+pub struct VectorPair {
+    /// Before fine-tuning; [zeros](Checkpoint::zeros_like) where post is a saved vector or is taken whole. Vectors that share
+    /// the same `Arc` have it read once.
+    pub pre: Arc<Checkpoint>,
+    /// After fine-tuning.
+    pub post: Arc<Checkpoint>,
+}
+
+/// The models of a recipe, each opened once.
+#[derive(Clone, Debug)]
+pub struct Models {
+    /// What the vectors are added to.
+    pub target: Arc<Checkpoint>,
+    /// The vectors; at least one.
+    pub vectors: Vec<VectorPair>,
+}
+
+impl Models {
+    /// Opens the target and the (pre, post) of every vector, each given as a path or as `org/name` in the local Hub cache.
+    ///
+    /// An empty pre stands for zeros. What is named twice is opened once.
+    pub fn open<'a>(
+        target: &str,
+        vectors: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, OpenModelError> {
+        let mut opened: HashMap<PathBuf, Arc<Checkpoint>> = HashMap::new();
+        let mut open = |model, spec: &str| {
+            let path = hub::resolve(spec);
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if let Some(checkpoint) = opened.get(&place) {
+                return Ok(checkpoint.clone());
+            }
+            let checkpoint = Checkpoint::open(&path).map_err(|source| OpenModelError { model, source })?;
+            Ok(opened.entry(place).or_insert_with(|| Arc::new(checkpoint)).clone())
         };
-        Ok(Self { pre: open(Role::Pre, pre)?, post: open(Role::Post, post)?, target: open(Role::Target, target)? })
+        let mut pairs = Vec::new();
+        for (vector, (pre, post)) in vectors.into_iter().enumerate() {
+            let mut open = |role, spec| open(ModelId { vector, role }, spec);
+            // In the order in which they are asked for, so that the first to fail is the first to be named.
+            let pre = (!pre.is_empty()).then(|| open(Role::Pre, pre)).transpose()?;
+            let post = open(Role::Post, post)?;
+            let pre = pre.unwrap_or_else(|| Arc::new(Checkpoint::zeros_like(&post)));
+            pairs.push(VectorPair { pre, post });
+        }
+        let target = open(ModelId { vector: 0, role: Role::Target }, target)?;
+        Ok(Self { target, vectors: pairs })
+    }
+
+    /// Every model once for each place that it has in the recipe, the target last.
+    pub fn ids(&self) -> impl Iterator<Item = ModelId> + use<> {
+        let pairs =
+            (0..self.vectors.len()).flat_map(|vector| [Role::Pre, Role::Post].map(|role| ModelId { vector, role }));
+        pairs.chain([ModelId { vector: 0, role: Role::Target }])
+    }
+
+    /// The checkpoint in that place.
+    pub fn get(&self, model: ModelId) -> &Arc<Checkpoint> {
+        match model.role {
+            Role::Pre => &self.vectors[model.vector].pre,
+            Role::Post => &self.vectors[model.vector].post,
+            Role::Target => &self.target,
+        }
+    }
+
+    /// One vector with the target.
+    pub fn triple(&self, vector: usize) -> Triple {
+        let VectorPair { pre, post } = self.vectors[vector].clone();
+        Triple { pre, post, target: self.target.clone() }
+    }
+}
+
+impl From<&Triple> for Models {
+    fn from(triple: &Triple) -> Self {
+        let pair = VectorPair { pre: triple.pre.clone(), post: triple.post.clone() };
+        Self { target: triple.target.clone(), vectors: vec![pair] }
+    }
+}
+
+impl Triple {
+    /// Opens three models, each given as a path or as `org/name` in the local Hub cache; an empty pre stands for zeros.
+    pub fn open(pre: &str, post: &str, target: &str) -> Result<Self, OpenModelError> {
+        Models::open(target, [(pre, post)]).map(|models| models.triple(0))
     }
 
     /// The checkpoint in that role.

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
+use mergescope_core::alignment::Models;
 use mergescope_core::checkpoint::{Dtype, ReadPath};
 use mergescope_core::merge::{MergeError, MergeReport, REPORT_FILE, merge, plan};
 use mergescope_core::progress::Control;
@@ -457,7 +458,7 @@ fn a_plan_knows_every_byte_before_anything_is_read() {
     let (pre, post, target) = related(Size::default(), Dtype::BF16);
     let folders = Folders::write(&pre, &post, &target);
     let recipe = recipe(&folders, 0.5, |_| {});
-    let plan = plan(&folders.open(), &recipe).unwrap();
+    let plan = plan(&Models::from(&folders.open()), &recipe).unwrap();
     let output = folders.dir.path().join("merged");
     merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
     assert_eq!(plan.bytes(), fs::metadata(output.join("model.safetensors")).unwrap().len());

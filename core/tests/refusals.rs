@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mergescope_core::alignment::Models;
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::error::chain;
 use mergescope_core::merge::{MergeError, MergeReport, check_output, merge, plan};
@@ -324,10 +325,10 @@ fn of_merges_that_begin_at_once_one_is_whole_and_the_others_leave_no_trace() {
 fn a_disk_without_room() {
     let (pre, post, target) = related(Size::default(), Dtype::BF16);
     let scene = Scene::new(&pre, &post, &target);
-    let mut plan = plan(&scene.folders.open(), &scene.recipe).unwrap();
-    check_output(&scene.output(), &scene.folders.open(), &plan).unwrap();
+    let mut plan = plan(&Models::from(&scene.folders.open()), &scene.recipe).unwrap();
+    check_output(&scene.output(), &Models::from(&scene.folders.open()), &plan).unwrap();
     plan.files.files[0].bytes = u64::MAX / 2;
-    let message = chain(&check_output(&scene.output(), &scene.folders.open(), &plan).unwrap_err());
+    let message = chain(&check_output(&scene.output(), &Models::from(&scene.folders.open()), &plan).unwrap_err());
     says(&message, &["bytes free but the merged model needs", "free some space"]);
 }
 
@@ -344,8 +345,8 @@ fn a_file_of_the_target_that_leads_out_or_nowhere_before_any_work() {
         let message = chain(&scene.merge().unwrap_err());
         says(&message, &["a file of the target cannot be carried over", "generation_config.json", words]);
         let open = scene.folders.open();
-        let plan = plan(&open, &scene.recipe).unwrap();
-        assert!(check_output(&scene.output(), &open, &plan).is_err(), "a dry run says so too");
+        let plan = plan(&Models::from(&open), &scene.recipe).unwrap();
+        assert!(check_output(&scene.output(), &Models::from(&open), &plan).is_err(), "a dry run says so too");
         fs::remove_file(link).unwrap();
         scene.before = files(scene.folders.dir.path());
         scene.nothing_changed();

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mergescope_core::alignment::Role;
-use mergescope_core::analysis::{Absence, VectorComparison, VectorPair, VectorsError, compare_vectors};
+use mergescope_core::alignment::VectorPair;
+use mergescope_core::analysis::{Absence, VectorComparison, VectorsError, compare_vectors};
 use mergescope_core::checkpoint::{Checkpoint, Dtype};
 use mergescope_core::layout::Part;
 use mergescope_core::progress::Control;

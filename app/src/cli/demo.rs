@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use mergescope_core::alignment::Triple;
 use mergescope_core::analysis::{Gram, Sums, VectorAnalysis, measure};
-use mergescope_core::merge::{MergeError, check_output, merge, plan};
+use mergescope_core::merge::{MergeError, check_output, merge, open, plan};
 use mergescope_core::preflight::preflight;
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::Resources;
@@ -35,9 +34,10 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
     let w = format::w(args.w);
 
     let job = Job::begin();
-    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+    let models = open(&recipe)?;
+    let triple = models.triple(0);
     // Nobody should wait for a measurement to hear that the folder is taken.
-    check_output(&output, &triple, &plan(&triple, &recipe)?)?;
+    check_output(&output, &models, &plan(&models, &recipe)?)?;
     printer.text(&format!("1. The three models of {}\n\n{}", folder.display(), findings::models_text(&triple)))?;
     let found = preflight(&triple, &job.control)?;
     printer.text(&format!("\n2. Do they fit together?\n\n{}", findings::text(&found)))?;

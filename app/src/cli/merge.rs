@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mergescope_core::alignment::Triple;
-use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, plan};
+use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, open, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
 use serde_json::{Value, json};
@@ -22,25 +21,29 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let recipe = recipe(args)?;
     let job = Job::begin();
-    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
-    let found = preflight(&triple, &job.control)?;
-    if !found.passes() {
-        drop(job);
-        // A script wants the findings as `preflight --json` has them; people read them in the error.
-        printer.document(&findings::document(&triple, &found))?;
-        return Err(MergeError::Unfit { findings: found.findings }.into());
+    recipe.check_method().map_err(MergeError::from)?;
+    let models = open(&recipe)?;
+    let mut warnings: Vec<Finding> = Vec::new();
+    for vector in 0..models.vectors.len() {
+        let triple = models.triple(vector);
+        let found = preflight(&triple, &job.control)?;
+        if !found.passes() {
+            drop(job);
+            // A script wants the findings as `preflight --json` has them; people read them in the error.
+            printer.document(&findings::document(&triple, &found))?;
+            return Err(MergeError::Unfit { findings: found.findings }.into());
+        }
+        warnings.extend(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning));
     }
-    let warnings: Vec<Finding> =
-        found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
     // Before hours of work, not after.
     let words: String = warnings.iter().map(findings::finding_text).collect();
     if !words.is_empty() {
         printer.say(&words)?;
     }
     if args.dry_run {
-        let plan = plan(&triple, &recipe)?;
-        check_output(&args.out, &triple, &plan)?;
-        check_inputs(&recipe, &triple, &job.control)?;
+        let plan = plan(&models, &recipe)?;
+        check_output(&args.out, &models, &plan)?;
+        check_inputs(&recipe, &models, &job.control)?;
         drop(job);
         let free_bytes = args.out.ancestors().skip(1).find_map(|folder| {
             let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -92,7 +95,8 @@ fn plan_document(plan: &Plan, recipe: &Recipe, output: &Path, free_bytes: Option
             "name": tensor.output.name,
             "dtype": mergescope_core::checkpoint::dtype_label(tensor.output.dtype),
             "shape": tensor.output.shape,
-            "coefficient": tensor.coefficient,
+            "coefficient": tensor.coefficients.first(),
+            "other_coefficients": tensor.coefficients.get(1..),
             "moving_elements": tensor.moving_elements,
         })
     });

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mergescope_core::alignment::{Alignment, Triple};
+use mergescope_core::alignment::{Alignment, Models, Triple};
 use mergescope_core::analysis::{
     self, AnalysisCache, LayerProducts, LayerProductsError, Spectrum, SpectrumError, VectorAnalysis,
 };
@@ -73,7 +73,7 @@ pub trait Engine: Send + Sync {
 
     /// Plans the output from headers alone.
     fn plan(&self, triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
-        merge::plan(triple, recipe)
+        merge::plan(&Models::from(triple), recipe)
     }
 
     /// Writes the merged model.

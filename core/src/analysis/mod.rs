@@ -41,9 +41,7 @@ pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
 pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
-pub use vectors::{
-    Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorPair, VectorsError, compare_vectors,
-};
+pub use vectors::{Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorsError, compare_vectors};
 
 /// One tensor of the vector; of a stack of experts [experts, a, b] one expert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

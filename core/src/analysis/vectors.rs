@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 use super::gram::cosine;
-use crate::alignment::{Role, element_bytes};
+use crate::alignment::{Role, VectorPair, element_bytes};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, dtype_label, natural_cmp, takes_part};
 use crate::layout::{self, Place};
 use crate::method::LEAF;
@@ -20,15 +20,6 @@ use crate::stream::{self, Resources, StreamError, Tally};
 
 /// Independent partial sums; a fixed number, so that every instruction set adds in the same order.
 const LANES: usize = 8;
-
-/// One vector, v = post − pre.
-#[derive(Clone, Debug)]
-pub struct VectorPair {
-    /// Before fine-tuning. Vectors that share the same `Arc` have it read once.
-    pub pre: Arc<Checkpoint>,
-    /// After fine-tuning.
-    pub post: Arc<Checkpoint>,
-}
 
 /// Sums over the elements of two vectors a and b, which add up over tensors, parts and layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -28,7 +28,14 @@ pub(super) struct Located {
     pub index: Option<BTreeMap<String, String>>,
     /// Whether only one file was asked for, rather than its folder.
     pub single_file: bool,
+    /// Whether it is a saved vector rather than a model.
+    pub is_vector: bool,
 }
+
+/// What the names of a saved vector's weight files begin with.
+pub(crate) const VECTOR_STEM: &str = "vector";
+/// What the names of a model's weight files begin with.
+pub(crate) const MODEL_STEM: &str = "model";
 
 /// Finds the weights that `path` stands for.
 pub(super) fn locate(path: &Path) -> Result<Located, OpenError> {
@@ -51,14 +58,21 @@ fn locate_file(path: &Path) -> Result<Located, OpenError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    if name == "model.safetensors" && root.join("config.json").is_file() || name == "model.safetensors.index.json" {
+    if name == "model.safetensors" && root.join("config.json").is_file() || name == "vector.safetensors" {
         return locate_in_folder(&root);
     }
-    if is_shard_name(name) && root.join("model.safetensors.index.json").is_file() {
-        return Err(OpenError::ShardOfSeveral { path: path.to_owned(), folder: root });
+    for index in [MODEL_STEM, VECTOR_STEM].map(|stem| format!("{stem}.safetensors.index.json")) {
+        if name == index {
+            return locate_in_folder(&root);
+        }
+        if is_shard_name(name) && root.join(&index).is_file() {
+            return Err(OpenError::ShardOfSeveral { path: path.to_owned(), folder: root });
+        }
     }
     match extension(name) {
-        Some("safetensors") => Ok(Located { root, shards: vec![name.to_owned()], index: None, single_file: true }),
+        Some("safetensors") => {
+            Ok(Located { root, shards: vec![name.to_owned()], index: None, single_file: true, is_vector: false })
+        }
         Some("gguf") => Err(OpenError::Gguf { path: path.to_owned() }),
         Some("bin" | "pt" | "pth" | "ckpt") => Err(OpenError::Pickle { path: path.to_owned() }),
         _ if starts_with(path, b"GGUF") => Err(OpenError::Gguf { path: path.to_owned() }),
@@ -72,17 +86,20 @@ fn locate_in_folder(root: &Path) -> Result<Located, OpenError> {
     let with_extension =
         |wanted: &str| names.iter().filter(|name| extension(name) == Some(wanted)).cloned().collect::<Vec<_>>();
 
-    let index_name = "model.safetensors.index.json";
-    if has(index_name) {
-        let index = read_index(root, index_name)?;
-        let mut shards: Vec<String> = index.values().cloned().collect();
-        shards.sort();
-        shards.dedup();
-        return Ok(Located { root: root.to_owned(), shards, index: Some(index), single_file: false });
-    }
-    if has("model.safetensors") {
-        let shards = vec!["model.safetensors".to_owned()];
-        return Ok(Located { root: root.to_owned(), shards, index: None, single_file: false });
+    for (stem, is_vector) in [(MODEL_STEM, false), (VECTOR_STEM, true)] {
+        let found = |shards, index| Located { root: root.to_owned(), shards, index, single_file: false, is_vector };
+        let index_name = format!("{stem}.safetensors.index.json");
+        if has(&index_name) {
+            let index = read_index(root, &index_name)?;
+            let mut shards: Vec<String> = index.values().cloned().collect();
+            shards.sort();
+            shards.dedup();
+            return Ok(found(shards, Some(index)));
+        }
+        let single = format!("{stem}.safetensors");
+        if has(&single) {
+            return Ok(found(vec![single], None));
+        }
     }
     if has("adapter_config.json") || has("adapter_model.safetensors") || has("adapter_model.bin") {
         return Err(OpenError::Lora { path: root.to_owned() });
@@ -95,7 +112,8 @@ fn locate_in_folder(root: &Path) -> Result<Located, OpenError> {
             if is_shard_name(&name) {
                 return Err(OpenError::NoIndex { path: root.to_owned(), found: vec![name] });
             }
-            return Ok(Located { root: root.to_owned(), shards: vec![name], index: None, single_file: false });
+            let root = root.to_owned();
+            return Ok(Located { root, shards: vec![name], index: None, single_file: false, is_vector: false });
         }
         _ => return Err(OpenError::NoIndex { path: root.to_owned(), found: safetensors }),
     }

@@ -19,6 +19,7 @@ pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
+pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
 use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.
@@ -222,6 +223,18 @@ pub struct Checkpoint {
     by_name: HashMap<String, usize>,
     config: Option<Config>,
     single_file: bool,
+    kind: CheckpointKind,
+}
+
+/// What the weights of a checkpoint are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// A model's.
+    Model,
+    /// A saved vector, post − pre.
+    Vector,
+    /// All zero, and in no file: what a saved vector has for pre.
+    Zeros,
 }
 
 impl fmt::Debug for Checkpoint {
@@ -267,7 +280,26 @@ impl Checkpoint {
         for (position, tensor) in tensors.iter().enumerate() {
             by_name.insert(tensor.name.clone(), position);
         }
-        Ok(Self { root, shards, tensors, by_name, config, single_file: located.single_file })
+        let kind = if located.is_vector { CheckpointKind::Vector } else { CheckpointKind::Model };
+        Ok(Self { root, shards, tensors, by_name, config, single_file: located.single_file, kind })
+    }
+
+    /// The same tensors, all of them zero.
+    pub fn zeros_like(other: &Self) -> Self {
+        Self {
+            root: other.root.clone(),
+            shards: Vec::new(),
+            tensors: other.tensors.clone(),
+            by_name: other.by_name.clone(),
+            config: other.config.clone(),
+            single_file: other.single_file,
+            kind: CheckpointKind::Zeros,
+        }
+    }
+
+    /// What its weights are.
+    pub fn kind(&self) -> CheckpointKind {
+        self.kind
     }
 
     /// The model folder; of a single file, the folder that holds it.
@@ -282,6 +314,9 @@ impl Checkpoint {
 
     /// A short name: `org/name` in the Hub cache, else the last part of the path.
     pub fn label(&self) -> String {
+        if self.kind == CheckpointKind::Zeros {
+            return "zeros".to_owned();
+        }
         let path = if self.single_file { self.shards[0].path() } else { &self.root };
         let hub = path.ancestors().filter_map(|part| part.file_name()?.to_str()?.strip_prefix("models--")).next();
         if let Some(repo) = hub {
@@ -370,7 +405,11 @@ impl Checkpoint {
         byte_offset: u64,
         buffer: &mut [u8],
     ) -> Result<(), ReadError> {
-        let shard = &self.shards[tensor.shard];
+        let Some(shard) = self.shards.get(tensor.shard) else {
+            // Zeros alone have no shards.
+            buffer.fill(0);
+            return Ok(());
+        };
         debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
         shard.read_exact_at(read_path, tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
             path: shard.path().to_owned(),
@@ -389,9 +428,9 @@ impl Checkpoint {
         self.shards.iter().map(Shard::state)
     }
 
-    /// The weight file that holds `tensor`.
+    /// The weight file that holds `tensor`; of zeros, the folder of what they were made for.
     pub fn path_of(&self, tensor: &TensorInfo) -> &Path {
-        self.shards[tensor.shard].path()
+        self.shards.get(tensor.shard).map_or(&self.root, Shard::path)
     }
 
     /// 32 bytes, as hex, that identify the weights: blake3 over every tensor's name, dtype and shape and up to three

@@ -57,13 +57,14 @@ pub struct WeightFiles {
     pub files: Vec<WeightFile>,
     /// For each tensor, in the order given, where it goes.
     pub slots: Vec<Slot>,
-    /// `model.safetensors.index.json`, when there are several files.
+    /// `STEM.safetensors.index.json`, when there are several files.
     pub index: Option<String>,
 }
 
 impl WeightFiles {
-    /// Lays out `tensors` in files of at most `shard_bytes` of tensors; a larger tensor gets a file of its own.
-    pub fn plan(tensors: &[OutputTensor], shard_bytes: u64) -> Self {
+    /// Lays out `tensors` in files of at most `shard_bytes` of tensors; a larger tensor gets a file of its own. Names of
+    /// files begin with `stem`: `model` for what loaders of models look for.
+    pub fn plan(stem: &str, tensors: &[OutputTensor], shard_bytes: u64) -> Self {
         let mut groups: Vec<std::ops::Range<usize>> = Vec::new();
         let mut filled: u64 = 0;
         for (position, tensor) in tensors.iter().enumerate() {
@@ -85,8 +86,8 @@ impl WeightFiles {
         let mut weight_map = BTreeMap::new();
         for (number, group) in groups.iter().enumerate() {
             let name = match groups.len() {
-                1 => "model.safetensors".to_owned(),
-                count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+                1 => format!("{stem}.safetensors"),
+                count => format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1),
             };
             let (header, data_bytes) = header(&tensors[group.clone()]);
             let mut offset = header.len() as u64;
@@ -145,14 +146,14 @@ mod tests {
 
     #[test]
     fn one_file_needs_no_index() {
-        let plan = WeightFiles::plan(&tensors(&[3, 0, 5]), 1000);
+        let plan = WeightFiles::plan("model", &tensors(&[3, 0, 5]), 1000);
         assert_eq!(plan.files[0].name, "model.safetensors");
         assert_eq!((plan.files.len(), plan.index), (1, None));
     }
 
     #[test]
     fn shards_are_filled_in_order_and_a_large_tensor_stands_alone() {
-        let plan = WeightFiles::plan(&tensors(&[4, 4, 100, 4]), 16);
+        let plan = WeightFiles::plan("model", &tensors(&[4, 4, 100, 4]), 16);
         let files: Vec<usize> = plan.slots.iter().map(|slot| slot.file).collect();
         assert_eq!(files, [0, 0, 1, 2]);
         assert_eq!(plan.files[1].name, "model-00002-of-00003.safetensors");
@@ -165,7 +166,7 @@ mod tests {
         #[test]
         fn every_planned_file_is_valid_safetensors(sizes in proptest::collection::vec(0_u64..50, 1..20), limit in 1_u64..200) {
             let tensors = tensors(&sizes);
-            let plan = WeightFiles::plan(&tensors, limit);
+            let plan = WeightFiles::plan("model", &tensors, limit);
             for (number, file) in plan.files.iter().enumerate() {
                 let mut bytes = file.header.clone();
                 bytes.resize(file.bytes as usize, 0);

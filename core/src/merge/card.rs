@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::MergeReport;
-use crate::alignment::Triple;
+use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{TensorInfo, dtype_label};
 use crate::recipe::Recipe;
 
@@ -19,8 +19,9 @@ pub(super) fn recipe_file(recipe: &Recipe) -> String {
 }
 
 /// `README.md` with the front matter that the Hub reads.
-pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
-    let [pre, post, target] = [&triple.pre, &triple.post, &triple.target].map(|model| model.label());
+pub(super) fn model_card(models: &Models, report: &MergeReport) -> String {
+    let VectorPair { pre, post } = &models.vectors[0];
+    let [pre, post, target] = [pre, post, &models.target].map(|model| model.label());
     let w = report.recipe.vector.w;
     let total = report.total();
     let moved = report.tensors.iter().filter(|tensor| tensor.change.updates > 0).count();
@@ -55,7 +56,7 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
         percent(total.lost_share()),
         number(total.cosine(), 6),
         report.tensors.len(),
-        triple.target.tensors().iter().map(TensorInfo::elements).sum::<u64>(),
+        models.target.tensors().iter().map(TensorInfo::elements).sum::<u64>(),
         dtypes.join(", "),
         report.recipe.output.rounding.label(),
     );

@@ -1,25 +1,30 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
+mod measure;
+mod mixes;
 mod output;
+mod permute;
 mod plan;
 mod report;
 mod run;
+mod weights;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::alignment::{OpenTripleError, Role, Triple};
-use crate::checkpoint::OpenError;
+use crate::alignment::{ModelId, Models, OpenModelError, Role};
+use crate::checkpoint::{CheckpointKind, OpenError};
 use crate::hub;
 use crate::preflight::{Finding, PreflightError, Severity, preflight};
 use crate::progress::{Cancelled, Control};
-use crate::recipe::{Fingerprints, Recipe, VectorSpec};
+use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
 
 use output::Sidecars;
+use weights::Weights;
 
 pub use crate::method::ChangeSums;
 pub use plan::{Plan, plan};
@@ -31,9 +36,12 @@ pub enum MergeError {
     /// w cannot scale anything.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
-    /// One of the three models cannot be opened.
+    /// The method cannot be used so.
     #[error(transparent)]
-    Open(#[from] OpenTripleError),
+    Method(#[from] MethodError),
+    /// One of the models cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenModelError),
     /// The models do not fit together.
     #[error("the three models do not fit together: {}", .findings.iter().filter(|finding| finding.severity == Severity::Error).map(|finding| format!("{} ({}) {}", finding.title, finding.detail, finding.action)).collect::<Vec<_>>().join("; "))]
     Unfit {
@@ -44,10 +52,12 @@ pub enum MergeError {
     #[error(transparent)]
     Preflight(PreflightError),
     /// An input is not the one that the recipe was made with.
-    #[error("{role} is not the model that this recipe was made with (its fingerprint differs); choose that model again, or remove the [inputs] table from the recipe to use this one", role = role.label())]
+    #[error(
+        "{model} is not the model that this recipe was made with (its fingerprint differs); choose that model again, or remove the [inputs] table from the recipe to use this one"
+    )]
     OtherInput {
-        /// Which of the three.
-        role: Role,
+        /// Which.
+        model: ModelId,
     },
     /// Something is already there.
     #[error("{} already exists; choose a new folder name: nothing is ever overwritten", path.display())]
@@ -56,12 +66,12 @@ pub enum MergeError {
         path: PathBuf,
     },
     /// The output would lie in a model's folder.
-    #[error("{} lies inside {} ({}); choose a folder outside the three models, which are never changed", path.display(), role.label(), input.display())]
+    #[error("{} lies inside {model} ({}); choose a folder outside the models, which are never changed", path.display(), input.display())]
     OutputInsideInput {
         /// The output folder.
         path: PathBuf,
         /// The model it would lie in.
-        role: Role,
+        model: ModelId,
         /// That model's folder.
         input: PathBuf,
     },
@@ -110,10 +120,10 @@ pub enum MergeError {
         source: io::Error,
     },
     /// A weight file changed while it was read.
-    #[error("{} of {} changed during the merge, so the result would be of two models; nothing was written. Merge again once nobody writes to it", path.display(), role.label())]
+    #[error("{} of {model} changed during the merge, so the result would be of two models; nothing was written. Merge again once nobody writes to it", path.display())]
     InputChanged {
         /// The model.
-        role: Role,
+        model: ModelId,
         /// The weight file.
         path: PathBuf,
     },
@@ -121,10 +131,10 @@ pub enum MergeError {
     #[error("a file of the target cannot be carried over")]
     Sidecar(#[source] OpenError),
     /// An input holds NaN or infinity.
-    #[error("tensor `{tensor}` of {role} ({}) holds NaN or infinity: the file may be damaged; download it again, or allow such values", path.display(), role = role.label())]
+    #[error("tensor `{tensor}` of {model} ({}) holds NaN or infinity: the file may be damaged; download it again, or allow such values", path.display())]
     NonFinite {
         /// The model.
-        role: Role,
+        model: ModelId,
         /// The tensor, as that model names it.
         tensor: String,
         /// The weight file.
@@ -168,33 +178,39 @@ pub fn merge(
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
     let began = Instant::now();
-    let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
-    let place = output::check(output, &triple)?;
-    let sidecars = Sidecars::open(&triple)?;
-    let plan = plan(&triple, recipe)?;
+    recipe.check_method()?;
+    let models = open(recipe)?;
+    let place = output::check(output, &models)?;
+    let sidecars = Sidecars::open(&models.target)?;
+    let plan = plan(&models, recipe)?;
 
-    let preflight = preflight(&triple, control)?;
-    if !preflight.passes() {
-        return Err(MergeError::Unfit { findings: preflight.findings });
+    for vector in 0..models.vectors.len() {
+        let preflight = preflight(&models.triple(vector), control)?;
+        if !preflight.passes() {
+            return Err(MergeError::Unfit { findings: preflight.findings });
+        }
     }
-    let recipe = Recipe {
-        vector: VectorSpec {
-            pre: hub::lasting(&recipe.vector.pre),
-            post: hub::lasting(&recipe.vector.post),
-            ..recipe.vector.clone()
-        },
+    let mut recipe = Recipe {
         target: hub::lasting(&recipe.target),
-        inputs: Some(check_inputs(recipe, &triple, control)?),
+        inputs: Some(check_inputs(recipe, &models, control)?),
         ..recipe.clone()
     };
+    for vector in recipe.vectors_mut() {
+        if !vector.stands_alone() {
+            vector.pre = hub::lasting(&vector.pre);
+        }
+        vector.post = hub::lasting(&vector.post);
+    }
 
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
-    let left_out = sidecars.copy(&triple, &recipe, staging.path(), control)?;
-    let tensors = run::write_weights(&triple, &plan, &recipe, staging.path(), resources, control)?;
-    for role in Role::ALL {
-        if let Some(path) = triple.get(role).changed_shard() {
-            return Err(MergeError::InputChanged { role, path: path.to_owned() });
+    let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
+    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control };
+    let measured = measure::measure(weights, &recipe, resources)?;
+    let tensors = run::write_weights(weights, &recipe, &measured, staging.path(), resources)?;
+    for model in models.ids() {
+        if let Some(path) = models.get(model).changed_shard() {
+            return Err(MergeError::InputChanged { model, path: path.to_owned() });
         }
     }
     let mut report = MergeReport {
@@ -209,7 +225,7 @@ pub fn merge(
         staging.write("model.safetensors.index.json", index)?;
     }
     staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?;
-    staging.write("README.md", &card::model_card(&triple, &report))?;
+    staging.write("README.md", &card::model_card(&models, &report))?;
     staging.write(REPORT_FILE, &report.to_json())?;
     staging.commit(control)?;
     report.elapsed = began.elapsed();
@@ -218,19 +234,37 @@ pub fn merge(
 
 /// Refuses an output folder that [`merge`] would refuse, as far as that can be told without writing: one that exists, lies
 /// inside an input, has nowhere to be, or needs more than the disk has free. The target's other files are opened too.
-pub fn check_output(output: &Path, triple: &Triple, plan: &Plan) -> Result<(), MergeError> {
-    let place = output::check(output, triple)?;
-    let sidecars = Sidecars::open(triple)?;
+pub fn check_output(output: &Path, models: &Models, plan: &Plan) -> Result<(), MergeError> {
+    let place = output::check(output, models)?;
+    let sidecars = Sidecars::open(&models.target)?;
     place.check_space(plan.bytes() + sidecars.bytes)
 }
 
-/// The fingerprints of the three models, refused if the recipe was made with others.
-pub fn check_inputs(recipe: &Recipe, triple: &Triple, control: &Control) -> Result<Fingerprints, MergeError> {
-    let of = |role| triple.get(role).fingerprint(|| control.check().map_err(StreamError::from));
-    let found = Fingerprints { pre: of(Role::Pre)?, post: of(Role::Post)?, target: of(Role::Target)? };
-    let differs = |expected: &Fingerprints| Role::ALL.into_iter().find(|role| expected.get(*role) != found.get(*role));
+/// Opens the models of a recipe.
+pub fn open(recipe: &Recipe) -> Result<Models, OpenModelError> {
+    let vectors = recipe.vectors().map(|vector| (vector.pre.as_str(), vector.post.as_str()));
+    Models::open(&recipe.target, vectors)
+}
+
+/// The fingerprints of the models, refused if the recipe was made with others.
+pub fn check_inputs(recipe: &Recipe, models: &Models, control: &Control) -> Result<Fingerprints, MergeError> {
+    let of = |model: ModelId| -> Result<String, StreamError> {
+        let checkpoint = models.get(model);
+        match checkpoint.kind() {
+            CheckpointKind::Zeros => Ok(String::new()),
+            _ => checkpoint.fingerprint(|| control.check().map_err(StreamError::from)),
+        }
+    };
+    let pair = |vector| -> Result<PairFingerprints, StreamError> {
+        let of_role = |role| of(ModelId { vector, role });
+        Ok(PairFingerprints { pre: of_role(Role::Pre)?, post: of_role(Role::Post)? })
+    };
+    let PairFingerprints { pre, post } = pair(0)?;
+    let others = (1..models.vectors.len()).map(pair).collect::<Result<_, _>>()?;
+    let found = Fingerprints { pre, post, target: of(ModelId { vector: 0, role: Role::Target })?, others };
+    let differs = |expected: &Fingerprints| models.ids().find(|model| expected.get(*model) != found.get(*model));
     match recipe.inputs.as_ref().and_then(differs) {
-        Some(role) => Err(MergeError::OtherInput { role }),
+        Some(model) => Err(MergeError::OtherInput { model }),
         None => Ok(found),
     }
 }

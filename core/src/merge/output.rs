@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::MergeError;
-use crate::alignment::{Role, Triple};
-use crate::checkpoint::OpenError;
+use crate::alignment::Models;
+use crate::checkpoint::{Checkpoint, OpenError};
 use crate::progress::{Control, Stage};
 use crate::recipe::{OutputDtype, Recipe};
 use crate::stream::StreamError;
@@ -40,7 +40,7 @@ pub(super) struct OutputPlace {
 }
 
 /// Refuses an output that exists, lies in a model's folder or has nowhere to be.
-pub(super) fn check(output: &Path, triple: &Triple) -> Result<OutputPlace, MergeError> {
+pub(super) fn check(output: &Path, models: &Models) -> Result<OutputPlace, MergeError> {
     let path = output.to_owned();
     let Some(name) = output.file_name() else { return Err(MergeError::OutputName { path }) };
     if fs::symlink_metadata(output).is_ok() {
@@ -54,12 +54,12 @@ pub(super) fn check(output: &Path, triple: &Triple) -> Result<OutputPlace, Merge
         io::ErrorKind::NotFound => MergeError::NoParent { path: parent.to_owned() },
         _ => MergeError::Unwritable { path: parent.to_owned(), source },
     })?;
-    for role in Role::ALL {
-        let model = triple.get(role);
+    for id in models.ids() {
+        let model = models.get(id);
         let Ok(root) = model.root().canonicalize() else { continue };
         // A lone weight file owns its folder no more than its neighbours do.
         if !model.is_single_file() && parent.starts_with(&root) {
-            return Err(MergeError::OutputInsideInput { path, role, input: model.root().to_owned() });
+            return Err(MergeError::OutputInsideInput { path, model: id, input: model.root().to_owned() });
         }
     }
     let shown = name.to_string_lossy();
@@ -251,8 +251,7 @@ pub(super) struct Sidecars {
 
 impl Sidecars {
     /// Opens all of them; refuses one that leads out of the folder, leads nowhere or cannot be read.
-    pub(super) fn open(triple: &Triple) -> Result<Self, MergeError> {
-        let target = &triple.target;
+    pub(super) fn open(target: &Checkpoint) -> Result<Self, MergeError> {
         let mut left_out = target.other_folders().map_err(MergeError::Sidecar)?;
         let (mut files, mut bytes) = (Vec::new(), 0);
         for name in target.sidecars().map_err(MergeError::Sidecar)? {
@@ -273,7 +272,7 @@ impl Sidecars {
     /// Copies them into `staging`. Where the output has another dtype than the target, `config.json` says so.
     pub(super) fn copy(
         self,
-        triple: &Triple,
+        target: &Checkpoint,
         recipe: &Recipe,
         staging: &Path,
         control: &Control,
@@ -285,7 +284,7 @@ impl Sidecars {
             if let Some(folder) = to.parent() {
                 fs::create_dir_all(folder).map_err(write)?;
             }
-            match triple.target.config() {
+            match target.config() {
                 Some(config) if name == "config.json" && recipe.output.dtype != OutputDtype::Target => {
                     let text = format!("{:#}\n", with_dtype(config.value(), recipe.output.dtype));
                     fs::write(&to, text).map_err(write)?;

@@ -28,8 +28,11 @@ pub struct TensorReport {
     pub dtype: Dtype,
     /// Shape.
     pub shape: Vec<u64>,
-    /// Its scaling coefficient; 0 for a tensor that is the target's.
+    /// Its scaling coefficient, in the first vector; 0 for a tensor that is the target's.
     pub coefficient: f32,
+    /// Those of further vectors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_coefficients: Vec<f32>,
     /// Intended against written.
     pub change: ChangeSums,
 }

@@ -5,14 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::plan::{Plan, PlannedTensor, Segment, Source};
+use super::measure::Measured;
+use super::mixes::{is_plain, mix_of};
+use super::plan::{PlannedTensor, Segment, Source};
 use super::report::TensorReport;
+use super::weights::{Range, RangeBuffers, Weights};
 use super::{ChangeSums, MergeError};
-use crate::alignment::{Role, Triple, element_bytes};
-use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
+use crate::alignment::element_bytes;
+use crate::checkpoint::{TensorInfo, takes_part};
+use crate::method::mix::{Base, Mix, MixBuffers, MixStretch, VectorBytes, mix};
 use crate::method::{Leaf, Stretch, combine};
 use crate::numeric::{StochasticKey, first_nonfinite};
-use crate::progress::{Control, Stage};
+use crate::progress::Stage;
 use crate::recipe::Recipe;
 use crate::stream::{self, Resources, StreamError, Tally};
 
@@ -31,32 +35,31 @@ struct Outcome {
 
 #[derive(Default)]
 struct Buffers {
-    pre: Vec<u8>,
-    post: Vec<u8>,
-    target: Vec<u8>,
+    read: RangeBuffers,
+    bytes: Vec<u8>,
     out: Vec<u8>,
     leaves: Vec<Leaf>,
+    mix: MixBuffers,
 }
 
 struct Run<'a> {
-    triple: &'a Triple,
-    plan: &'a Plan,
+    weights: Weights<'a>,
     recipe: &'a Recipe,
+    /// How each tensor is made; empty where all of them are target + w·v.
+    mixes: Vec<Mix>,
     files: Vec<(PathBuf, File)>,
     outcomes: Vec<Outcome>,
-    read_path: ReadPath,
-    control: &'a Control,
 }
 
-/// Writes all weight files of `plan` into the folder `staging`; gives what was written, tensor by tensor.
+/// Writes all weight files of the plan into the folder `staging`; gives what was written, tensor by tensor.
 pub(super) fn write_weights(
-    triple: &Triple,
-    plan: &Plan,
+    weights: Weights<'_>,
     recipe: &Recipe,
+    measured: &Measured,
     staging: &Path,
     resources: &Resources,
-    control: &Control,
 ) -> Result<Vec<TensorReport>, MergeError> {
+    let Weights { plan, control, .. } = weights;
     let total_bytes = plan.files.slots.iter().map(|slot| slot.bytes).sum();
     control.begin(Stage::Merging, total_bytes);
     let mut files = Vec::with_capacity(plan.files.files.len());
@@ -67,12 +70,16 @@ pub(super) fn write_weights(
         files.push((path, handle));
     }
 
-    let units = units(plan, triple, resources);
+    let units = units(weights, resources);
     let outcomes: Vec<Outcome> = plan.tensors.iter().map(|_| Outcome::default()).collect();
     for unit in &units {
         outcomes[unit.tensor].leaves.expect_unit();
     }
-    let run = Run { triple, plan, recipe, files, outcomes, read_path: resources.read_path, control };
+    let mixes = match is_plain(recipe) {
+        true => Vec::new(),
+        false => plan.tensors.iter().enumerate().map(|(at, planned)| mix_of(recipe, at, planned, measured)).collect(),
+    };
+    let run = Run { weights, recipe, mixes, files, outcomes };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(&units[index], buffers)
     })?;
@@ -82,7 +89,8 @@ pub(super) fn write_weights(
         place: tensor.place,
         dtype: tensor.output.dtype,
         shape: tensor.output.shape.clone(),
-        coefficient: tensor.coefficient,
+        coefficient: tensor.coefficients.first().copied().unwrap_or(0.0),
+        other_coefficients: tensor.coefficients.iter().skip(1).copied().collect(),
         change: outcome.change.into_inner().unwrap_or_default(),
     };
     Ok(plan.tensors.iter().zip(run.outcomes).map(report).collect())
@@ -96,19 +104,13 @@ fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<File> {
 }
 
 /// Cuts all segments into units in the order of the output.
-fn units(plan: &Plan, triple: &Triple, resources: &Resources) -> Vec<Unit> {
-    // One size for all tensors, from the widest combination of dtypes, so that every buffer fits every unit.
-    let widest = |tensors: &[TensorInfo]| {
-        tensors.iter().filter(|t| takes_part(t.dtype)).map(|t| element_bytes(t.dtype)).max().unwrap_or(1)
-    };
-    let out = plan.tensors.iter().map(|tensor| tensor.output.dtype.bitsize() as u64 / 8).max().unwrap_or(1);
-    let read: u64 = Role::ALL.iter().map(|&role| widest(triple.get(role).tensors())).sum();
-    let elements = resources.unit_elements(read + out, out);
-
+fn units(weights: Weights<'_>, resources: &Resources) -> Vec<Unit> {
+    let elements = weights.unit_elements(resources);
     let mut units = Vec::new();
-    for (tensor, planned) in plan.tensors.iter().enumerate() {
+    for (tensor, planned) in weights.plan.tensors.iter().enumerate() {
+        let width = element_bytes(planned.output.dtype).max(1);
         for segment in &planned.segments {
-            let step = if segment.source == Source::Bytes { elements * out } else { elements };
+            let step = if segment.source == Source::Bytes { elements * width } else { elements };
             let ranges = stream::cut(segment.first, segment.count, step);
             units.extend(ranges.map(|(first, count)| Unit { tensor, segment: Segment { first, count, ..*segment } }));
         }
@@ -118,23 +120,26 @@ fn units(plan: &Plan, triple: &Triple, resources: &Resources) -> Vec<Unit> {
 
 impl Run<'_> {
     fn unit(&self, unit: &Unit, buffers: &mut Buffers) -> Result<(), MergeError> {
-        let planned = &self.plan.tensors[unit.tensor];
-        let target = &self.triple.target.tensors()[unit.tensor];
-        let slot = self.plan.files.slots[unit.tensor];
+        let plan = self.weights.plan;
+        let planned = &plan.tensors[unit.tensor];
+        let target = self.weights.tensor(planned, 0);
+        let slot = plan.files.slots[unit.tensor];
         let Segment { first, count, source } = unit.segment;
         buffers.leaves.clear();
 
         let (out_start, out_bytes) = match source {
             Source::Bytes => {
-                let bytes = self.read(Role::Target, target, (first, count), &mut buffers.target)?;
+                let bytes = stream::sized(&mut buffers.bytes, count);
+                let model = &self.weights.models.target;
+                model.read_by(self.weights.read_path, target, first, bytes).map_err(StreamError::from)?;
                 let refuse = takes_part(target.dtype) && !self.recipe.output.allow_nonfinite;
                 if refuse && first_nonfinite(target.dtype, bytes).is_some() {
-                    return Err(self.nonfinite(Role::Target, target));
+                    return Err(self.nonfinite(planned, 0));
                 }
-                (first, bytes)
+                (first, bytes as &[u8])
             }
-            Source::Converted | Source::Moved { .. } => {
-                self.combine(planned, target, unit.segment, buffers)?;
+            Source::Converted | Source::Moved => {
+                self.combine(planned, target, unit, buffers)?;
                 let width = element_bytes(planned.output.dtype);
                 (first * width, stream::sized(&mut buffers.out, count * width) as &[u8])
             }
@@ -142,7 +147,7 @@ impl Run<'_> {
         let (path, file) = &self.files[slot.file];
         write_all_at(file, slot.offset + out_start, out_bytes)
             .map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        self.control.advance(out_bytes.len() as u64, planned.place.layer);
+        self.weights.control.advance(out_bytes.len() as u64, planned.place.layer);
         self.tally(unit, &buffers.leaves);
         Ok(())
     }
@@ -152,76 +157,105 @@ impl Run<'_> {
         &self,
         planned: &PlannedTensor,
         target: &TensorInfo,
-        Segment { first, count, source }: Segment,
+        unit: &Unit,
         buffers: &mut Buffers,
     ) -> Result<(), MergeError> {
-        let Buffers { pre, post, target: bytes, out, leaves } = buffers;
-        let sources = match source {
-            Source::Moved { pre, post } => Some((&self.triple.pre.tensors()[pre], &self.triple.post.tensors()[post])),
-            _ => None,
-        };
-        let range = |tensor: &TensorInfo| {
-            let width = element_bytes(tensor.dtype);
-            (first * width, count * width)
-        };
-        let mut vector = None;
-        if let Some((a, b)) = sources {
-            let pre = self.read(Role::Pre, a, range(a), pre)?;
-            let post = self.read(Role::Post, b, range(b), post)?;
-            vector = Some([(a.dtype, pre), (b.dtype, post)]);
-        }
-        let bytes = self.read(Role::Target, target, range(target), bytes)?;
-        let stretch = Stretch {
-            vector,
-            target: (target.dtype, bytes),
-            out_dtype: planned.output.dtype,
-            coefficient: planned.coefficient,
-            rounding: self.recipe.output.rounding,
-            key: StochasticKey::new(self.recipe.output.seed, &target.name),
-            first_element: first,
-        };
-        let out = stream::sized(out, count * element_bytes(planned.output.dtype));
-        combine(&stretch, out, leaves);
+        let Segment { first, count, source } = unit.segment;
+        let range = Range { tensor: unit.tensor, first, count };
+        let moved = source == Source::Moved;
+        let reaching = || planned.sources.iter().flatten().filter(|source| moved && source.reaches(range));
+        let mut reads: Vec<usize> = reaching().flat_map(|source| source.reads()).chain([0]).collect();
+        reads.sort_unstable();
+        reads.dedup();
+        let Buffers { read, out, leaves, mix: mix_buffers, .. } = buffers;
+        self.weights.read(range, reads.iter().copied(), read)?;
 
-        if !self.recipe.output.allow_nonfinite {
-            for (position, role) in Role::ALL.into_iter().enumerate() {
-                if leaves.iter().any(|leaf| leaf.nonfinite[position] > 0) {
-                    let tensor = match (role, sources) {
-                        (Role::Pre, Some((a, _))) => a,
-                        (Role::Post, Some((_, b))) => b,
-                        _ => target,
-                    };
-                    return Err(self.nonfinite(role, tensor));
+        let target_bytes = self.weights.bytes(range, 0, read);
+        let out = stream::sized(out, count * element_bytes(planned.output.dtype));
+        let key = StochasticKey::new(self.recipe.output.seed, &target.name);
+        let mut vectors: Vec<Option<VectorBytes<'_>>> = match moved {
+            true => planned.sources.iter().map(|source| self.weights.vector(range, source, read)).collect(),
+            false => Vec::new(),
+        };
+        match (self.mixes.get(unit.tensor), vectors.first()) {
+            (Some(recipe), Some(_)) => {
+                let base = match recipe.base {
+                    Base::Target => Some(target_bytes),
+                    Base::Read(read_of) => Some(self.weights.bytes(range, read_of, read)),
+                    Base::Zeros => None,
+                };
+                if recipe.adds_target {
+                    vectors.insert(0, Some(VectorBytes { pre: base, post: target_bytes }));
                 }
+                let stretch = MixStretch {
+                    mix: recipe,
+                    base,
+                    target: target_bytes,
+                    vectors: &vectors,
+                    out_dtype: planned.output.dtype,
+                    rounding: self.recipe.output.rounding,
+                    key,
+                    first_element: first,
+                };
+                mix(&stretch, mix_buffers, out, leaves);
+            }
+            (_, vector) => {
+                let zeros;
+                let vector = match vector.copied().flatten() {
+                    Some(VectorBytes { pre: Some(pre), post }) => {
+                        Some([(pre.dtype, pre.bytes), (post.dtype, post.bytes)])
+                    }
+                    Some(VectorBytes { pre: None, post }) => {
+                        zeros = vec![0; post.bytes.len()];
+                        Some([(post.dtype, zeros.as_slice()), (post.dtype, post.bytes)])
+                    }
+                    None => None,
+                };
+                let stretch = Stretch {
+                    vector,
+                    target: (target_bytes.dtype, target_bytes.bytes),
+                    out_dtype: planned.output.dtype,
+                    coefficient: planned.coefficients.first().copied().unwrap_or(0.0),
+                    rounding: self.recipe.output.rounding,
+                    key,
+                    first_element: first,
+                };
+                combine(&stretch, out, leaves);
+            }
+        }
+
+        if !self.recipe.output.allow_nonfinite && leaves.iter().any(|leaf| leaf.nonfinite != [0; 3]) {
+            let nonfinite = |read_of: &usize| {
+                let found = self.weights.bytes(range, *read_of, read);
+                first_nonfinite(found.dtype, found.bytes).is_some()
+            };
+            // In the order in which models are asked for: the vectors' first, the target last.
+            let order = reaching().flat_map(|source| source.reads()).chain([0]).collect::<Vec<_>>();
+            if let Some(found) = order.iter().find(|read_of| nonfinite(read_of)) {
+                return Err(self.nonfinite(planned, *found));
             }
         }
         Ok(())
     }
 
-    fn read<'b>(
-        &self,
-        role: Role,
-        tensor: &TensorInfo,
-        (start, length): (u64, u64),
-        buffer: &'b mut Vec<u8>,
-    ) -> Result<&'b [u8], StreamError> {
-        let buffer = stream::sized(buffer, length);
-        self.triple.get(role).read_by(self.read_path, tensor, start, buffer)?;
-        Ok(buffer)
-    }
-
-    fn nonfinite(&self, role: Role, tensor: &TensorInfo) -> MergeError {
-        let path = self.triple.get(role).path_of(tensor).to_owned();
-        MergeError::NonFinite { role, tensor: tensor.name.clone(), path }
+    fn nonfinite(&self, planned: &PlannedTensor, read: usize) -> MergeError {
+        let model = planned.reads[read].model;
+        let tensor = self.weights.tensor(planned, read);
+        let path = self.weights.models.get(model).path_of(tensor).to_owned();
+        MergeError::NonFinite { model, tensor: tensor.name.clone(), path }
     }
 
     /// Keeps the unit's leaves; the last unit of a tensor adds all of them up in the order of the elements.
     fn tally(&self, unit: &Unit, leaves: &[Leaf]) {
         let outcome = &self.outcomes[unit.tensor];
         if let Some(leaves) = outcome.leaves.add(unit.segment.first, leaves.to_vec()) {
+            let planned = &self.weights.plan.tensors[unit.tensor];
+            // The leaves of a mix have the whole change for their vector.
+            let coefficient =
+                if self.mixes.is_empty() { planned.coefficients.first().copied().unwrap_or(0.0) } else { 1.0 };
             let mut change = ChangeSums::default();
             for leaf in leaves {
-                change.add_leaf(&leaf, self.plan.tensors[unit.tensor].coefficient);
+                change.add_leaf(&leaf, coefficient);
             }
             // Set once: no other unit is the last.
             let _ = outcome.change.set(change);

@@ -1,5 +1,6 @@
-//! How a vector enters the target: the arithmetic on one stretch of elements, without any I/O.
+//! How vectors enter the target: the arithmetic on one stretch of elements, without any I/O.
 
+pub(crate) mod mix;
 mod sums;
 mod task_arithmetic;
 

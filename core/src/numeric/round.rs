@@ -160,7 +160,7 @@ impl StochasticKey {
     }
 
     /// Uniform in [0, 1), a pure function of key and element.
-    fn uniform(self, element: u64) -> f64 {
+    pub(crate) fn uniform(self, element: u64) -> f64 {
         (self.bits(element) >> 11) as f64 * (-53_f64).exp2()
     }
 

@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use mergescope_core::alignment::{Aligned, Alignment, Role, Triple};
+use mergescope_core::alignment::{Aligned, Alignment, Models, Role, Triple, VectorPair};
 use mergescope_core::analysis::{
-    AnalysisCache, LayerProductsError, Overview, RoundingPreview, Spectrum, SpectrumError, VectorAnalysis, VectorPair,
+    AnalysisCache, LayerProductsError, Overview, RoundingPreview, Spectrum, SpectrumError, VectorAnalysis,
     compare_vectors, layer_products, measure, spectrum,
 };
 use mergescope_core::checkpoint::Checkpoint;
@@ -51,7 +51,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
         return Err(MergeError::Unfit { findings: found.findings }.into());
     }
     let scaling = Scaling::new(recipe.vector.w, &recipe.vector.scaling, found.alignment.layers())?;
-    let fingerprints = check_inputs(&recipe, &triple, &job.control)?;
+    let fingerprints = check_inputs(&recipe, &Models::from(&triple), &job.control)?;
 
     let resources = args.resources.resources();
     // First what may be refused for the models that it names.

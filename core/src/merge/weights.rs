@@ -1,0 +1,108 @@
+//! The bytes of a unit: the same range of elements of every tensor that goes into one of the output.
+
+use super::plan::{Plan, PlannedTensor, VectorSource};
+use crate::alignment::{Models, element_bytes};
+use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
+use crate::method::mix::{Bytes, VectorBytes};
+use crate::progress::Control;
+use crate::stream::{self, Resources, StreamError};
+
+/// Reads what a plan needs of its models.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub models: &'a Models,
+    pub plan: &'a Plan,
+    pub read_path: ReadPath,
+    pub control: &'a Control,
+}
+
+/// A range of elements of one tensor of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// Position in [`Plan::tensors`].
+    pub tensor: usize,
+    pub first: u64,
+    pub count: u64,
+}
+
+/// What was read of a range, one buffer for each of [`PlannedTensor::reads`].
+#[derive(Default)]
+pub(super) struct RangeBuffers {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl<'a> Weights<'a> {
+    /// The tensor of that place among those that are read for `planned`.
+    pub(super) fn tensor(&self, planned: &PlannedTensor, read: usize) -> &'a TensorInfo {
+        let read = planned.reads[read];
+        &self.models.get(read.model).tensors()[read.tensor]
+    }
+
+    /// Reads a range of those tensors that are `wanted`.
+    pub(super) fn read(
+        &self,
+        range: Range,
+        wanted: impl IntoIterator<Item = usize>,
+        buffers: &mut RangeBuffers,
+    ) -> Result<(), StreamError> {
+        let planned = &self.plan.tensors[range.tensor];
+        if buffers.buffers.len() < planned.reads.len() {
+            buffers.buffers.resize_with(planned.reads.len(), Vec::new);
+        }
+        for read in wanted {
+            let tensor = self.tensor(planned, read);
+            let width = element_bytes(tensor.dtype);
+            let buffer = stream::sized(&mut buffers.buffers[read], range.count * width);
+            self.models.get(planned.reads[read].model).read_by(self.read_path, tensor, range.first * width, buffer)?;
+        }
+        Ok(())
+    }
+
+    /// What was read of a tensor.
+    pub(super) fn bytes<'b>(&self, range: Range, read: usize, buffers: &'b RangeBuffers) -> Bytes<'b> {
+        let dtype = self.tensor(&self.plan.tensors[range.tensor], read).dtype;
+        let length = (range.count * element_bytes(dtype)) as usize;
+        Bytes { dtype, bytes: &buffers.buffers[read][..length] }
+    }
+
+    /// What was read of a vector; `None` where it ends before the range does.
+    pub(super) fn vector<'b>(
+        &self,
+        range: Range,
+        source: &Option<VectorSource>,
+        buffers: &'b RangeBuffers,
+    ) -> Option<VectorBytes<'b>> {
+        let source = source.filter(|source| source.reaches(range))?;
+        Some(VectorBytes {
+            pre: source.pre.map(|read| self.bytes(range, read, buffers)),
+            post: self.bytes(range, source.post, buffers),
+        })
+    }
+
+    /// Elements a unit may have so that the buffers of every worker fit the memory given.
+    pub(super) fn unit_elements(&self, resources: &Resources) -> u64 {
+        // One size for all tensors, from the widest combination, so that every buffer fits every unit.
+        let out = self.plan.tensors.iter().map(|tensor| tensor.output.dtype.bitsize() as u64 / 8).max().unwrap_or(1);
+        let width = |planned: &PlannedTensor| -> u64 {
+            let of = |read| {
+                let dtype = self.tensor(planned, read).dtype;
+                if takes_part(dtype) { element_bytes(dtype) } else { 1 }
+            };
+            (0..planned.reads.len()).map(of).sum()
+        };
+        let read = self.plan.tensors.iter().map(width).max().unwrap_or(1);
+        resources.unit_elements(read + out, out)
+    }
+}
+
+impl VectorSource {
+    /// Whether it moves the whole of a range.
+    pub(super) fn reaches(&self, range: Range) -> bool {
+        range.first + range.count <= self.elements
+    }
+
+    /// The tensors that it needs.
+    pub(super) fn reads(&self) -> impl Iterator<Item = usize> + use<> {
+        self.pre.into_iter().chain([self.post])
+    }
+}
