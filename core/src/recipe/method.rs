@@ -451,7 +451,9 @@ impl MethodSpec {
                 (Parameter::Gamma, vector.gamma),
                 (Parameter::Epsilon, vector.epsilon),
             ];
-            for (parameter, _) in says.into_iter().filter(|(parameter, said)| said.is_some() && !own.uses(*parameter)) {
+            if let Some((parameter, _)) =
+                says.into_iter().find(|(parameter, said)| said.is_some() && !own.uses(*parameter))
+            {
                 let name = if own == Sparsify::None { method.label() } else { own.label() };
                 return Err(unused(parameter, name.to_owned(), |parameter| own.uses(parameter)));
             }
