@@ -37,7 +37,7 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
     let models = open(&recipe)?;
     let triple = models.triple(0);
     // Nobody should wait for a measurement to hear that the folder is taken.
-    check_output(&output, &models, &plan(&models, &recipe)?)?;
+    check_output(&output, &models, &plan(&models, &recipe).map_err(MergeError::from)?)?;
     printer.text(&format!("1. The three models of {}\n\n{}", folder.display(), findings::models_text(&triple)))?;
     let found = preflight(&triple, &job.control)?;
     printer.text(&format!("\n2. Do they fit together?\n\n{}", findings::text(&found)))?;

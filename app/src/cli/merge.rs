@@ -21,8 +21,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let recipe = recipe(args)?;
     let job = Job::begin();
-    recipe.check_method().map_err(MergeError::from)?;
     let models = open(&recipe)?;
+    let plan = plan(&models, &recipe).map_err(MergeError::from)?;
     let mut warnings: Vec<Finding> = Vec::new();
     for vector in 0..models.vectors.len() {
         let triple = models.triple(vector);
@@ -41,7 +41,6 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         printer.say(&words)?;
     }
     if args.dry_run {
-        let plan = plan(&models, &recipe)?;
         check_output(&args.out, &models, &plan)?;
         check_inputs(&recipe, &models, &job.control)?;
         drop(job);

@@ -8,11 +8,10 @@ use mergescope_core::analysis::{
 };
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
 use mergescope_core::hub::{self, CachedModel};
-use mergescope_core::merge::{self, MergeError, MergeReport, Plan};
+use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError};
 use mergescope_core::preflight::{self, Preflight, PreflightError};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
-use mergescope_core::scaling::ScalingError;
 use mergescope_core::stream::{Resources, StreamError};
 
 /// The work that the window starts. Every method but `plan` may take long and runs off the window's thread.
@@ -72,7 +71,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// Plans the output from headers alone.
-    fn plan(&self, triple: &Triple, recipe: &Recipe) -> Result<Plan, ScalingError> {
+    fn plan(&self, triple: &Triple, recipe: &Recipe) -> Result<Plan, PlanError> {
         merge::plan(&Models::from(triple), recipe)
     }
 

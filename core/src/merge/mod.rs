@@ -1,6 +1,7 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
+mod fit;
 mod measure;
 mod mixes;
 mod output;
@@ -27,7 +28,7 @@ use output::Sidecars;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
-pub use plan::{Plan, plan};
+pub use plan::{Plan, PlanError, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
@@ -151,6 +152,15 @@ impl From<Cancelled> for MergeError {
     }
 }
 
+impl From<PlanError> for MergeError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Scaling(error) => Self::Scaling(error),
+            PlanError::Method(error) => Self::Method(error),
+        }
+    }
+}
+
 impl From<PreflightError> for MergeError {
     fn from(error: PreflightError) -> Self {
         match error {
@@ -178,7 +188,6 @@ pub fn merge(
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
     let began = Instant::now();
-    recipe.check_method()?;
     let models = open(recipe)?;
     let place = output::check(output, &models)?;
     let sidecars = Sidecars::open(&models.target)?;

@@ -1,10 +1,11 @@
 //! What a merge will write and from what, known from headers alone.
 
+use super::fit;
 use super::permute::Permutation;
 use crate::alignment::{Alignment, ModelId, Models, Participation, Role};
 use crate::checkpoint::{CheckpointKind, Dtype, MODEL_STEM, OutputTensor, TensorInfo, WeightFiles, takes_part};
 use crate::layout::{self, Place};
-use crate::recipe::{ControlKind, Recipe};
+use crate::recipe::{ControlKind, MethodError, Recipe};
 use crate::scaling::{Scaling, ScalingError};
 
 /// The output of a merge, planned.
@@ -82,10 +83,22 @@ impl Plan {
     }
 }
 
+/// Why nothing can be planned.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanError {
+    /// A coefficient is none.
+    #[error(transparent)]
+    Scaling(#[from] ScalingError),
+    /// The method cannot be used so.
+    #[error(transparent)]
+    Method(#[from] MethodError),
+}
+
 /// Plans the output of `recipe`: every tensor, its dtype and its place in the weight files. Reads no weights.
 ///
 /// Tensors that cannot be aligned are planned as the target's; [`preflight`](crate::preflight::preflight) finds them.
-pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, ScalingError> {
+pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
+    fit::check(recipe, models)?;
     let vectors = models.vectors.len();
     let alignments: Vec<Alignment> = (0..vectors).map(|vector| Alignment::new(&models.triple(vector))).collect();
     let layers = alignments.iter().map(Alignment::layers).max().unwrap_or(0);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::measure::Measured;
+use super::measure::{Elements, Measured, odds_of};
 use super::mixes::{is_plain, mix_of};
 use super::plan::{PlannedTensor, Segment, Source};
 use super::report::TensorReport;
@@ -36,6 +36,7 @@ struct Outcome {
 #[derive(Default)]
 struct Buffers {
     read: RangeBuffers,
+    rows: RangeBuffers,
     bytes: Vec<u8>,
     out: Vec<u8>,
     leaves: Vec<Leaf>,
@@ -44,6 +45,7 @@ struct Buffers {
 
 struct Run<'a> {
     weights: Weights<'a>,
+    elements: Elements<'a>,
     recipe: &'a Recipe,
     /// How each tensor is made; empty where all of them are target + w·v.
     mixes: Vec<Mix>,
@@ -75,11 +77,12 @@ pub(super) fn write_weights(
     for unit in &units {
         outcomes[unit.tensor].leaves.expect_unit();
     }
+    let elements = Elements { weights, recipe, measured };
     let mixes = match is_plain(recipe) {
         true => Vec::new(),
-        false => plan.tensors.iter().enumerate().map(|(at, planned)| mix_of(recipe, at, planned, measured)).collect(),
+        false => (0..plan.tensors.len()).map(|tensor| mix_of(&elements, tensor)).collect(),
     };
-    let run = Run { weights, recipe, mixes, files, outcomes };
+    let run = Run { weights, elements, recipe, mixes, files, outcomes };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(&units[index], buffers)
     })?;
@@ -167,7 +170,7 @@ impl Run<'_> {
         let mut reads: Vec<usize> = reaching().flat_map(|source| source.reads()).chain([0]).collect();
         reads.sort_unstable();
         reads.dedup();
-        let Buffers { read, out, leaves, mix: mix_buffers, .. } = buffers;
+        let Buffers { read, rows, out, leaves, mix: mix_buffers, .. } = buffers;
         self.weights.read(range, reads.iter().copied(), read)?;
 
         let target_bytes = self.weights.bytes(range, 0, read);
@@ -187,11 +190,23 @@ impl Run<'_> {
                 if recipe.adds_target {
                     vectors.insert(0, Some(VectorBytes { pre: base, post: target_bytes }));
                 }
+                if recipe.whole {
+                    vectors.iter_mut().flatten().for_each(|vector| vector.pre = None);
+                }
+                let skipped = usize::from(recipe.adds_target);
+                let mut odds = vec![Vec::new(); skipped];
+                for (vector, ingredient) in recipe.ingredients.iter().skip(skipped).enumerate() {
+                    odds.push(match ingredient {
+                        Some(found) => odds_of(&self.elements, vector, &found.keep.rule, range, rows)?,
+                        None => Vec::new(),
+                    });
+                }
                 let stretch = MixStretch {
                     mix: recipe,
                     base,
                     target: target_bytes,
                     vectors: &vectors,
+                    odds: &odds,
                     out_dtype: planned.output.dtype,
                     rounding: self.recipe.output.rounding,
                     key,

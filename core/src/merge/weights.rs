@@ -1,5 +1,6 @@
 //! The bytes of a unit: the same range of elements of every tensor that goes into one of the output.
 
+use super::measure::Spot;
 use super::plan::{Plan, PlannedTensor, VectorSource};
 use crate::alignment::{Models, element_bytes};
 use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
@@ -77,6 +78,30 @@ impl<'a> Weights<'a> {
             pre: source.pre.map(|read| self.bytes(range, read, buffers)),
             post: self.bytes(range, source.post, buffers),
         })
+    }
+
+    /// The tensors that a spot needs: those of its vector, or the target's and those of all vectors.
+    pub(super) fn reads(&self, spot: Spot) -> Vec<usize> {
+        let planned = &self.plan.tensors[spot.tensor];
+        match spot.vector {
+            Some(vector) => planned.sources[vector].iter().flat_map(VectorSource::reads).collect(),
+            None => (0..planned.reads.len()).collect(),
+        }
+    }
+
+    /// Elements of a spot, from the first on: those that its vector moves, or that all vectors do.
+    pub(super) fn elements(&self, spot: Spot) -> u64 {
+        let sources = &self.plan.tensors[spot.tensor].sources;
+        match spot.vector {
+            Some(vector) => sources[vector].map_or(0, |source| source.elements),
+            None => sources.iter().flatten().map(|source| source.elements).min().unwrap_or(0),
+        }
+    }
+
+    /// Bytes that are read for each element of a spot.
+    pub(super) fn width(&self, spot: Spot) -> u64 {
+        let planned = &self.plan.tensors[spot.tensor];
+        self.reads(spot).into_iter().map(|read| element_bytes(self.tensor(planned, read).dtype)).sum()
     }
 
     /// Elements a unit may have so that the buffers of every worker fit the memory given.

@@ -6,7 +6,7 @@ use super::sample::Sample;
 use super::words::{count, examples};
 use super::{Finding, Lineage};
 use crate::alignment::{Role, Triple};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointKind};
 
 /// ‖v‖ ∕ ‖pre‖ above which post was hardly made from pre. Base and instruct models differ by under 0.02
 /// (arXiv 2310.04799, 2505.12716), independently trained ones by about √2.
@@ -26,6 +26,9 @@ const SWAPPED_COS: f64 = 0.25;
 /// What the sample and the paths say about the three.
 pub(super) fn judge(triple: &Triple, sample: &Sample) -> Vec<Finding> {
     let mut findings = Vec::from_iter(nonfinite(sample));
+    if triple.pre.kind() == CheckpointKind::Zeros {
+        return findings;
+    }
     let lineage = sample.lineage();
     let no_vector = sample.elements > 0 && sample.post_not_pre == 0;
     let target_is_pre = sample.elements > 0 && sample.target_not_pre == 0;

@@ -12,7 +12,7 @@ mod tokenizer;
 mod words;
 
 use crate::alignment::{Alignment, Participation, Triple};
-use crate::checkpoint::ReadError;
+use crate::checkpoint::{CheckpointKind, ReadError};
 use crate::progress::{Cancelled, Control};
 
 /// How serious a finding is.
@@ -141,7 +141,8 @@ pub fn preflight(triple: &Triple, control: &Control) -> Result<Preflight, Prefli
     if !misfit && alignment.moving_elements() > 0 {
         let sample = sample::take(triple, &alignment, control)?;
         findings.extend(lineage::judge(triple, &sample));
-        lineage = Some(sample.lineage());
+        // Without a pre there is nothing to measure by.
+        lineage = (triple.pre.kind() != CheckpointKind::Zeros).then(|| sample.lineage());
     }
 
     // Stable: findings of one severity stay in the order of the checks, from the most to the least certain.

@@ -21,10 +21,10 @@ pub struct MethodSpec {
     /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) [0.15].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Whether what a random method keeps is divided by the probability of keeping it [true].
+    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector [true for dare and della].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescale: Option<bool>,
-    /// Whether the sum is divided by the sum of the weights that went into it [true for ties and linear].
+    /// Whether the sum is divided by the sum of the weights that went into it [true for ties, della and linear].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
     /// What the combined vector is multiplied by before it is added [1].
@@ -196,10 +196,10 @@ impl Sparsify {
         use Parameter::{Density, Epsilon, Gamma, Rescale, Seed};
         match self {
             Self::None => false,
-            Self::Trim => parameter == Density,
+            Self::Trim => matches!(parameter, Density | Rescale),
             Self::Dare => matches!(parameter, Density | Rescale | Seed),
             Self::Della => matches!(parameter, Density | Epsilon | Rescale | Seed),
-            Self::Breadcrumbs => matches!(parameter, Density | Gamma),
+            Self::Breadcrumbs => matches!(parameter, Density | Gamma | Rescale),
         }
     }
 }
@@ -289,7 +289,7 @@ impl Method {
 
     /// What normalize is unless said otherwise.
     pub fn normalizes(self) -> bool {
-        matches!(self, Self::Ties | Self::Linear)
+        matches!(self, Self::Ties | Self::Della | Self::Linear)
     }
 
     /// How many vectors it needs at least and takes at most.
@@ -314,7 +314,7 @@ pub struct SparsifyRule {
     pub gamma: f64,
     /// Half the spread of DELLA's probabilities.
     pub epsilon: f64,
-    /// Whether what is kept is divided by the probability of keeping it.
+    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector.
     pub rescale: bool,
 }
 
@@ -364,12 +364,13 @@ impl MethodSpec {
 
     /// What is kept of that vector: what it says itself, else what the method says, else mergekit's default.
     pub fn rule_of(&self, vector: &VectorSpec) -> SparsifyRule {
+        let sparsify = vector.sparsify.unwrap_or_else(|| self.name.sparsify());
         SparsifyRule {
-            sparsify: vector.sparsify.unwrap_or_else(|| self.name.sparsify()),
+            sparsify,
             density: vector.density.or(self.density).unwrap_or(1.0),
             gamma: vector.gamma.or(self.gamma).unwrap_or(0.01),
             epsilon: vector.epsilon.or(self.epsilon).unwrap_or(0.15),
-            rescale: self.rescale.unwrap_or(true),
+            rescale: self.rescale.unwrap_or(matches!(sparsify, Sparsify::Dare | Sparsify::Della)),
         }
     }
 
@@ -461,11 +462,16 @@ impl MethodSpec {
             check_range(&whose("density"), Some(rule.density), unit, "it is the share that is kept, from 0 to 1")?;
             check_range(&whose("gamma"), Some(rule.gamma), unit, "it is the share of outliers dropped, from 0 to 1")?;
             check_range(&whose("epsilon"), Some(rule.epsilon), unit, "it must be from 0 to 1")?;
-            if own == Sparsify::Della && !(unit(rule.density - rule.epsilon) && unit(rule.density + rule.epsilon)) {
+            let drops = rule.density > 0.0 && rule.density < 1.0;
+            let inside = |value: f64| value > 0.0 && value < 1.0;
+            if own == Sparsify::Della
+                && drops
+                && !(inside(rule.density - rule.epsilon) && inside(rule.density + rule.epsilon))
+            {
                 return Err(MethodError::Range {
                     parameter: whose("epsilon"),
                     value: rule.epsilon,
-                    expected: "density − epsilon and density + epsilon are probabilities and must be from 0 to 1",
+                    expected: "density − epsilon and density + epsilon are probabilities and must lie between 0 and 1",
                 });
             }
         }

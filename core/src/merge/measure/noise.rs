@@ -1,11 +1,12 @@
 //! How large noise must be to have the vector's norm in each tensor.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::super::MergeError;
 use super::super::weights::{RangeBuffers, Weights};
-use super::{Spot, draw_key, pass, rounding_of};
+use super::pass::pass;
+use super::{Elements, Measured, Spot};
 use crate::method::LEAF;
 use crate::method::mix::{decode_vector, standard_normal};
 use crate::numeric::BLOCK;
@@ -24,23 +25,25 @@ pub(super) fn deviations(
     resources: &Resources,
 ) -> Result<HashMap<Spot, f64>, MergeError> {
     let deviations = Mutex::new(HashMap::new());
+    let nothing = Measured::default();
+    let elements = Elements { weights, recipe, measured: &nothing };
     pass(
         weights,
         spots,
         resources,
         |(): &mut (), buffers: &RangeBuffers, spot, range| {
-            let planned = &weights.plan.tensors[spot.tensor];
-            let seed =
-                recipe.vectors().nth(spot.vector).and_then(|vector| vector.control).map_or(0, |control| control.seed);
-            let key = draw_key(ControlKind::Noise.label(), seed, spot.vector, &planned.output.name);
-            let Some(vector) = weights.vector(range, &planned.sources[spot.vector], buffers) else { return Vec::new() };
+            let vector = spot.vector.unwrap_or(0);
+            let seed = recipe.vectors().nth(vector).and_then(|spec| spec.control).map_or(0, |control| control.seed);
+            let key = elements.key(ControlKind::Noise.label(), seed, spot.tensor, vector);
+            let source = &weights.plan.tensors[spot.tensor].sources[vector];
             let mut leaves: Vec<Norms> = Vec::new();
+            let Some(bytes) = weights.vector(range, source, buffers) else { return Ok(leaves) };
             let mut values = [0.0; BLOCK];
             let count = range.count as usize;
             for from in (0..count).step_by(BLOCK) {
                 let values = &mut values[..BLOCK.min(count - from)];
-                decode_vector(&vector, rounding_of(recipe), from, values);
-                if from % LEAF == 0 {
+                decode_vector(&bytes, recipe.output.rounding, from, values);
+                if from.is_multiple_of(LEAF) {
                     leaves.push(Norms::default());
                 }
                 let Some([vector_sq, noise_sq]) = leaves.last_mut() else { continue };
@@ -50,7 +53,7 @@ pub(super) fn deviations(
                     *noise_sq += noise * noise;
                 }
             }
-            leaves
+            Ok(leaves)
         },
         |spot, leaves| {
             let (mut vector_sq, mut noise_sq) = (0.0, 0.0);
@@ -59,11 +62,9 @@ pub(super) fn deviations(
                 noise_sq += noise;
             }
             let deviation = if noise_sq > 0.0 { (vector_sq / noise_sq).sqrt() } else { 0.0 };
-            if let Ok(mut deviations) = deviations.lock() {
-                deviations.insert(spot, deviation);
-            }
+            deviations.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, deviation);
             Ok(())
         },
     )?;
-    Ok(deviations.into_inner().unwrap_or_default())
+    Ok(deviations.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

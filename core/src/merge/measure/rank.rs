@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::MergeError;
 use super::super::weights::{Range, RangeBuffers, Weights};
-use super::{Ranks, Spot, element_control, pass, rounding_of, ties};
-use crate::method::mix::{Cut, Ties, decode_vector, magnitude_key};
+use super::elements::RangeElements;
+use super::gram::variance_key;
+use super::pass::pass;
+use super::{Elements, Measured, Ranks, Spot};
+use crate::method::mix::{Cut, Equals, magnitude_key};
 use crate::numeric::BLOCK;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Sparsify};
 use crate::stream::{Resources, StreamError};
 
 /// Bits of a key that the first pass leaves to the second.
@@ -37,27 +40,30 @@ struct UnitCounts {
     counts: Ranks<Counts>,
 }
 
-/// One counter for each upper half.
-struct Coarse(Vec<u64>);
+/// One counter for each upper half, and one for the elements that are not zero.
+struct Coarse {
+    buckets: Vec<u64>,
+    nonzero: u64,
+}
 
 impl Default for Coarse {
     fn default() -> Self {
-        Self(vec![0; BUCKETS])
+        Self { buckets: vec![0; BUCKETS], nonzero: 0 }
     }
 }
 
-/// The ends of the ranks that hold these many elements, of each spot.
+/// The ends of the ranks that hold these many elements, of each spot. For all vectors together the order is by the variance
+/// between them, and the rank holds the recipe's share of the elements where it is not zero.
 pub(super) fn cuts(
     weights: Weights<'_>,
     recipe: &Recipe,
-    deviations: &HashMap<Spot, f64>,
+    measured: &Measured,
     wanted: &[(Spot, Ranks<Option<u64>>)],
     resources: &Resources,
 ) -> Result<HashMap<Spot, Ranks<Option<Cut>>>, MergeError> {
     let spots: Vec<Spot> = wanted.iter().map(|(spot, _)| *spot).collect();
     let sizes: HashMap<Spot, Ranks<Option<u64>>> = wanted.iter().copied().collect();
-    let ties_of: Vec<Ties> = recipe.vectors().map(|vector| ties(&recipe.method.rule_of(vector))).collect();
-    let keys = Keys { weights, recipe, deviations };
+    let keys = Keys { elements: Elements { weights, recipe, measured } };
 
     // Added to by every unit of a spot and taken out by its last: only tensors at hand have counters.
     let coarse: Mutex<HashMap<Spot, Coarse>> = Mutex::default();
@@ -69,16 +75,27 @@ pub(super) fn cuts(
         |local: &mut Vec<u32>, buffers, spot, range| {
             local.clear();
             local.resize(BUCKETS, 0);
-            keys.of(buffers, spot, range, |_, key| local[(key >> LOW_BITS) as usize] += 1);
+            let mut nonzero = 0;
+            keys.of(buffers, spot, range, |_, key| {
+                local[(key >> LOW_BITS) as usize] += 1;
+                nonzero += u64::from(key > 0);
+            });
             let mut coarse = coarse.lock().unwrap_or_else(PoisonError::into_inner);
-            for (total, count) in coarse.entry(spot).or_default().0.iter_mut().zip(local.iter()) {
+            let total = coarse.entry(spot).or_default();
+            total.nonzero += nonzero;
+            for (total, count) in total.buckets.iter_mut().zip(local.iter()) {
                 *total += u64::from(*count);
             }
+            Ok(())
         },
         |spot, _| {
             let counts = coarse.lock().unwrap_or_else(PoisonError::into_inner).remove(&spot).unwrap_or_default();
-            let find = |size: Option<u64>| size.and_then(|size| last_bucket(&counts.0, size));
-            let size = sizes.get(&spot).copied().unwrap_or_default();
+            let mut size = sizes.get(&spot).copied().unwrap_or_default();
+            if spot.vector.is_none() {
+                // As mergekit counts them, in f32.
+                size.within = Some((recipe.method.select_topk() as f32 * counts.nonzero as f32) as u64);
+            }
+            let find = |size: Option<u64>| size.and_then(|size| last_bucket(&counts.buckets, size));
             let found = Ranks { within: find(size.within), beyond: find(size.beyond) };
             buckets.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, found);
             Ok(())
@@ -105,14 +122,13 @@ pub(super) fn cuts(
                 within[lower] += u32::from(upper == high_within);
                 beyond[lower] += u32::from(upper == high_beyond);
             });
-            UnitCounts { range, counts: Ranks { within: sparse(within), beyond: sparse(beyond) } }
+            Ok(UnitCounts { range, counts: Ranks { within: sparse(within), beyond: sparse(beyond) } })
         },
         |spot, units| {
             let units: Vec<UnitCounts> = units.collect();
             let wanted = buckets.get(&spot).copied().unwrap_or_default();
-            let ties = ties_of[spot.vector];
             let cut = |bucket: Option<Bucket>, pick: fn(&UnitCounts) -> &Counts| {
-                bucket.map(|bucket| keys.cut(spot, bucket, &units, pick, ties)).transpose()
+                bucket.map(|bucket| keys.cut(spot, bucket, &units, pick)).transpose()
             };
             let found = Ranks {
                 within: cut(wanted.within, |unit| &unit.counts.within)?,
@@ -143,30 +159,34 @@ fn sparse(counts: &[u32]) -> Counts {
     used.map(|(low, count)| (low as u16, *count)).collect()
 }
 
-/// The keys of a vector's elements, as a merge sees them.
+/// What elements are ranked by, as a merge sees it.
 struct Keys<'a> {
-    weights: Weights<'a>,
-    recipe: &'a Recipe,
-    deviations: &'a HashMap<Spot, f64>,
+    elements: Elements<'a>,
 }
 
 impl Keys<'_> {
     /// Calls `take` with the index and the key of each element of a range that was read.
     fn of(&self, buffers: &RangeBuffers, spot: Spot, range: Range, mut take: impl FnMut(u64, u32)) {
-        let planned = &self.weights.plan.tensors[spot.tensor];
-        let Some(vector) = self.weights.vector(range, &planned.sources[spot.vector], buffers) else { return };
-        let control = element_control(self.recipe, planned, spot, self.deviations);
-        let mut values = [0.0; BLOCK];
+        if let Some(vector) = spot.vector {
+            self.elements.of(buffers, range, vector).blocks(|first, values| {
+                for (element, value) in (first..).zip(values.iter()) {
+                    take(element, magnitude_key(*value));
+                }
+            });
+            return;
+        }
+        let vectors = self.elements.weights.models.vectors.len();
+        let readers: Vec<RangeElements<'_>> =
+            (0..vectors).map(|vector| self.elements.of(buffers, range, vector)).collect();
+        let mut blocks = vec![[0.0; BLOCK]; vectors];
         let count = range.count as usize;
         for from in (0..count).step_by(BLOCK) {
-            let values = &mut values[..BLOCK.min(count - from)];
-            decode_vector(&vector, rounding_of(self.recipe), from, values);
-            let first = range.first + from as u64;
-            if let Some(control) = &control {
-                control.apply(first, values);
+            let length = BLOCK.min(count - from);
+            for (block, reader) in blocks.iter_mut().zip(&readers) {
+                reader.decode(from, &mut block[..length]);
             }
-            for (element, value) in (first..).zip(values.iter()) {
-                take(element, magnitude_key(*value));
+            for (i, element) in (range.first + from as u64..).take(length).enumerate() {
+                take(element, variance_key(&self.elements, &blocks, i));
             }
         }
     }
@@ -178,55 +198,62 @@ impl Keys<'_> {
         bucket: Bucket,
         units: &[UnitCounts],
         counts: fn(&UnitCounts) -> &Counts,
-        ties: Ties,
     ) -> Result<Cut, StreamError> {
+        let equals = self.equals(spot);
+        // The index with which all equals are within.
+        let every = match equals {
+            Equals::LowFirst => u64::MAX,
+            Equals::HighFirst => 0,
+        };
+        if bucket.rest == 0 {
+            // A rank without elements: nothing is larger than the largest key.
+            return Ok(Cut { key: u32::MAX, element: 0, equals });
+        }
         let mut fine = vec![0_u64; FINE];
         for (low, count) in units.iter().flat_map(counts) {
             fine[usize::from(*low)] += u64::from(*count);
         }
-        let Some(Bucket { high: low, rest: among_equals }) = last_bucket(&fine, bucket.rest) else {
-            // The bucket was found by counting these elements.
-            return Ok(Cut { key: bucket.high << LOW_BITS, element: 0, ties });
+        let Some(Bucket { high: low, rest: mut left }) = last_bucket(&fine, bucket.rest) else {
+            // Not so: the bucket was found by counting these very elements.
+            return Ok(Cut { key: bucket.high << LOW_BITS, element: every, equals });
         };
         let key = bucket.high << LOW_BITS | low;
-        let all = match ties {
-            Ties::LowFirst => u64::MAX,
-            Ties::HighFirst => 0,
-        };
-        if among_equals == fine[low as usize] || key == 0 {
+        if left == fine[low as usize] || key == 0 {
             // Every equal is within. It makes no difference which zeros are.
-            return Ok(Cut { key, element: all, ties });
+            return Ok(Cut { key, element: every, equals });
         }
-        let in_unit = |unit: &UnitCounts| {
-            let of = counts(unit).binary_search_by_key(&(low as u16), |(low, _)| *low);
-            of.map_or(0, |at| u64::from(counts(unit)[at].1))
-        };
-        let mut left = among_equals;
-        let ordered: Box<dyn Iterator<Item = &UnitCounts>> = match ties {
-            Ties::LowFirst => Box::new(units.iter()),
-            Ties::HighFirst => Box::new(units.iter().rev()),
-        };
-        for unit in ordered {
-            let here = in_unit(unit);
-            if left > here {
-                left -= here;
-                continue;
+        // Equals are counted off from the side that comes first.
+        let mut order: Vec<&UnitCounts> = units.iter().collect();
+        if equals == Equals::HighFirst {
+            order.reverse();
+        }
+        for unit in order {
+            let at = counts(unit).binary_search_by_key(&(low as u16), |(low, _)| *low);
+            let here = at.map_or(0, |at| u64::from(counts(unit)[at].1));
+            if left <= here {
+                let nth = if equals == Equals::LowFirst { left } else { here - left + 1 };
+                return Ok(Cut { key, element: self.nth_equal(spot, unit.range, key, nth)?, equals });
             }
-            let nth = match ties {
-                Ties::LowFirst => left,
-                Ties::HighFirst => here - left + 1,
-            };
-            return Ok(Cut { key, element: self.nth_equal(spot, unit.range, key, nth)?, ties });
+            left -= here;
         }
-        Ok(Cut { key, element: all, ties })
+        Ok(Cut { key, element: every, equals })
+    }
+
+    /// Which of equals come first in the order of a spot.
+    fn equals(&self, spot: Spot) -> Equals {
+        let recipe = self.elements.recipe;
+        let spec = spot.vector.and_then(|vector| recipe.vectors().nth(vector));
+        match spec.map(|spec| recipe.method.rule_of(spec).sparsify) {
+            Some(Sparsify::Breadcrumbs) => Equals::HighFirst,
+            _ => Equals::LowFirst,
+        }
     }
 
     /// The index of the nth element, from 1, of a range that has that key.
     fn nth_equal(&self, spot: Spot, range: Range, key: u32, nth: u64) -> Result<u64, StreamError> {
-        let planned = &self.weights.plan.tensors[spot.tensor];
+        let weights = self.elements.weights;
         let mut buffers = RangeBuffers::default();
-        let reads = planned.sources[spot.vector].iter().flat_map(|source| source.reads());
-        self.weights.read(range, reads, &mut buffers)?;
+        weights.read(range, weights.reads(spot), &mut buffers)?;
         let (mut seen, mut found) = (0, range.first);
         self.of(&buffers, spot, range, |element, other| {
             seen += u64::from(other == key);

@@ -3,9 +3,18 @@
 use super::steps::Steps;
 use crate::numeric::StochasticKey;
 
-/// Which elements of one vector's tensor are kept. What is not kept counts as zero.
+/// Which elements of one vector's tensor are kept, and what those are multiplied by. What is not kept counts as zero.
 #[derive(Clone, Debug)]
-pub(crate) enum Keep {
+pub(crate) struct Keep {
+    /// Which.
+    pub rule: KeepRule,
+    /// 1 unless what is kept is rescaled.
+    pub scale: f64,
+}
+
+/// Which elements are kept.
+#[derive(Clone, Debug)]
+pub(crate) enum KeepRule {
     /// All of them.
     All,
     /// None.
@@ -21,15 +30,23 @@ pub(crate) enum Keep {
     Random {
         /// That probability.
         probability: f64,
-        /// Whether what is kept is divided by it.
-        rescale: bool,
+        /// What is drawn from.
+        key: StochasticKey,
+    },
+    /// Each with a probability that grows evenly with its rank in its row, from the smallest to the largest magnitude.
+    RankedRandom {
+        /// Probability of the smallest.
+        least: f64,
+        /// Probability of the largest.
+        most: f64,
+        /// Elements of a row.
+        row: usize,
         /// What is drawn from.
         key: StochasticKey,
     },
 }
 
-/// The end of a rank in an order by falling magnitude: an element is within it if its key is larger than this one's, or equal
-/// and on the right side of this one's index.
+/// The end of a rank in an order by falling magnitude.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cut {
     /// [`magnitude_key`] of the last element within.
@@ -37,12 +54,13 @@ pub(crate) struct Cut {
     /// Its index in the tensor.
     pub element: u64,
     /// Which of equals come first.
-    pub ties: Ties,
+    pub equals: Equals,
 }
 
-/// Which of elements of equal magnitude come first.
+/// Which of equal magnitudes come first in an order by falling magnitude. mergekit sorts by falling magnitude to trim and by
+/// rising magnitude for breadcrumbs, and a stable sort leaves equals in the order of their indices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ties {
+pub(crate) enum Equals {
     /// Those with a lower index.
     LowFirst,
     /// Those with a higher index.
@@ -52,12 +70,12 @@ pub(crate) enum Ties {
 impl Cut {
     /// Whether an element is within.
     #[inline(always)]
-    pub(crate) fn contains(&self, key: u32, element: u64) -> bool {
-        let tie = match self.ties {
-            Ties::LowFirst => element <= self.element,
-            Ties::HighFirst => element >= self.element,
+    pub(crate) fn contains(self, key: u32, element: u64) -> bool {
+        let before = match self.equals {
+            Equals::LowFirst => element <= self.element,
+            Equals::HighFirst => element >= self.element,
         };
-        key > self.key || (key == self.key && tie)
+        key > self.key || (key == self.key && before)
     }
 }
 
@@ -68,9 +86,25 @@ pub(crate) fn magnitude_key(value: f64) -> u32 {
 }
 
 impl Keep {
-    /// Puts zero for those elements, from `first` on, that are not kept; rescales the others where that is asked for.
+    /// Everything as it is.
+    pub(crate) const ALL: Self = Self { rule: KeepRule::All, scale: 1.0 };
+
+    /// Puts zero for those elements, from `first` on, that are not kept, and scales the others. `odds` are the
+    /// probabilities of these elements, where [`KeepRule::RankedRandom`] needs them.
     #[inline(always)]
-    pub(super) fn apply(&self, steps: impl Steps, first: u64, values: &mut [f64]) {
+    pub(super) fn apply(&self, steps: impl Steps, first: u64, odds: &[f32], values: &mut [f64]) {
+        self.rule.apply(first, odds, values);
+        if self.scale != 1.0 {
+            let scale = steps.to(self.scale);
+            values.iter_mut().for_each(|value| *value = steps.to(*value * scale));
+        }
+    }
+}
+
+impl KeepRule {
+    /// Puts zero for those elements, from `first` on, that are not kept.
+    #[inline(always)]
+    pub(crate) fn apply(&self, first: u64, odds: &[f32], values: &mut [f64]) {
         match self {
             Self::All => {}
             Self::Nothing => values.fill(0.0),
@@ -82,13 +116,37 @@ impl Keep {
                     *value = if kept { *value } else { 0.0 };
                 }
             }
-            Self::Random { probability, rescale, key } => {
+            Self::Random { probability, key } => {
                 for (element, value) in (first..).zip(values) {
-                    let kept = key.uniform(element) < *probability;
-                    let scaled = if *rescale { steps.to(*value / probability) } else { *value };
-                    *value = if kept { scaled } else { 0.0 };
+                    *value = if key.uniform(element) < *probability { *value } else { 0.0 };
                 }
             }
+            Self::RankedRandom { key, .. } => {
+                for ((element, value), odds) in (first..).zip(values).zip(odds) {
+                    *value = if key.uniform(element) < f64::from(*odds) { *value } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// The probabilities of the elements of whole rows, `keys` being those of their magnitudes: the smallest of a row has
+/// `least`, the largest `most`, and of equals the one with the lower index the lower rank (DELLA: arXiv 2406.11617).
+pub(crate) fn odds_of_rows(keys: &[u32], row: usize, (least, most): (f64, f64), odds: &mut Vec<f32>) {
+    odds.clear();
+    odds.resize(keys.len(), ((least + most) / 2.0) as f32);
+    if row < 2 {
+        return;
+    }
+    let mut order: Vec<u64> = Vec::with_capacity(row);
+    for (keys, odds) in keys.chunks(row).zip(odds.chunks_mut(row)) {
+        // Key above, index below: sorted as one number.
+        order.clear();
+        order.extend((0_u64..).zip(keys).map(|(index, key)| u64::from(*key) << 32 | index));
+        order.sort_unstable();
+        for (rank, packed) in order.iter().enumerate() {
+            let index = (packed & 0xffff_ffff) as usize;
+            odds[index] = (least + (most - least) * rank as f64 / (row - 1) as f64) as f32;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! some of them, weight them, combine, add to the base, round. In the exact modes each step is f64 and the base is the
 //! target; in mergekit's modes each step is rounded as mergekit 0.1.5 does.
 
+mod blend;
 mod element;
 mod keep;
 mod steps;
@@ -15,8 +16,9 @@ use crate::checkpoint::Dtype;
 use crate::numeric::{BLOCK, StochasticKey, round_nearest, round_stochastic};
 use crate::recipe::Rounding;
 
+pub(crate) use blend::{Arc, ArcCoefficients, Blend, population_variance};
 pub(crate) use element::{Bytes, ElementControl, VectorBytes, standard_normal};
-pub(crate) use keep::{Cut, Keep, Ties, magnitude_key};
+pub(crate) use keep::{Cut, Equals, Keep, KeepRule, magnitude_key, odds_of_rows};
 use steps::{Bf16Steps, ExactSteps, F32Steps, Steps};
 
 /// How one tensor is made.
@@ -26,6 +28,8 @@ pub(crate) struct Mix {
     pub base: Base,
     /// Whether the first ingredient is the target itself, less the base.
     pub adds_target: bool,
+    /// Whether models are taken whole, and not less their pre.
+    pub whole: bool,
     /// What each vector adds, in their order; `None` for one that has no such tensor.
     pub ingredients: Vec<Option<Ingredient>>,
     /// How it is put together.
@@ -54,25 +58,6 @@ pub(crate) struct Ingredient {
     pub keep: Keep,
 }
 
-/// How weighted elements are put together.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Blend {
-    /// base + λ·Σ c·v, or base + λ·Σ c·v ∕ Σ c.
-    Sum {
-        /// Whether the sum is divided.
-        normalize: bool,
-        /// λ.
-        lambda: f64,
-    },
-    /// base + λ·Σ c·v ∕ Σ c, both sums over those vectors that have the sign of Σ c·v.
-    Elect {
-        /// Whether the sum is divided.
-        normalize: bool,
-        /// λ.
-        lambda: f64,
-    },
-}
-
 /// The same range of elements of all models, and where the result goes.
 pub(crate) struct MixStretch<'a> {
     /// How it is made.
@@ -83,6 +68,8 @@ pub(crate) struct MixStretch<'a> {
     pub target: Bytes<'a>,
     /// Bytes of each vector; `None` where it does not reach.
     pub vectors: &'a [Option<VectorBytes<'a>>],
+    /// The probability of each element to be kept, for vectors whose probabilities go by rank; else empty.
+    pub odds: &'a [Vec<f32>],
     /// Output dtype; as many elements are written as the target has.
     pub out_dtype: Dtype,
     /// How results are rounded.
@@ -93,9 +80,6 @@ pub(crate) struct MixStretch<'a> {
     pub first_element: u64,
 }
 
-/// Divisors smaller than this count as 1, as in mergekit.
-pub(crate) const SMALLEST_DIVISOR: f64 = 1e-8;
-
 /// Decodes up to [`BLOCK`] elements of a vector from `from` on, as that mode of rounding takes them.
 pub(crate) fn decode_vector(vector: &VectorBytes<'_>, rounding: Rounding, from: usize, out: &mut [f64]) {
     let mut finite = [true; BLOCK];
@@ -105,18 +89,6 @@ pub(crate) fn decode_vector(vector: &VectorBytes<'_>, rounding: Rounding, from: 
         Rounding::MergekitF32 => vector.decode(F32Steps, from, out, finite),
         Rounding::MergekitBf16 => vector.decode(Bf16Steps, from, out, finite),
     }
-}
-
-/// Σ c in the order in which torch adds up one short row: four lanes, what is left on the first, then the lanes.
-fn sum_of_weights(steps: impl Steps, weights: impl Iterator<Item = f64>) -> f64 {
-    let weights: Vec<f64> = weights.collect();
-    let whole = weights.len() / 4 * 4;
-    let mut lanes = [0.0; 4];
-    for (index, weight) in weights.iter().enumerate() {
-        let lane = if index < whole { index % 4 } else { 0 };
-        lanes[lane] = steps.accumulate(lanes[lane] + weight);
-    }
-    lanes.into_iter().reduce(|sum, lane| steps.accumulate(sum + lane)).unwrap_or(0.0)
 }
 
 /// Room for one block of each vector, kept from one stretch to the next.
@@ -183,19 +155,20 @@ impl MixStretch<'_> {
         for (finite, value) in finite.iter_mut().zip(target) {
             *finite = value.is_finite();
         }
-        for ((values, bytes), ingredient) in vectors.iter_mut().zip(self.vectors).zip(&self.mix.ingredients) {
+        for (index, values) in vectors.iter_mut().enumerate() {
             values.fill(0.0);
-            if let (Some(bytes), Some(ingredient)) = (bytes, ingredient) {
+            if let (Some(bytes), Some(ingredient)) = (&self.vectors[index], &self.mix.ingredients[index]) {
                 bytes.decode(steps, from, &mut values[..count], &mut finite[..count]);
                 if let Some(control) = &ingredient.control {
                     control.apply(first, &mut values[..count]);
                 }
-                ingredient.keep.apply(steps, first, &mut values[..count]);
+                let odds = self.odds.get(index).and_then(|odds| odds.get(from..from + count)).unwrap_or_default();
+                ingredient.keep.apply(steps, first, odds, &mut values[..count]);
             }
         }
 
         let mut results = [0.0; BLOCK];
-        self.combine(steps, vectors, &base, &mut results);
+        blend::blend(self.mix, steps, first, vectors, &base, &mut results);
         let mut written = [0.0; BLOCK];
         leaf.clipped += if self.rounding == Rounding::Stochastic {
             round_stochastic(self.out_dtype, self.key, first, &results[..count], out, &mut written[..count])
@@ -203,67 +176,6 @@ impl MixStretch<'_> {
             round_nearest(self.out_dtype, &results[..count], out, &mut written[..count])
         };
         self.sum_up(&target[..count], &results[..count], &written[..count], &finite[..count], leaf);
-    }
-
-    /// From elements of each vector and of the base to what is rounded into the output.
-    #[inline(always)]
-    fn combine<R: Steps>(&self, steps: R, vectors: &[[f64; BLOCK]], base: &[f64; BLOCK], results: &mut [f64; BLOCK]) {
-        let weighted = |ingredient: &Option<Ingredient>| ingredient.as_ref().map(|found| steps.to(found.coefficient));
-        let (mut sum, mut divisor) = ([0.0; BLOCK], [0.0; BLOCK]);
-        for (values, c) in vectors.iter().zip(self.mix.ingredients.iter().map(weighted)) {
-            let Some(c) = c else { continue };
-            for (sum, value) in sum.iter_mut().zip(values) {
-                *sum = steps.accumulate(*sum + steps.to(value * c));
-            }
-        }
-        let lambda = match self.mix.blend {
-            Blend::Sum { normalize, lambda } => {
-                for sum in &mut sum {
-                    *sum = steps.to(*sum);
-                }
-                let divisor = steps.to(sum_of_weights(steps, self.mix.ingredients.iter().filter_map(weighted)));
-                if normalize && divisor.abs() >= SMALLEST_DIVISOR {
-                    for sum in &mut sum {
-                        *sum = steps.to(*sum / divisor);
-                    }
-                }
-                lambda
-            }
-            Blend::Elect { normalize, lambda } => {
-                let elected: [bool; BLOCK] = std::array::from_fn(|i| steps.to(sum[i]) >= 0.0);
-                sum.fill(0.0);
-                for (values, c) in vectors.iter().zip(self.mix.ingredients.iter().map(weighted)) {
-                    let Some(c) = c else { continue };
-                    for (((sum, divisor), value), positive) in sum.iter_mut().zip(&mut divisor).zip(values).zip(elected)
-                    {
-                        let update = steps.to(value * c);
-                        let agrees = if positive { update > 0.0 } else { update < 0.0 };
-                        *sum = steps.accumulate(*sum + if agrees { update } else { 0.0 });
-                        *divisor = steps.accumulate(*divisor + if agrees { c } else { 0.0 });
-                    }
-                }
-                for (sum, divisor) in sum.iter_mut().zip(divisor) {
-                    *sum = steps.to(*sum);
-                    let divisor = steps.to(divisor);
-                    if normalize && divisor.abs() >= SMALLEST_DIVISOR {
-                        *sum = steps.to(*sum / divisor);
-                    }
-                }
-                lambda
-            }
-        };
-        if lambda != 1.0 {
-            // A scalar is not rounded to the working type, but is an f32 in it.
-            let lambda = steps.accumulate(lambda);
-            for sum in &mut sum {
-                *sum = steps.to(*sum * lambda);
-            }
-        }
-        for ((result, base), sum) in results.iter_mut().zip(base).zip(sum) {
-            // x + 0 turns a negative zero into a positive one; what no vector moves keeps its bits.
-            let unmoved = R::EXACT && sum == 0.0;
-            *result = if unmoved { *base } else { steps.to(base + sum) };
-        }
     }
 
     #[inline(always)]

@@ -15,6 +15,12 @@ pub(super) trait Steps: Copy {
 
     /// Rounds what a sum holds while it is added up.
     fn accumulate(self, value: f64) -> f64;
+
+    /// value·factor + sum, rounded once to what a sum holds.
+    #[inline(always)]
+    fn fused(self, value: f64, factor: f64, sum: f64) -> f64 {
+        f64::from((value as f32).mul_add(factor as f32, sum as f32))
+    }
 }
 
 /// f64 throughout.
@@ -40,6 +46,11 @@ impl Steps for ExactSteps {
     #[inline(always)]
     fn accumulate(self, value: f64) -> f64 {
         value
+    }
+
+    #[inline(always)]
+    fn fused(self, value: f64, factor: f64, sum: f64) -> f64 {
+        value * factor + sum
     }
 }
 
