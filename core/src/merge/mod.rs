@@ -9,6 +9,7 @@ mod permute;
 mod plan;
 mod report;
 mod run;
+mod saved;
 mod weights;
 
 use std::io;
@@ -28,8 +29,9 @@ use output::Sidecars;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
-pub use plan::{Plan, PlanError, plan};
+pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
+pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector};
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
 #[derive(Debug, thiserror::Error)]

@@ -269,6 +269,18 @@ impl Sidecars {
         Ok(Self { files, bytes, left_out })
     }
 
+    /// Opens one file alone; none where there is no such file.
+    pub(super) fn open_only(model: &Checkpoint, wanted: &str) -> Result<Self, MergeError> {
+        let mut all = Self::open(model)?;
+        all.files.retain(|(name, _)| name == wanted);
+        all.left_out.clear();
+        all.bytes = 0;
+        for (_, file) in &all.files {
+            all.bytes += file.metadata().map_or(0, |metadata| metadata.len());
+        }
+        Ok(all)
+    }
+
     /// Copies them into `staging`. Where the output has another dtype than the target, `config.json` says so.
     pub(super) fn copy(
         self,
