@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use mergescope_core::recipe::{OutputDtype, Rounding};
+use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::vector::svg::Theme;
@@ -44,6 +44,9 @@ pub enum Command {
     /// Write target + w·(post − pre) as a new model
     #[command(after_help = exit::HELP)]
     Merge(MergeArgs),
+    /// Write post − pre as a folder of its own, which merges take in place of the two models
+    #[command(after_help = exit::HELP)]
+    SaveVector(SaveVectorArgs),
 }
 
 /// Arguments of `demo`.
@@ -92,11 +95,14 @@ pub struct PreflightArgs {
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
     /// The model before fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub pre: Option<String>,
     /// The model after fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub post: Option<String>,
+    /// A saved vector, in place of pre and post (`mergescope save-vector`)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pre", "post"])]
+    pub vector: Option<String>,
     /// The model that the vector is added to
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
@@ -178,10 +184,13 @@ pub struct MergeArgs {
     /// What is merged, and how.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// How vectors are combined, and what of them is kept.
+    #[command(flatten)]
+    pub method: MethodArgs,
     /// Folder to write, which must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Seed of stochastic rounding [default: 0]
+    /// Seed of all that is drawn at random: stochastic rounding, DARE, DELLA, controls [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Most bytes of tensors in one weight file, such as 5GB or 2GiB [default: 5GB]
@@ -200,6 +209,70 @@ pub struct MergeArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// What a recipe says of its method. Numbers that a method has no use for are refused.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// How vectors are combined [default: task_arithmetic]
+    ///
+    /// The names and defaults are mergekit's. linear, slerp and nuslerp also take whole models, which recipes can name.
+    #[arg(long, value_parser = one_of(&Method::ALL, Method::label))]
+    pub method: Option<Method>,
+    /// A further vector, with its own coefficient; may be given several times. `none` for PRE makes POST a saved vector
+    #[arg(long, num_args = 3, value_names = ["PRE", "POST", "W"], allow_hyphen_values = true)]
+    pub also: Vec<String>,
+    /// Share of each tensor's elements that are kept, 0 to 1 (ties, trim, dare, della, breadcrumbs)
+    #[arg(long, value_name = "SHARE")]
+    pub density: Option<f64>,
+    /// Share of the largest elements that breadcrumbs drops [default: 0.01]
+    #[arg(long, value_name = "SHARE")]
+    pub gamma: Option<f64>,
+    /// Half the spread of DELLA's probabilities [default: 0.15]
+    #[arg(long, value_name = "P")]
+    pub epsilon: Option<f64>,
+    /// Scale what is kept until its magnitudes add up to those of the whole vector [default: true for dare and della]
+    #[arg(long, value_name = "BOOL")]
+    pub rescale: Option<bool>,
+    /// Divide by the sum of the weights that took part [default: true for ties, della and linear]
+    #[arg(long, value_name = "BOOL")]
+    pub normalize: Option<bool>,
+    /// What the combined vector is multiplied by [default: 1]
+    #[arg(long, value_name = "X", value_parser = w, allow_hyphen_values = true)]
+    pub lambda: Option<f64>,
+    /// Share of each tensor's elements that SCE selects [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub select_topk: Option<f64>,
+    /// Put in the place of the first vector one that should not help, to tell its gain from chance
+    #[arg(long, value_parser = one_of(&ControlKind::ALL, ControlKind::label))]
+    pub control: Option<ControlKind>,
+}
+
+/// Arguments of `save-vector`.
+#[derive(Debug, Args)]
+pub struct SaveVectorArgs {
+    /// The model before fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub pre: String,
+    /// The model after fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub post: String,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Element type: f32 holds each difference to 24 bits, bf16 takes half the room and holds 8
+    #[arg(long, default_value = "f32", value_parser = one_of(&VECTOR_DTYPES, OutputDtype::label))]
+    pub dtype: OutputDtype,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a vector can be saved in.
+const VECTOR_DTYPES: [OutputDtype; 3] = [OutputDtype::F32, OutputDtype::Bf16, OutputDtype::F16];
 
 /// A number, with a hyphen or a minus sign. Whether it can scale anything is for the engine to say.
 fn w(text: &str) -> Result<f64, String> {

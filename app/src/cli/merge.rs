@@ -62,7 +62,16 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
 /// What the flags and the recipe file say.
 fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
     let mut recipe = args.recipe.recipe()?;
-    recipe.output.seed = args.seed.unwrap_or(recipe.output.seed);
+    args.method.apply(&mut recipe)?;
+    if let Some(seed) = args.seed {
+        recipe.output.seed = seed;
+        if recipe.draws() {
+            recipe.method.seed = seed;
+        }
+        for control in recipe.vectors_mut().filter_map(|vector| vector.control.as_mut()) {
+            control.seed = seed;
+        }
+    }
     recipe.output.shard_bytes = args.shard_size.unwrap_or(recipe.output.shard_bytes);
     recipe.output.allow_nonfinite |= args.allow_nonfinite;
     Ok(recipe)

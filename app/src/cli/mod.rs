@@ -11,6 +11,7 @@ mod print;
 mod progress;
 mod recipe;
 mod report;
+mod save_vector;
 mod size;
 mod table;
 
@@ -42,6 +43,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Preflight(args)) => preflight::run(&args),
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
+        Some(Command::SaveVector(args)) => save_vector::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));

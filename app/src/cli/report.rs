@@ -13,11 +13,13 @@ use crate::format;
 
 /// The report as text: a row a layer, the total, and where it is.
 pub fn text(report: &MergeReport) -> String {
+    // Of several vectors or a method there is no one w; the share of the intended change says the same.
+    let plain = report.recipe.is_plain();
     let mut table = Table::new(&[
         ("layer", Align::Right),
-        ("intended ‖w·v‖", Align::Right),
+        (if plain { "intended ‖w·v‖" } else { "intended change" }, Align::Right),
         ("written", Align::Right),
-        ("effective w", Align::Right),
+        (if plain { "effective w" } else { "of it written" }, Align::Right),
         ("lost updates", Align::Right),
         ("cosine", Align::Right),
     ]);
@@ -83,6 +85,7 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
             "dtype": dtype_label(tensor.dtype),
             "shape": tensor.shape,
             "coefficient": tensor.coefficient,
+            "other_coefficients": tensor.other_coefficients,
             "change": change(&tensor.change),
         })
     });

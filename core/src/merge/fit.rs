@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::mixes::is_plain;
 use crate::alignment::{ModelId, Models, Role};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
 use crate::recipe::{Combination, MethodError, Recipe};
@@ -75,7 +74,7 @@ fn check_steps(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
     if let Some(vector) = models.vectors.iter().find(|vector| vector.post.kind() == CheckpointKind::Vector) {
         return refuse(format!("mergekit knows no saved vectors, such as {}", vector.post.label()));
     }
-    if is_plain(recipe) || is_model(models, 0) {
+    if recipe.is_plain() || is_model(models, 0) {
         return Ok(());
     }
     let base = &models.vectors[0].pre;

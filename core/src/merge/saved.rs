@@ -59,6 +59,13 @@ impl SavedVector {
     pub fn total(&self) -> ChangeSums {
         self.tensors.iter().map(|tensor| &tensor.change).sum()
     }
+
+    /// ‖written − v‖ ∕ ‖v‖, from sums, in which what is below 1e-7 is lost; 0 for a zero vector.
+    pub fn relative_error(&self) -> f64 {
+        let total = self.total();
+        let error_sq = (total.intended_sq - 2.0 * total.intended_written + total.written_sq).max(0.0);
+        if total.intended_sq > 0.0 { (error_sq / total.intended_sq).sqrt() } else { 0.0 }
+    }
 }
 
 /// Writes v = post − pre to the folder `output`, which must not exist: `vector.safetensors`, or shards with an index, the
@@ -169,7 +176,7 @@ fn card(saved: &SavedVector, pair: &VectorPair) -> String {
          | Dtype | {} |\n\
          | Written by | {} |\n",
         total.intended(),
-        error_text(relative_error(&total)),
+        error_text(saved.relative_error()),
         saved.tensors.len(),
         dtypes.join(", "),
         saved.provenance.written_by,
@@ -179,12 +186,6 @@ fn card(saved: &SavedVector, pair: &VectorPair) -> String {
     }
     card.push_str("\nThe licences of both models apply.\n");
     card
-}
-
-/// ‖written − v‖ ∕ ‖v‖, from sums; 0 for a zero vector.
-fn relative_error(total: &ChangeSums) -> f64 {
-    let error_sq = (total.intended_sq - 2.0 * total.intended_written + total.written_sq).max(0.0);
-    if total.intended_sq > 0.0 { (error_sq / total.intended_sq).sqrt() } else { 0.0 }
 }
 
 /// Smaller errors are lost in the sums that they are worked out from.

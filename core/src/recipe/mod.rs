@@ -208,6 +208,22 @@ impl Recipe {
         std::iter::once(&mut self.vector).chain(&mut self.others)
     }
 
+    /// Whether it is target + w·v and nothing else, so that what was written has an effective w. Of any other only the share of
+    /// the intended change that was written can be told.
+    pub fn is_plain(&self) -> bool {
+        self.others.is_empty()
+            && self.method.name.combination() == Combination::Sum
+            && !self.method.normalize()
+            && self.method.lambda() == 1.0
+            && self.method.rule_of(&self.vector).sparsify == Sparsify::None
+            && self.vector.control.is_none_or(|control| control.kind == ControlKind::PermuteLayers)
+    }
+
+    /// Whether the method draws at random what it keeps of some vector.
+    pub fn draws(&self) -> bool {
+        self.vectors().any(|vector| self.method.rule_of(vector).sparsify.uses(Parameter::Seed))
+    }
+
     /// Refuses parameters of the method that are out of range or without effect, and vectors that it cannot take.
     pub fn check_method(&self) -> Result<(), MethodError> {
         self.method.check(&self.vectors().collect::<Vec<_>>())

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
-#[path = "../../core/tests/support/mod.rs"]
+mod methods;
+#[path = "../../../core/tests/support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -96,8 +97,16 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn help_names_every_subcommand_and_the_exit_codes() {
     let folders = fitting();
-    let words =
-        ["demo", "inspect", "preflight", "analyze", "merge", "3 the models do not fit together", "130 cancelled"];
+    let words = [
+        "demo",
+        "inspect",
+        "preflight",
+        "analyze",
+        "merge",
+        "save-vector",
+        "3 the models do not fit together",
+        "130 cancelled",
+    ];
     run(&folders, ["--help"]).ends_with_code(0).says(&words);
     run(&folders, ["merge", "--help"]).ends_with_code(0).says(&[
         "--pre",
