@@ -7,6 +7,7 @@ use mergescope_core::alignment::Triple;
 use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
+use mergescope_core::scaling::moving_tensors;
 use serde_json::{Value, json};
 
 use super::args::MergeArgs;
@@ -30,8 +31,9 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         printer.document(&findings::document(&triple, &found))?;
         return Err(MergeError::Unfit { findings: found.findings }.into());
     }
-    let warnings: Vec<Finding> =
+    let mut warnings: Vec<Finding> =
         found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    warnings.extend(recipe.vector.scaling.findings(moving_tensors(&found.alignment, &triple.target)));
     // Before hours of work, not after.
     let words: String = warnings.iter().map(findings::finding_text).collect();
     if !words.is_empty() {
