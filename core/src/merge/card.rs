@@ -6,6 +6,7 @@ use super::MergeReport;
 use crate::alignment::Triple;
 use crate::checkpoint::{TensorInfo, dtype_label};
 use crate::recipe::Recipe;
+use crate::scaling::ScalingSpec;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -28,6 +29,8 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
     dtypes.sort();
     dtypes.dedup();
 
+    let (times, sentence, asked) = times(report, moved);
+
     let mut card = String::from("---\nbase_model:\n");
     for name in [&target, &post, &pre] {
         // As JSON, a name is a quoted YAML scalar whatever it holds.
@@ -36,13 +39,13 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
     let _ = write!(
         card,
         "library_name: transformers\ntags:\n  - mergescope\n  - merge\n  - task-arithmetic\n---\n\n\
-         # {target} + {w}·({post} − {pre})\n\n\
-         The weights are those of {target} plus {w} times the task vector {post} − {pre}. Everything else, tokenizer and\n\
-         configuration included, is {target}'s. Merged with Mergescope {VERSION}; `mergescope.toml` is the recipe.\n\n\
+         # {target} + {times}·({post} − {pre})\n\n\
+         The weights are those of {target} plus {sentence} the task vector {post} − {pre}. Everything\n\
+         else, tokenizer and configuration included, is {target}'s. Merged with Mergescope {VERSION}; `mergescope.toml` is the recipe.\n\n\
          | | |\n|---|---|\n\
          | Scaling coefficient w | {w} |\n\
          | Spread of w over the tensors | {} |\n\
-         | Effective w, as written | {} |\n\
+         {asked}| Effective w, as written | {} |\n\
          | Updates lost to rounding | {} |\n\
          | Cosine of intended and written change | {} |\n\
          | Tensors moved | {moved} of {} |\n\
@@ -70,6 +73,23 @@ pub(super) fn model_card(triple: &Triple, report: &MergeReport) -> String {
         "\nThese numbers say what was written, not how well the model answers. The licences of all three models apply.\n",
     );
     card
+}
+
+/// What the vector was multiplied by: as a factor, in a sentence, and as a row of what the effective w is held against.
+fn times(report: &MergeReport, moved: usize) -> (String, String, String) {
+    let w = report.recipe.vector.w;
+    let of = format!("{moved} of {} tensors", report.tensors.len());
+    match report.asked() {
+        Some(asked) if asked.differs() => (
+            "c".to_owned(),
+            format!("c times, with a c from {} to {} in each of {of},", asked.least, asked.most),
+            format!("| w asked for, in the mean weighted by ‖v‖² | {} |\n", number(asked.mean, 4)),
+        ),
+        Some(asked) if report.recipe.vector.scaling != ScalingSpec::default() => {
+            (asked.least.to_string(), format!("{} times, in {of},", asked.least), String::new())
+        }
+        _ => (w.to_string(), format!("{w} times"), String::new()),
+    }
 }
 
 fn number(value: f64, digits: usize) -> String {
