@@ -15,7 +15,7 @@ use crate::window::{fonts, theme, widgets};
 /// Width of all of it.
 pub const WIDTH: f32 = 340.0;
 /// Height of a row.
-const ROW_HEIGHT: f32 = 28.0;
+const ROW_HEIGHT: f32 = 26.0;
 /// Height of a field.
 const FIELD_HEIGHT: f32 = 22.0;
 /// Width of the labels.
@@ -100,6 +100,7 @@ pub fn ui(ui: &mut Ui, state: &mut FactorsState, session: &mut Session) {
         ui.label(RichText::new("Factor by part").text_style(theme::strong()))
             .on_hover_text("What the curve's value is multiplied by; 0 leaves these tensors as they are in the target");
     });
+    ui.spacing_mut().interact_size.y = FIELD_HEIGHT;
     for ((kind, label, explanation), &count) in ROWS.into_iter().zip(&found.kinds) {
         if count > 0 {
             part_ui(ui, spec, kind, label, explanation, count);
