@@ -219,8 +219,7 @@ fn scaling_table() {
 fn narrow_scaling() {
     let folder = stage("scaling-narrow-light");
     let curve = Curve::Lines { alpha: 0.25, beta: 0.75 };
-    let mut harness =
-        scaling_in(Theme::Light, deep_recipe(&folder), ScalingSpec { curve, ..ScalingSpec::default() });
+    let mut harness = scaling_in(Theme::Light, deep_recipe(&folder), ScalingSpec { curve, ..ScalingSpec::default() });
     harness.set_size([760.0, 600.0].into());
     picture(&mut harness, "scaling-narrow-light");
 }
