@@ -22,9 +22,9 @@ pub mod alignment;
 
 pub mod preflight;
 
-pub mod recipe;
-
 pub mod scaling;
+
+pub mod recipe;
 
 mod method;
 

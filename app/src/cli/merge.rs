@@ -6,6 +6,7 @@ use std::path::Path;
 use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, open, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
+use mergescope_core::scaling::moving_tensors;
 use serde_json::{Value, json};
 
 use super::args::MergeArgs;
@@ -34,6 +35,9 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
             return Err(MergeError::Unfit { findings: found.findings }.into());
         }
         warnings.extend(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning));
+        if let Some(spec) = recipe.vectors().nth(vector) {
+            warnings.extend(spec.scaling.findings(moving_tensors(&found.alignment, &models.target)));
+        }
     }
     // Before hours of work, not after.
     let words: String = warnings.iter().map(findings::finding_text).collect();

@@ -150,6 +150,11 @@ impl App {
         self.tab
     }
 
+    /// Whether a dialog or the palette is open, which takes what is typed and pasted.
+    pub(super) fn is_busy_with_dialog(&self) -> bool {
+        self.dialog.is_some() || self.palette.is_some()
+    }
+
     /// The folder that a merge is offered to go into.
     pub(super) fn output_parent(&self) -> PathBuf {
         let last = self.last_parent.clone().filter(|parent| parent.is_dir());
@@ -224,7 +229,7 @@ impl App {
     fn has_numbers(&self) -> bool {
         match self.tab {
             Tab::Vector => self.session.vector.done().is_some(),
-            Tab::Scaling => scaling_tab::values_table(&self.session).is_some(),
+            Tab::Scaling => scaling_tab::has_values(&self.session),
             Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
         }
     }
@@ -315,7 +320,7 @@ impl App {
                     return self.session.fail(format!("“{chart}” has no numbers yet"));
                 }
             },
-            (Tab::Scaling, _) => match scaling_tab::values_table(&self.session) {
+            (Tab::Scaling, _) => match scaling_tab::values_table(self) {
                 Some(table) => table.to_csv(),
                 None => return,
             },

@@ -14,7 +14,7 @@ use mergescope_core::merge::{ChangeSums, LayerChange, MergeReport, Plan};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError};
-use mergescope_core::scaling::Scaling;
+use mergescope_core::scaling::{Scaling, Spread};
 
 use super::details::Details;
 use super::history::History;
@@ -103,6 +103,8 @@ pub struct Written {
     pub layers: Vec<LayerChange>,
     /// Over all.
     pub total: ChangeSums,
+    /// The coefficients that its effective w is to be held against; `None` when nothing was moved.
+    pub asked: Option<Spread>,
     /// The target's short name.
     pub target: String,
     /// The type of most of what was written.
@@ -116,7 +118,7 @@ impl Written {
         let target = target.map_or_else(|| report.recipe.target.clone(), |name| name.to_string_lossy().into_owned());
         let largest = report.tensors.iter().max_by_key(|tensor| tensor.shape.iter().product::<u64>());
         let dtype = largest.map(|tensor| dtype_label(tensor.dtype)).unwrap_or_default();
-        Self { id, layers: report.layers(), total: report.total(), target, dtype, report }
+        Self { id, layers: report.layers(), total: report.total(), asked: report.asked(), target, dtype, report }
     }
 }
 

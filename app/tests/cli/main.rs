@@ -330,6 +330,40 @@ fn a_dry_run_says_what_would_be_written_and_writes_nothing() {
 }
 
 #[test]
+fn a_vector_spread_over_the_tensors_is_held_against_what_was_asked_for_and_patterns_without_tensors_are_named() {
+    let folders = fitting();
+    run_merge(&folders, &["--out", "first"]).ends_with_code(0);
+    let recipe = fs::read_to_string(folders.dir.path().join("first/mergescope.toml")).unwrap();
+    let scaling = "\n[vector.scaling.curve]\nkind = \"lines\"\nalpha = 0.5\nbeta = 0.5\n\
+                   [[vector.scaling.patterns]]\ntensors = \"*.nothing.*\"\nfactor = 2.0\n\
+                   [vector.scaling.keep]\ntensors = [\"*.neither.*\"]\n";
+    fs::write(folders.dir.path().join("spread.toml"), recipe.clone() + scaling).unwrap();
+    let merge = ["merge", "--recipe", "spread.toml", "--out"];
+    let ran = run(&folders, merge.into_iter().chain(["second"])).ends_with_code(0);
+    let warnings = ["WARNING  `*.nothing.*` matches no tensor", "WARNING  `*.neither.*` matches no tensor"];
+    let ran = ran
+        .says(&warnings)
+        .says(&["Pattern 1 of `scaling.keep.tensors`", "To do: Correct it, with * for what may differ"]);
+    ran.says(&["w asked for", "w = 0.50 came to 0.250 to 0.500 from tensor to tensor"]);
+    let document = run(&folders, merge.into_iter().chain(["third", "--json"])).ends_with_code(0).json();
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 2, "{}", document["warnings"]);
+    let [asked, effective] = ["asked_w", "effective_w"].map(|key| document["total"][key].as_f64().unwrap());
+    assert!(asked < 0.5 && (effective - asked).abs() < 1e-3, "{effective} of {asked}");
+    // A curve that does not suit the model is refused in one line.
+    let short = "\n[vector.scaling.curve]\nkind = \"layers\"\nvalues = [1.0]\n";
+    fs::write(folders.dir.path().join("short.toml"), recipe.clone() + short).unwrap();
+    run(&folders, ["merge", "--recipe", "short.toml", "--out", "fourth"])
+        .ends_with_code(1)
+        .fails_saying(&["the curve has 1 value, and the model has", "give one value for each layer"]);
+    let bad = "\n[vector.scaling.curve]\nkind = \"linear\"\nfirst = nan\nlast = 1.0\n";
+    fs::write(folders.dir.path().join("bad.toml"), recipe + bad).unwrap();
+    run(&folders, ["merge", "--recipe", "bad.toml", "--out", "fourth"])
+        .ends_with_code(1)
+        .fails_saying(&["the curve's first is NaN; it must be a finite number"]);
+    assert!(!folders.dir.path().join("fourth").exists());
+}
+
+#[test]
 fn a_recipe_is_run_again_and_flags_override_it() {
     let folders = fitting();
     run_merge(&folders, &["-w", "0.75", "--rounding", "mergekit-f32", "--out", "first"]).ends_with_code(0);

@@ -528,3 +528,48 @@ impl fmt::Display for Method {
         formatter.write_str(self.label())
     }
 }
+
+impl fmt::Display for MethodSpec {
+    /// The name and what is said of its parameters: `ties, density 0.2, lambda 0.7`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name.label())?;
+        let numbers = [
+            (Parameter::Density, self.density),
+            (Parameter::Gamma, self.gamma),
+            (Parameter::Epsilon, self.epsilon),
+            (Parameter::Lambda, self.lambda),
+            (Parameter::SelectTopk, self.select_topk),
+        ];
+        for (parameter, value) in numbers {
+            if let Some(value) = value {
+                write!(formatter, ", {} {value}", parameter.label())?;
+            }
+        }
+        let switches = [
+            (Parameter::Rescale, self.rescale),
+            (Parameter::Normalize, self.normalize),
+            (Parameter::Flatten, self.flatten),
+            (Parameter::RowWise, self.row_wise),
+        ];
+        for (parameter, value) in switches {
+            if let Some(value) = value {
+                write!(formatter, ", {} {value}", parameter.label())?;
+            }
+        }
+        if self.seed > 0 { write!(formatter, ", seed {}", self.seed) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for SparsifyRule {
+    /// What is kept: `all`, or the share and how it is chosen.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { density, gamma, epsilon, .. } = self;
+        match self.sparsify {
+            Sparsify::None => formatter.write_str("all"),
+            Sparsify::Trim => write!(formatter, "the largest, density {density}"),
+            Sparsify::Dare => write!(formatter, "at random, density {density}"),
+            Sparsify::Della => write!(formatter, "at random by rank, density {density}, epsilon {epsilon}"),
+            Sparsify::Breadcrumbs => write!(formatter, "neither ends, density {density}, gamma {gamma}"),
+        }
+    }
+}
