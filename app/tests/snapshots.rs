@@ -255,7 +255,7 @@ fn mismatch() {
     common::write_triple(&other, Shape { inner: 192, ..DEEP });
     recipe.target = other.join("target").to_string_lossy().into_owned();
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
-    wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
+    wait(&mut harness, "the models are compared", |app| app.session().preflight().done().is_some());
     picture(&mut harness, "mismatch-dark");
 }
 
@@ -312,9 +312,9 @@ fn spectrum() {
         harness.get_by_label("Spectrum").click();
         harness.run_steps(2);
         wait(&mut harness, "the spectrum is measured", |app| {
-            let measured = app.session().vector.done().unwrap();
+            let measured = app.session().vector().done().unwrap();
             let mut names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
-            names.any(|name| app.session().details.spectrum(name).done().is_some())
+            names.any(|name| app.session().details().spectrum(name).done().is_some())
         });
         picture(&mut harness, name);
         results.extend_harness(&mut harness);

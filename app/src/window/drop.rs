@@ -9,6 +9,7 @@ use super::app::App;
 use super::session::slot_index;
 use super::slot::SlotState;
 use super::theme;
+use super::vectors::PreNeed;
 
 /// Takes what was dropped since the last frame.
 pub fn take(app: &mut App, ctx: &Context) {
@@ -25,7 +26,9 @@ pub fn take(app: &mut App, ctx: &Context) {
             app.session.open_recipe(&path);
             continue;
         }
-        let empty = || Role::ALL.into_iter().find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
+        let needs_pre = app.session.pre_need(app.session.shown()) == PreNeed::Needed;
+        let mut roles = Role::ALL.into_iter().filter(|role| *role != Role::Pre || needs_pre);
+        let empty = || roles.find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
         match aimed.or_else(empty) {
             Some(role) => app.session.set_model(role, &model_path(&path).to_string_lossy()),
             None => app.session.say("Drop the folder on Pre, Post or Target to choose which it is".to_owned()),
@@ -47,7 +50,7 @@ pub fn overlay_ui(app: &App, ui: &Ui) {
     let palette = theme::palette(ui);
     let pointer = ui.input(|input| input.pointer.latest_pos());
     let painter = ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop overlay")));
-    for rect in app.slot_rects {
+    for rect in app.slot_rects.into_iter().filter(|rect| rect.is_positive()) {
         let aimed = pointer.is_some_and(|pointer| rect.expand(12.0).contains(pointer));
         let width = if aimed { 2.0 } else { 1.0 };
         painter.rect_stroke(rect.expand(3.0), theme::RADIUS, Stroke::new(width, palette.accent), StrokeKind::Outside);

@@ -28,6 +28,9 @@ const LINE_SPACING: f32 = 55.0;
 /// What an arrow key adds to a value; Page Up and Page Down add ten times as much.
 const STEP: f64 = 0.01;
 
+/// Room at the end of the title for what else can be done to the curve.
+pub const ACTIONS_WIDTH: f32 = 128.0;
+
 /// What is remembered from one frame to the next.
 #[derive(Default)]
 pub struct EditorState {
@@ -110,7 +113,10 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
                       go to the first and the last.",
         is_chosen: false,
     };
-    ui.horizontal(|ui| title::words_ui(ui, &heading));
+    ui.horizontal(|ui| {
+        ui.set_max_width(ui.available_width() - ACTIONS_WIDTH);
+        title::words_ui(ui, &heading);
+    });
     let used = ui.cursor().top() - top_left.y;
     let size = Vec2::new(ui.available_width(), (height - used).max(120.0));
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
