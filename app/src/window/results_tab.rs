@@ -301,7 +301,10 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     }
     let (title, meaning) = match metric {
         Metric::Change => ("What was asked for, and what was written", "‖change‖ per layer"),
-        Metric::EffectiveW if is_spread => ("How much of the vector arrived", "effective w per layer"),
+        // Where there is no one w, there is no line either.
+        Metric::EffectiveW if is_spread || written.asked.is_none() => {
+            ("How much of the vector arrived", "effective w per layer")
+        }
         Metric::EffectiveW => ("How much of the vector arrived", "effective w per layer; dotted: the w asked for"),
         Metric::Lost => ("What rounding lost", "share of the non-zero updates per layer, in %"),
     };
@@ -462,7 +465,7 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
         .body(|body| {
             body.rows(theme::ROW_HEIGHT, order.len(), |mut row| {
                 let tensor = &written.report.tensors[order[row.index()]];
-                row.col(|ui| name_ui(ui, tensor));
+                row.col(|ui| name_ui(ui, tensor, written.asked.is_some()));
                 for text in cells(&tensor.change) {
                     row.col(|ui| drop(ui.with_layout(right, |ui| ui.label(text))));
                 }
@@ -475,12 +478,12 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
     }
 }
 
-fn name_ui(ui: &mut Ui, tensor: &TensorReport) {
+fn name_ui(ui: &mut Ui, tensor: &TensorReport, is_asked: bool) {
     let shape: Vec<String> = tensor.shape.iter().map(|&dim| format::count(dim)).collect();
     let moved = if tensor.coefficient == 0.0 { "as in the target" } else { "target + w·v" };
     let tooltip = format!("{}\n{}, {}, {moved}", tensor.name, shape.join(" × "), dtype_label(tensor.dtype));
     ui.add(Label::new(&tensor.name).truncate()).on_hover_ui(|ui| {
-        let asked = Spread::of([(tensor.coefficient, tensor.change.vector_sq)]);
+        let asked = Spread::of([(tensor.coefficient, tensor.change.vector_sq)]).filter(|_| is_asked);
         change_tooltip_ui(ui, &tooltip, &tensor.change, asked);
     });
 }
