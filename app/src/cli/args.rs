@@ -47,6 +47,11 @@ pub enum Command {
     /// Write post − pre as a folder of its own, which merges take in place of the two models
     #[command(after_help = exit::HELP)]
     SaveVector(SaveVectorArgs),
+    /// List the merges of the past, show the recipe of one, or compare two
+    ///
+    /// They are numbered from the latest, which is 1. Whoever merges in the window or here, it is the same list.
+    #[command(after_help = exit::HELP)]
+    History(HistoryArgs),
 }
 
 /// Arguments of `demo`.
@@ -269,6 +274,39 @@ pub struct SaveVectorArgs {
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// What to do; without it they are listed
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done with merges of the past.
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Print the recipe of a merge, as run, with the fingerprints of its models
+    Show {
+        /// Its number
+        number: usize,
+        /// Write the recipe to this file, which must not exist
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Say in what the recipes of two merges differ
+    Diff {
+        /// The number of the one
+        left: usize,
+        /// The number of the other
+        right: usize,
+    },
+    /// Forget all of them; what they wrote stays
+    Clear,
 }
 
 /// What a vector can be saved in.

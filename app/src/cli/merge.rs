@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, open, plan};
+use mergescope_core::merge::{MergeError, MergeReport, Plan, check_inputs, check_output, merge, open, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
 use mergescope_core::scaling::moving_tensors;
@@ -16,6 +16,7 @@ use super::print::{self, Printer};
 use super::progress::Job;
 use super::report;
 use crate::format;
+use crate::past::{PastMerge, PastMerges};
 
 /// Checks, merges and reports; with `--dry-run` checks and tells.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
@@ -58,9 +59,21 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     }
     let report = merge(&recipe, &args.out, &args.resources.resources(), &job.control)?;
     drop(job);
+    remember(&report);
     printer.text(&report::text(&report))?;
     printer.document(&report::document(&report, &warnings))?;
     Ok(Exit::Done)
+}
+
+/// Puts the merge among those of the past. That this fails is no reason to call the merge failed.
+fn remember(report: &MergeReport) {
+    let Some(past) = PastMerges::of_user() else { return };
+    if let Err(error) = past.add(&PastMerge::new(report)) {
+        print::note(&format!(
+            "NOTE  The merge is not among those of the past: cannot write {}: {error}",
+            past.file().display()
+        ));
+    }
 }
 
 /// What the flags and the recipe file say.

@@ -4,6 +4,7 @@ mod analyze;
 mod args;
 mod demo;
 mod exit;
+mod history;
 mod inspect;
 mod merge;
 mod preflight;
@@ -44,6 +45,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::SaveVector(args)) => save_vector::run(&args),
+        Some(Command::History(args)) => history::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));

@@ -64,7 +64,7 @@ impl Figures {
             fields: [
                 ("elements", "Elements", Figure::Count(sums.elements)),
                 of(Metric::Norm),
-                ("norm_pre", "‖pre‖", Figure::Number(sums.gram.pre_norm())),
+                ("norm_pre", view.analysis.reference(), Figure::Number(sums.gram.pre_norm())),
                 of(Metric::RelativeNorm),
                 of(Metric::Rms),
                 ("mean", "Mean", Figure::Number(sums.mean())),

@@ -9,7 +9,6 @@ use super::app::App;
 use super::session::slot_index;
 use super::slot::SlotState;
 use super::theme;
-use super::vectors::PreNeed;
 
 /// Takes what was dropped since the last frame.
 pub fn take(app: &mut App, ctx: &Context) {
@@ -26,9 +25,8 @@ pub fn take(app: &mut App, ctx: &Context) {
             app.session.open_recipe(&path);
             continue;
         }
-        let needs_pre = app.session.pre_need(app.session.shown()) == PreNeed::Needed;
-        let mut roles = Role::ALL.into_iter().filter(|role| *role != Role::Pre || needs_pre);
-        let empty = || roles.find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
+        let empty =
+            || app.session.needed_roles().find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
         match aimed.or_else(empty) {
             Some(role) => app.session.set_model(role, &model_path(&path).to_string_lossy()),
             None => app.session.say("Drop the folder on Pre, Post or Target to choose which it is".to_owned()),

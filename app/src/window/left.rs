@@ -22,7 +22,9 @@ const W_HEIGHT: f32 = 168.0;
 /// Room that the verdict and the line of its findings have before there are any, so that w stays where it is.
 const VERDICT_HEIGHT: f32 = 50.0;
 /// The same in the column of several vectors.
-const SEVERAL_VERDICT_HEIGHT: f32 = 44.0;
+const SEVERAL_VERDICT_HEIGHT: f32 = 50.0;
+/// Space around that verdict.
+const SEVERAL_SPACE: f32 = 8.0;
 /// Room that the findings leave free below themselves.
 const ROOM_BELOW: f32 = verdict::ROOM_BELOW_FINDINGS;
 /// Least room in which findings scroll by themselves; with less they scroll with the models.
@@ -45,7 +47,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
             (true, false) => SEVERAL_VERDICT_HEIGHT,
             (true, true) => ((room - W_HEIGHT) * 0.5).floor(),
         };
-        let models_room = room - W_HEIGHT - verdict;
+        let models_room = room - W_HEIGHT - verdict - if several { SEVERAL_SPACE } else { 0.0 };
         let models = ScrollArea::vertical().id_salt("models").max_height(models_room).auto_shrink([false, true]);
         let wish = models.show(ui, |ui| models_ui(app, ui, room)).inner;
         if several {
@@ -149,8 +151,8 @@ fn heading_ui(app: &App, ui: &mut Ui) {
     let session = &app.session;
     let several = session.count() > 1;
     if let Some((number, control)) = session.control_in_use() {
-        let place = if several { format!(" in vector {}", number + 1) } else { String::new() };
-        let text = format!("{} Control{place}: {}", fonts::WARNING, method_words::control_label(control.kind));
+        let place = if several { format!("vector {}", number + 1) } else { "use".to_owned() };
+        let text = format!("{} Control in {place}: {}", fonts::WARNING, method_words::control_label(control.kind));
         let text = RichText::new(text).text_style(theme::small_strong()).color(palette.warning);
         ui.add(Label::new(text).truncate()).on_hover_text(format!(
             "{}. {}. Scaling › Control takes it away",

@@ -26,6 +26,7 @@ mod method_words;
 mod model_field;
 mod output;
 mod palette;
+mod past_dialog;
 mod persist;
 pub mod picker;
 mod plans;

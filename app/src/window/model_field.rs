@@ -19,7 +19,7 @@ const SHOWN_RECENT: usize = 6;
 /// Distance from one model to the next.
 const PITCH: f32 = 60.0;
 /// The same where there are several vectors.
-const CLOSE_PITCH: f32 = 48.0;
+const CLOSE_PITCH: f32 = 45.0;
 
 fn role_name(role: Role, is_whole: bool) -> &'static str {
     match role {
@@ -49,7 +49,11 @@ pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
         return;
     }
     let is_whole = session.is_whole_model(session.shown());
-    let pitch = if session.count() > 1 { CLOSE_PITCH } else { PITCH };
+    let several = session.count() > 1;
+    if several {
+        ui.spacing_mut().item_spacing.y = 1.0;
+    }
+    let (pitch, least_space) = if several { (CLOSE_PITCH, 2.0) } else { (PITCH, 6.0) };
     let width = ui.available_width();
     let (_, row) = ui.allocate_space(Vec2::new(width, theme::CONTROL_HEIGHT));
     let label_rect = row.with_max_x(row.left() + theme::SLOT_LABEL_WIDTH);
@@ -71,7 +75,8 @@ pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
     let status = Rect::from_x_y_ranges(row.left() + indent..=row.right(), top..=top + 400.0);
     let used = ui.scope_builder(egui::UiBuilder::new().max_rect(status), |ui| status_ui(app, ui, role)).response.rect;
     // Rows keep their distance; a long error takes more room.
-    ui.add_space((pitch - theme::CONTROL_HEIGHT - 12.0 - used.height()).max(6.0));
+    let spaces = 3.0 * ui.spacing().item_spacing.y;
+    ui.add_space((pitch - theme::CONTROL_HEIGHT - spaces - used.height()).max(least_space));
 }
 
 fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response) {
@@ -118,8 +123,11 @@ fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response
     let value = app.session.slot(role).text.clone();
     let session = &app.session;
     let is_whole = session.is_whole_model(session.shown());
-    let name =
-        if is_whole && role == Role::Post { "Model".to_owned() } else { format!("{} model", role_name(role, false)) };
+    let name = if is_whole && role == Role::Post {
+        "Whole model".to_owned()
+    } else {
+        format!("{} model", role_name(role, false))
+    };
     ui.ctx().accesskit_node_builder(response.id, |node| {
         node.set_value(value.clone());
         node.set_label(name);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mergescope_core::alignment::{Models, Role, Triple, VectorPair};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub::CachedModel;
+use mergescope_core::merge::MergeReport;
 use mergescope_core::preflight::Preflight;
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError, VectorSpec};
@@ -28,6 +29,7 @@ pub use super::stage::Stage;
 use super::vector_work::{Names, VectorWork};
 use super::vectors::PreNeed;
 use crate::format;
+use crate::past::PastMerge;
 
 /// Paths that the menus remember.
 const MAX_RECENT: usize = 12;
@@ -533,12 +535,22 @@ impl Session {
         }
     }
 
+    /// Puts a merge among those of the past.
+    fn remember(&mut self, report: &MergeReport) {
+        let Some(past) = self.jobs.engine().past() else { return };
+        if let Err(error) = past.add(&PastMerge::new(report)) {
+            let file = format::path(past.file());
+            self.fail(format!("Merged, but not among the merges of the past: cannot write {file}: {error}"));
+        }
+    }
+
     fn on_merge_ended(&mut self, id: JobId, result: Result<Outcome, JobError>) {
         self.merge = None;
         self.merge_just_ended = true;
         let end = match result {
             Ok(Outcome::Merged(report)) => {
                 self.say(format!("Written to {}", format::path(&report.output)));
+                self.remember(&report);
                 MergeEnd::Written(Box::new(Written::new(id, *report)))
             }
             Ok(_) | Err(JobError::Cancelled) => {

@@ -10,7 +10,9 @@ use super::{fonts, method_words, theme, widgets};
 use crate::format;
 
 /// Height of a line.
-pub const ROW_HEIGHT: f32 = 24.0;
+const ROW_HEIGHT: f32 = 24.0;
+/// Height of the heading.
+const HEADING_HEIGHT: f32 = 14.0;
 /// Room for w at the end of a line.
 const W_WIDTH: f32 = 48.0;
 /// Width of the button that takes a vector away.
@@ -29,15 +31,17 @@ enum Wish {
 pub fn ui(app: &mut App, ui: &mut Ui) -> Option<Box<dyn FnOnce(&mut App)>> {
     let palette = theme::palette(ui);
     let several = app.session.count() > 1;
-    ui.horizontal(|ui| {
-        ui.set_min_height(14.0);
-        ui.spacing_mut().interact_size.y = 14.0;
-        let heading = if several { "Vectors" } else { "Models" };
-        ui.label(RichText::new(heading).text_style(theme::small_strong()).color(palette.weak));
-        ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
-            if widgets::small_link_ui(ui, "Add a vector").on_hover_text(Command::AddVector.explanation()).clicked() {
-                app.commands.push(Command::AddVector);
-            }
+    ui.scope(|ui| {
+        ui.spacing_mut().interact_size.y = HEADING_HEIGHT;
+        ui.horizontal(|ui| {
+            let heading = if several { "Vectors" } else { "Models" };
+            ui.label(RichText::new(heading).text_style(theme::small_strong()).color(palette.weak));
+            ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
+                if widgets::small_link_ui(ui, "Add a vector").on_hover_text(Command::AddVector.explanation()).clicked()
+                {
+                    app.commands.push(Command::AddVector);
+                }
+            });
         });
     });
     if !several {
@@ -51,7 +55,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) -> Option<Box<dyn FnOnce(&mut App)>> {
             wish = row_ui(app, ui, number).or(wish.take());
         }
     });
-    ui.add_space(10.0);
+    ui.add_space(6.0);
     wish.map(|wish| -> Box<dyn FnOnce(&mut App)> {
         Box::new(move |app| match wish {
             Wish::Show(number) => app.session.show(number),

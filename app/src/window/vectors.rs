@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mergescope_core::alignment::Role;
 use mergescope_core::checkpoint::CheckpointKind;
 use mergescope_core::recipe::{Combination, ControlKind, ControlSpec, Method, Parameter, Recipe, VectorSpec};
 
@@ -78,6 +79,12 @@ impl Session {
             Combination::Nuslerp => PreNeed::Optional,
             _ => PreNeed::Needed,
         }
+    }
+
+    /// The fields of the vector that is shown which need a model.
+    pub fn needed_roles(&self) -> impl Iterator<Item = Role> + use<> {
+        let needs_pre = self.pre_need(self.shown) == PreNeed::Needed;
+        Role::ALL.into_iter().filter(move |role| *role != Role::Pre || needs_pre)
     }
 
     /// Whether a vector is a whole model, which has no charts of its own.

@@ -1,13 +1,11 @@
 //! Whether the three models fit together, and what the comparison found.
 
 use eframe::egui::{self, Button, Label, RichText, ScrollArea, TextStyle, Ui};
-use mergescope_core::alignment::Role;
 use mergescope_core::preflight::{Finding, Preflight, Severity};
 
 use super::app::App;
 use super::session::{Session, Stage};
 use super::slot::SlotState;
-use super::vectors::PreNeed;
 use super::{fonts, theme, widgets};
 use crate::format;
 
@@ -66,16 +64,14 @@ fn these(session: &Session) -> &'static str {
     match (session.count(), session.recipe.vector.stands_alone()) {
         (1, false) => "These three",
         (1, true) => "These two",
-        _ => "These models",
+        // As short as it can be: a line of the column has to hold the warnings too.
+        _ => "These",
     }
 }
 
 /// What is missing before the models can be compared.
 fn waiting(session: &Session) -> String {
-    let fields = Role::ALL.into_iter().zip(&session.slots);
-    let needs_pre = session.pre_need(session.shown()) == PreNeed::Needed;
-    let fields: Vec<_> = fields.filter(|(role, _)| *role != Role::Pre || needs_pre).map(|(_, slot)| slot).collect();
-    let missing = fields.iter().filter(|slot| slot.checkpoint().is_none()).count();
+    let missing = session.needed_roles().filter(|role| session.slot(*role).checkpoint().is_none()).count();
     let opening = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
     match missing {
         _ if opening => "Opening…".to_owned(),

@@ -154,7 +154,7 @@ pub fn empty_ui(ui: &mut Ui, title: &str, advice: &str) {
     let palette = theme::palette(ui);
     ui.add_space((ui.available_height() * 0.32).floor());
     ui.vertical_centered(|ui| {
-        ui.set_max_width(460.0);
+        ui.set_max_width(ui.available_width().min(460.0));
         ui.label(RichText::new(title).text_style(theme::strong()));
         ui.add_space(4.0);
         let advice = RichText::new(advice).color(palette.weak).line_height(Some(theme::TEXT_LINE));

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
+mod history;
 mod methods;
 #[path = "../../../core/tests/support/mod.rs"]
 mod support;
@@ -17,8 +18,15 @@ use support::{Folders, Model, Size, Tensor, related};
 /// The program with these arguments, in a folder of the test's own, on a machine without a display.
 fn mergescope<'a>(folder: &Path, args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mergescope"));
+    // Merges of the past are those of the test.
+    command.env("XDG_DATA_HOME", data_folder(folder));
     command.args(args).current_dir(folder).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
     command
+}
+
+/// Where the program keeps data in a test: not in the folder, whose content tests look at.
+fn data_folder(folder: &Path) -> std::path::PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder.file_name().unwrap())
 }
 
 struct Ran {
@@ -104,6 +112,7 @@ fn help_names_every_subcommand_and_the_exit_codes() {
         "analyze",
         "merge",
         "save-vector",
+        "history",
         "3 the models do not fit together",
         "130 cancelled",
     ];

@@ -5,8 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod drawing;
+mod past;
 mod scaling;
 mod vector;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

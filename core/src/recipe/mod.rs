@@ -1,5 +1,6 @@
 //! Every choice behind a merge as one small value: what is saved, undone, written beside the model and run again.
 
+mod compare;
 mod method;
 mod output;
 mod vector;
@@ -11,6 +12,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use compare::{Difference, differences};
 pub use method::{Combination, Method, MethodError, MethodSpec, Parameter, Sparsify, SparsifyRule};
 pub use output::{OutputDtype, OutputSpec, Rounding};
 pub use vector::{ControlKind, ControlSpec, VectorSpec};

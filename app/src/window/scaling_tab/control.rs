@@ -21,6 +21,6 @@ pub fn choice_ui(app: &mut App, ui: &mut Ui) {
         session.set_control(kind);
     }
     if let Some(control) = &mut session.shown_vector_mut().control {
-        method::seed_ui(ui, "seed of the control", &mut control.seed);
+        method::seed_ui(ui, "Control, seed", &mut control.seed);
     }
 }

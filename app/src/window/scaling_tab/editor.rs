@@ -28,9 +28,6 @@ const LINE_SPACING: f32 = 55.0;
 /// What an arrow key adds to a value; Page Up and Page Down add ten times as much.
 const STEP: f64 = 0.01;
 
-/// Room at the end of the title for what else can be done to the curve.
-pub const ACTIONS_WIDTH: f32 = 128.0;
-
 /// What is remembered from one frame to the next.
 #[derive(Default)]
 pub struct EditorState {
@@ -98,11 +95,13 @@ pub struct Edited<'a> {
     pub layers: u32,
     /// The w of the recipe.
     pub w: f64,
+    /// Room at the end of the title that something else takes.
+    pub title_end: f32,
 }
 
 /// Draws the editor, `height` high; gives its place for pictures.
 pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32) -> Rect {
-    let Edited { curve, layers, w } = edited;
+    let Edited { curve, layers, w, title_end } = edited;
     let top_left = ui.cursor().left_top();
     let heading = Title {
         text: "How much of v each layer gets",
@@ -114,7 +113,7 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
         is_chosen: false,
     };
     ui.horizontal(|ui| {
-        ui.set_max_width(ui.available_width() - ACTIONS_WIDTH);
+        ui.set_max_width(ui.available_width() - title_end);
         title::words_ui(ui, &heading);
     });
     let used = ui.cursor().top() - top_left.y;

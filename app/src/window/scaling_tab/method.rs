@@ -16,6 +16,8 @@ use crate::window::{fonts, method_words, theme, widgets};
 const MENU_WIDTH: f32 = 480.0;
 /// Height of an entry: a name, and a sentence below it.
 const ENTRY_HEIGHT: f32 = 36.0;
+/// Room for a field behind its label.
+const FIELD_ROOM: f32 = 72.0;
 /// Room kept free below the menu.
 const MENU_MARGIN: f32 = 40.0;
 
@@ -37,7 +39,7 @@ pub fn choice_ui(app: &mut App, ui: &mut Ui) {
     let chosen = Popup::menu(&response).width(MENU_WIDTH).close_behavior(PopupCloseBehavior::CloseOnClick).show(|ui| {
         ui.set_width(MENU_WIDTH);
         ui.spacing_mut().item_spacing.y = 0.0;
-        ScrollArea::vertical().max_height(room).show(ui, |ui| menu_ui(ui, method)).inner
+        ScrollArea::vertical().max_height(room).min_scrolled_height(room).show(ui, |ui| menu_ui(ui, method)).inner
     });
     if let Some(chosen) = chosen.and_then(|shown| shown.inner) {
         app.commands.push(Command::Method(chosen));
@@ -123,7 +125,7 @@ pub fn parameters_ui(session: &mut Session, ui: &mut Ui) {
 }
 
 fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rule: SparsifyRule) {
-    let name = parameter.label();
+    let name = &format!("Method, {}", parameter.label());
     match parameter {
         Parameter::Density => number_ui(ui, parameter, name, &mut method.density, 1.0, DEFAULT),
         Parameter::Gamma => number_ui(ui, parameter, name, &mut method.gamma, 0.01, DEFAULT),
@@ -141,6 +143,15 @@ fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rule
     }
 }
 
+/// Goes to the next line where a label and its field do not both fit into this one.
+fn keep_together(ui: &mut Ui, label: &str) {
+    let font = TextStyle::Body.resolve(ui.style());
+    let width = ui.painter().layout_no_wrap(label.to_owned(), font, egui::Color32::PLACEHOLDER).size().x;
+    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width + FIELD_ROOM {
+        ui.end_row();
+    }
+}
+
 /// Whose value stands where nothing is said.
 const DEFAULT: &str = "mergekit's default";
 
@@ -149,17 +160,14 @@ fn number_ui(ui: &mut Ui, parameter: Parameter, name: &str, said: &mut Option<f6
     let palette = theme::palette(ui);
     let explanation =
         format!("{}. {}: {}", method_words::parameter(parameter), format::sentence(whose), format::w(default));
+    keep_together(ui, parameter.label());
     ui.label(RichText::new(parameter.label()).color(palette.weak)).on_hover_text(&explanation);
     let mut value = said.unwrap_or(default);
     let is_share = parameter != Parameter::Lambda;
-    let response = ui
-        .scope(|ui| {
-            if said.is_none() {
-                ui.visuals_mut().override_text_color = Some(palette.weak);
-            }
-            ui.add(super::number(&mut value, f64::MIN..=f64::MAX).speed(0.005))
-        })
-        .inner;
+    // No scope of its own, which would not go to the next line.
+    ui.visuals_mut().override_text_color = said.is_none().then_some(palette.weak);
+    let response = ui.add(super::number(&mut value, f64::MIN..=f64::MAX).speed(0.005));
+    ui.visuals_mut().override_text_color = None;
     if response.dragged() && is_share {
         value = value.clamp(0.0, 1.0);
     }
@@ -178,13 +186,15 @@ fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default
         format::sentence(DEFAULT),
         if default { "on" } else { "off" }
     );
-    let response = ui.scope(|ui| {
-        ui.visuals_mut().widgets.inactive.bg_stroke = egui::Stroke::new(1.0, palette.hairline);
-        let colour = if said.is_none() { palette.weak } else { palette.text };
-        ui.checkbox(&mut value, RichText::new(parameter.label()).color(colour))
+    keep_together(ui, parameter.label());
+    let usual = ui.visuals().widgets.inactive.bg_stroke;
+    ui.visuals_mut().widgets.inactive.bg_stroke = egui::Stroke::new(1.0, palette.hairline);
+    let colour = if said.is_none() { palette.weak } else { palette.text };
+    let response = ui.checkbox(&mut value, RichText::new(parameter.label()).color(colour));
+    ui.visuals_mut().widgets.inactive.bg_stroke = usual;
+    response.widget_info(|| {
+        WidgetInfo::selected(egui::Role::CheckBox, true, value, format!("Method, {}", parameter.label()))
     });
-    let response = response.inner;
-    response.widget_info(|| WidgetInfo::selected(egui::Role::CheckBox, true, value, parameter.label()));
     if response.changed() {
         *said = (value != default).then_some(value);
     }
@@ -194,6 +204,7 @@ fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default
 /// A seed, for the method or for a control.
 pub fn seed_ui(ui: &mut Ui, name: &str, seed: &mut u64) {
     let explanation = method_words::parameter(Parameter::Seed);
+    keep_together(ui, "seed");
     ui.label(RichText::new("seed").color(theme::palette(ui).weak)).on_hover_text(explanation);
     let field = DragValue::new(seed).speed(0.2).update_while_editing(false);
     ui.add(field).on_hover_text(explanation).accessible_name(name);
@@ -220,7 +231,7 @@ fn own_ui(session: &mut Session, ui: &mut Ui) {
         let tooltip = "Which changes of this vector are kept, where it is not what the method does";
         widgets::choice_ui(ui, &label, tooltip, &mut vector.sparsify, &options);
         let own = vector.sparsify.unwrap_or_else(|| method.name.sparsify());
-        let name = |parameter: Parameter| format!("{} of vector {number}", parameter.label());
+        let name = |parameter: Parameter| format!("Vector {number}, {}", parameter.label());
         let whose = "the method's";
         if own.uses(Parameter::Density) {
             let default = method.density.unwrap_or(1.0);

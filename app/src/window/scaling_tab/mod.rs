@@ -38,8 +38,10 @@ const NARROW: f32 = 1100.0;
 /// Heights in a narrow window, where the content scrolls.
 const NARROW_EDITOR: f32 = 260.0;
 const NARROW_COEFFICIENTS: f32 = 280.0;
+/// Room at the end of the editor's title for what else can be done to the curve.
+const ACTIONS_WIDTH: f32 = 128.0;
 /// Height of the editor's title.
-const TITLE_HEIGHT: f32 = 20.0;
+const TITLE_HEIGHT: f32 = theme::CONTROL_HEIGHT;
 /// Largest file of values, in bytes.
 const MAX_VALUES_BYTES: u64 = 1 << 20;
 
@@ -58,7 +60,7 @@ pub struct ScalingView {
 /// Draws the tab.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let layers = layers(&app.session);
-    let is_narrow = ui.ctx().content_rect().width() < NARROW;
+    let is_narrow = is_narrow(ui);
     controls_ui(app, ui, layers, is_narrow);
     ui.add_space(6.0);
     let Some(layers) = layers.filter(|layers| *layers > 0) else {
@@ -95,6 +97,11 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         });
     });
     ui.scope_builder(UiBuilder::new().max_rect(right), |ui| coefficients_ui(app, ui, right.height()));
+}
+
+/// Whether the window has one column.
+fn is_narrow(ui: &Ui) -> bool {
+    ui.ctx().content_rect().width() < NARROW
 }
 
 /// A field for a number that is dragged or typed. What lies outside `range` stays until it is changed.
@@ -171,7 +178,10 @@ fn controls_ui(app: &mut App, ui: &mut Ui, layers: Option<u32>, is_narrow: bool)
         if is_narrow {
             ui.horizontal_wrapped(|ui| {
                 menus_ui(app, ui);
+                ui.end_row();
                 save(app, ui);
+                ui.add_space(8.0);
+                editor_actions_ui(app, ui);
             });
         } else {
             ui.horizontal(|ui| {
@@ -223,19 +233,24 @@ fn editor_actions_ui(app: &mut App, ui: &mut Ui) {
 
 fn editor_ui(app: &mut App, ui: &mut Ui, layers: u32, height: f32) {
     let w = app.session.shown_w();
-    let edited = Edited { curve: &mut app.session.shown_vector_mut().scaling.curve, layers, w };
+    let title_end = if is_narrow(ui) { 0.0 } else { ACTIONS_WIDTH };
+    let edited = Edited { curve: &mut app.session.shown_vector_mut().scaling.curve, layers, w, title_end };
     let top = ui.cursor().left_top();
     let width = ui.available_width();
     let rect = editor::ui(ui, &mut app.scaling_view.editor, edited, height);
     app.chart_rect = Some(rect);
     let line = Rect::from_min_size(top, Vec2::new(width, TITLE_HEIGHT));
     let layout = Layout::right_to_left(egui::Align::Center);
-    ui.scope_builder(UiBuilder::new().max_rect(line).layout(layout), |ui| editor_actions_ui(app, ui));
+    if title_end == 0.0 {
+        return;
+    }
+    // Beside the title: what comes next stands below the chart.
+    editor_actions_ui(app, &mut ui.new_child(UiBuilder::new().max_rect(line).layout(layout)));
 }
 
 fn coefficients_ui(app: &App, ui: &mut Ui, height: f32) {
     match Source::of(&app.session, &app.live) {
-        Some(source) => coefficients::ui(ui, &source, height),
+        Some(source) => coefficients::ui(ui, &source, app.session.recipe.method.name.uses_w(), height),
         None => {
             widgets::note_ui(ui, "What each tensor gets is shown when the vector has been measured");
         }

@@ -26,17 +26,15 @@ const GAP: f32 = 10.0;
 
 /// Draws a field for each layer.
 pub fn ui(app: &mut App, ui: &mut Ui, layers: u32) {
-    ui.horizontal(|ui| {
-        ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
-            super::editor_actions_ui(app, ui);
-            ui.with_layout(Layout::left_to_right(Align::Min), |ui| {
-                widgets::note_ui(
-                    ui,
-                    "A column of numbers can be pasted: from the layer in focus down, or for all layers",
-                );
-            });
+    let note = "A column of numbers can be pasted: from the layer in focus down, or for all layers";
+    if super::is_narrow(ui) {
+        widgets::note_ui(ui, note);
+    } else {
+        ui.horizontal(|ui| {
+            widgets::note_ui(ui, note);
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| super::editor_actions_ui(app, ui));
         });
-    });
+    }
     ui.add_space(4.0);
     let source = Source::of(&app.session, &app.live);
     let Some(table) = of(&app.session, source.as_ref(), layers) else { return };

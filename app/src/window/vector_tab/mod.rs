@@ -20,7 +20,7 @@ use super::app::App;
 use super::live::Source;
 use super::session::Stage;
 use super::slot::SlotState;
-use super::{fonts, theme, widgets};
+use super::{fonts, method_words, theme, widgets};
 use crate::format;
 use crate::vector::tables::Table;
 
@@ -51,6 +51,9 @@ const NARROW_PAGE: f32 = 340.0;
 pub fn ui(app: &mut App, ui: &mut Ui) {
     if app.first_steps {
         first_steps_ui(app, ui);
+    }
+    if app.session.is_whole_model(app.session.shown()) && app.session.triple().is_some() {
+        return whole_model_ui(app, ui);
     }
     match app.session.vector() {
         Stage::Done(_) => charts_ui(app, ui),
@@ -175,6 +178,17 @@ pub fn chosen_table(app: &App) -> Option<Table> {
     table::of(&app.vector_view, &app.session, &source)
 }
 
+fn whole_model_ui(app: &App, ui: &mut Ui) {
+    let session = &app.session;
+    let method = method_words::name(session.recipe.method.name);
+    let title = format!("{} is a whole model", session.vector_name(session.shown()));
+    let advice = format!(
+        "{method} takes models as they are, so there is no vector to look at. Scaling shows what each tensor gets; give \
+         this model a pre with another method to see what its training did"
+    );
+    widgets::empty_ui(ui, &title, &advice);
+}
+
 fn first_steps_ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let steps = [
@@ -222,7 +236,7 @@ fn waiting_ui(app: &App, ui: &mut Ui) {
         ("These three models do not fit together", "The findings at the left say what differs and what to do about it")
     } else if let Stage::Failed(_) = session.preflight() {
         ("The models could not be compared", "The left column says why")
-    } else if session.slots.iter().any(|slot| matches!(slot.state, SlotState::Empty)) {
+    } else if session.needed_roles().any(|role| matches!(session.slot(role).state, SlotState::Empty)) {
         (
             "No vector yet",
             "Choose three models at the left: one before fine-tuning, one after it, and the one that should get the skill. \
