@@ -10,6 +10,7 @@ use mergescope_core::scaling::{Keep, ScalingSpec, Spread};
 use super::app::App;
 use super::command::Command;
 use super::live::Live;
+use super::vector_list::Wish;
 use super::{fonts, merge_area, method_words, model_field, theme, vector_list, verdict, widgets};
 use crate::curve_edit::Kind;
 use crate::format;
@@ -59,7 +60,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
             });
         }
         if let Some(wish) = wish {
-            wish(app);
+            wish.carry_out(app);
         }
         ui.add_space(10.0);
         widgets::hairline_ui(ui);
@@ -69,7 +70,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
 }
 
 /// The models and, of one vector, whether they fit, in a column that is `room` high; gives what was asked of the list.
-fn models_ui(app: &mut App, ui: &mut Ui, room: f32) -> Option<Box<dyn FnOnce(&mut App)>> {
+fn models_ui(app: &mut App, ui: &mut Ui, room: f32) -> Option<Wish> {
     let top = ui.cursor().top();
     let wish = vector_list::ui(app, ui);
     let several = app.session.count() > 1;

@@ -19,16 +19,29 @@ const W_WIDTH: f32 = 48.0;
 const BUTTON_WIDTH: f32 = 20.0;
 
 /// What was asked of the list.
-enum Wish {
+#[derive(Clone, Copy, Debug)]
+pub enum Wish {
+    /// To show that vector.
     Show(usize),
+    /// To take it away.
     Remove(usize),
+}
+
+impl Wish {
+    /// Does it.
+    pub fn carry_out(self, app: &mut App) {
+        match self {
+            Self::Show(number) => app.session.show(number),
+            Self::Remove(number) => app.session.remove_vector(number),
+        }
+    }
 }
 
 /// Draws the heading, and the list where there are several vectors.
 ///
-/// What is asked for is done when the column has been drawn: a field that is left by the same click still belongs to the
+/// What is asked for is to be done when the column has been drawn: a field that is left by the same click still belongs to the
 /// vector that was shown.
-pub fn ui(app: &mut App, ui: &mut Ui) -> Option<Box<dyn FnOnce(&mut App)>> {
+pub fn ui(app: &mut App, ui: &mut Ui) -> Option<Wish> {
     let palette = theme::palette(ui);
     let several = app.session.count() > 1;
     ui.scope(|ui| {
@@ -56,12 +69,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) -> Option<Box<dyn FnOnce(&mut App)>> {
         }
     });
     ui.add_space(6.0);
-    wish.map(|wish| -> Box<dyn FnOnce(&mut App)> {
-        Box::new(move |app| match wish {
-            Wish::Show(number) => app.session.show(number),
-            Wish::Remove(number) => app.session.remove_vector(number),
-        })
-    })
+    wish
 }
 
 fn row_ui(app: &App, ui: &mut Ui, number: usize) -> Option<Wish> {
