@@ -449,7 +449,7 @@ fn table<'a>(ui: &'a mut Ui, salt: &'static str) -> TableBuilder<'a> {
         .id_salt(salt)
         .cell_layout(Layout::left_to_right(egui::Align::Center))
         .column(Column::remainder().at_least(140.0).clip(true))
-        .columns(Column::exact(96.0), Sort::COUNT - 1)
+        .columns(Column::exact(104.0), Sort::COUNT - 1)
         .auto_shrink([false, false])
 }
 

@@ -6,6 +6,9 @@ use eframe::egui::{
 
 use super::{fonts, theme};
 
+/// What a menu is wider than the words on it, with the space before it.
+const MENU_ROOM: f32 = 44.0;
+
 /// A word that acts, in the colour of links.
 pub fn link_ui(ui: &mut Ui, label: &str) -> Response {
     let palette = theme::palette(ui);
@@ -83,8 +86,29 @@ pub fn choice_ui<T: Copy + PartialEq>(
     options: &[(T, &str, &str)],
 ) -> Response {
     let palette = theme::palette(ui);
+    let shown = options.iter().find(|(value, ..)| value == current).map_or("", |(_, name, _)| name);
+    keep_together_with_menu(ui, label, shown);
     ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
     named_choice_ui(ui, label, tooltip, current, options)
+}
+
+fn text_width(ui: &Ui, text: &str) -> f32 {
+    let font = TextStyle::Body.resolve(ui.style());
+    ui.painter().layout_no_wrap(text.to_owned(), font, egui::Color32::PLACEHOLDER).size().x
+}
+
+/// Goes to the next line where a label and what stands behind it, `room` wide, do not both fit into this one.
+pub fn keep_together(ui: &mut Ui, label: &str, room: f32) {
+    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < text_width(ui, label) + room {
+        ui.end_row();
+        // A label stands in the middle of the line although it comes before what makes the line high.
+        ui.set_row_height(theme::CONTROL_HEIGHT);
+    }
+}
+
+/// The same for a menu with these words on it.
+pub fn keep_together_with_menu(ui: &mut Ui, label: &str, shown: &str) {
+    keep_together(ui, label, text_width(ui, shown) + MENU_ROOM);
 }
 
 /// A menu of values whose name only screen readers read.

@@ -26,8 +26,9 @@ pub fn choice_ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let method = app.session.recipe.method.name;
     let tooltip = "How the vectors are put together and added to the target";
-    ui.label(RichText::new("Method").color(palette.weak)).on_hover_text(tooltip);
     let name = method_words::name(method);
+    widgets::keep_together_with_menu(ui, "Method", name);
+    ui.label(RichText::new("Method").color(palette.weak)).on_hover_text(tooltip);
     let button = Button::new(format!("{name} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
     let response = ui.add(button);
     response.widget_info(|| WidgetInfo::labeled(egui::Role::ComboBox, true, format!("Method: {name}")));
@@ -143,15 +144,6 @@ fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rule
     }
 }
 
-/// Goes to the next line where a label and its field do not both fit into this one.
-fn keep_together(ui: &mut Ui, label: &str) {
-    let font = TextStyle::Body.resolve(ui.style());
-    let width = ui.painter().layout_no_wrap(label.to_owned(), font, egui::Color32::PLACEHOLDER).size().x;
-    if ui.layout().main_wrap() && ui.available_size_before_wrap().x < width + FIELD_ROOM {
-        ui.end_row();
-    }
-}
-
 /// Whose value stands where nothing is said.
 const DEFAULT: &str = "mergekit's default";
 
@@ -160,7 +152,7 @@ fn number_ui(ui: &mut Ui, parameter: Parameter, name: &str, said: &mut Option<f6
     let palette = theme::palette(ui);
     let explanation =
         format!("{}. {}: {}", method_words::parameter(parameter), format::sentence(whose), format::w(default));
-    keep_together(ui, parameter.label());
+    widgets::keep_together(ui, parameter.label(), FIELD_ROOM);
     ui.label(RichText::new(parameter.label()).color(palette.weak)).on_hover_text(&explanation);
     let mut value = said.unwrap_or(default);
     let is_share = parameter != Parameter::Lambda;
@@ -186,7 +178,7 @@ fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default
         format::sentence(DEFAULT),
         if default { "on" } else { "off" }
     );
-    keep_together(ui, parameter.label());
+    widgets::keep_together(ui, parameter.label(), FIELD_ROOM);
     let usual = ui.visuals().widgets.inactive.bg_stroke;
     ui.visuals_mut().widgets.inactive.bg_stroke = egui::Stroke::new(1.0, palette.hairline);
     let colour = if said.is_none() { palette.weak } else { palette.text };
@@ -204,7 +196,7 @@ fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default
 /// A seed, for the method or for a control.
 pub fn seed_ui(ui: &mut Ui, name: &str, seed: &mut u64) {
     let explanation = method_words::parameter(Parameter::Seed);
-    keep_together(ui, "seed");
+    widgets::keep_together(ui, "seed", FIELD_ROOM);
     ui.label(RichText::new("seed").color(theme::palette(ui).weak)).on_hover_text(explanation);
     let field = DragValue::new(seed).speed(0.2).update_while_editing(false);
     ui.add(field).on_hover_text(explanation).accessible_name(name);
