@@ -10,6 +10,7 @@ mod preflight;
 mod print;
 mod progress;
 mod recipe;
+mod recipes;
 mod report;
 mod save_vector;
 mod size;
@@ -44,6 +45,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::SaveVector(args)) => save_vector::run(&args),
+        Some(Command::Recipe(command)) => recipes::run(&command),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));
