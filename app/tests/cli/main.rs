@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
 mod methods;
+mod recipes;
 #[path = "../../../core/tests/support/mod.rs"]
 mod support;
 
@@ -104,6 +105,7 @@ fn help_names_every_subcommand_and_the_exit_codes() {
         "analyze",
         "merge",
         "save-vector",
+        "recipe",
         "3 the models do not fit together",
         "130 cancelled",
     ];
