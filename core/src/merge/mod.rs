@@ -1,7 +1,7 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
-mod output;
+pub(crate) mod output;
 mod plan;
 mod report;
 mod run;
@@ -86,13 +86,13 @@ pub enum MergeError {
         source: io::Error,
     },
     /// Another merge writes to the same output.
-    #[error("another merge is writing to {}; wait for it, or choose another name", path.display())]
+    #[error("another run is writing to {}; wait for it, or choose another name", path.display())]
     Busy {
         /// The output folder.
         path: PathBuf,
     },
     /// The disk is too small.
-    #[error("{} has {available_bytes} bytes free but the merged model needs {needed_bytes}; free some space or choose another disk", path.display())]
+    #[error("{} has {available_bytes} bytes free but the output needs {needed_bytes}; free some space or choose another disk", path.display())]
     DiskFull {
         /// Where the output should be made.
         path: PathBuf,
@@ -102,7 +102,7 @@ pub enum MergeError {
         available_bytes: u64,
     },
     /// A write failed.
-    #[error("cannot write {}, so the merge was undone", path.display())]
+    #[error("cannot write {}, so all of it was undone", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -110,7 +110,7 @@ pub enum MergeError {
         source: io::Error,
     },
     /// A weight file changed while it was read.
-    #[error("{} of {} changed during the merge, so the result would be of two models; nothing was written. Merge again once nobody writes to it", path.display(), role.label())]
+    #[error("{} of {} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display(), role.label())]
     InputChanged {
         /// The model.
         role: Role,
@@ -177,26 +177,13 @@ pub fn merge(
     if !preflight.passes() {
         return Err(MergeError::Unfit { findings: preflight.findings });
     }
-    let recipe = Recipe {
-        vector: VectorSpec {
-            pre: hub::lasting(&recipe.vector.pre),
-            post: hub::lasting(&recipe.vector.post),
-            ..recipe.vector.clone()
-        },
-        target: hub::lasting(&recipe.target),
-        inputs: Some(check_inputs(recipe, &triple, control)?),
-        ..recipe.clone()
-    };
+    let recipe = lasting(recipe, &triple, control)?;
 
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
     let left_out = sidecars.copy(&triple, &recipe, staging.path(), control)?;
     let tensors = run::write_weights(&triple, &plan, &recipe, staging.path(), resources, control)?;
-    for role in Role::ALL {
-        if let Some(path) = triple.get(role).changed_shard() {
-            return Err(MergeError::InputChanged { role, path: path.to_owned() });
-        }
-    }
+    check_unchanged(&triple)?;
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
@@ -214,6 +201,30 @@ pub fn merge(
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)
+}
+
+/// The recipe as it is written beside what it made: models by names that hold from anywhere, with their fingerprints.
+pub(crate) fn lasting(recipe: &Recipe, triple: &Triple, control: &Control) -> Result<Recipe, MergeError> {
+    Ok(Recipe {
+        vector: VectorSpec {
+            pre: hub::lasting(&recipe.vector.pre),
+            post: hub::lasting(&recipe.vector.post),
+            ..recipe.vector.clone()
+        },
+        target: hub::lasting(&recipe.target),
+        inputs: Some(check_inputs(recipe, triple, control)?),
+        ..recipe.clone()
+    })
+}
+
+/// Refuses models with a weight file that is no longer what it was when it was opened.
+pub(crate) fn check_unchanged(triple: &Triple) -> Result<(), MergeError> {
+    for role in Role::ALL {
+        if let Some(path) = triple.get(role).changed_shard() {
+            return Err(MergeError::InputChanged { role, path: path.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an output folder that [`merge`] would refuse, as far as that can be told without writing: one that exists, lies
