@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::AdapterSpec;
 use crate::alignment::Role;
 use crate::checkpoint::Dtype;
 use crate::scaling::ScalingSpec;
@@ -24,6 +25,9 @@ pub struct Recipe {
     /// How the output is written.
     #[serde(default)]
     pub output: OutputSpec,
+    /// What an adapter holds; a merge takes no notice of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<AdapterSpec>,
     /// The weights it was run with; a run refuses others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inputs: Option<Fingerprints>,
@@ -213,6 +217,7 @@ impl Recipe {
             target: target.into(),
             vector: VectorSpec { pre: pre.into(), post: post.into(), w: 0.5, scaling: ScalingSpec::default() },
             output: OutputSpec::default(),
+            adapter: None,
             inputs: None,
         }
     }
