@@ -96,8 +96,16 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn help_names_every_subcommand_and_the_exit_codes() {
     let folders = fitting();
-    let words =
-        ["demo", "inspect", "preflight", "analyze", "merge", "3 the models do not fit together", "130 cancelled"];
+    let words = [
+        "demo",
+        "inspect",
+        "preflight",
+        "analyze",
+        "merge",
+        "lora",
+        "3 the models do not fit together",
+        "130 cancelled",
+    ];
     run(&folders, ["--help"]).ends_with_code(0).says(&words);
     run(&folders, ["merge", "--help"]).ends_with_code(0).says(&[
         "--pre",

@@ -5,6 +5,7 @@ mod args;
 mod demo;
 mod exit;
 mod inspect;
+mod lora;
 mod merge;
 mod preflight;
 mod print;
@@ -42,6 +43,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Preflight(args)) => preflight::run(&args),
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
+        Some(Command::Lora(args)) => lora::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));
