@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use mergescope_core::adapter::{AdapterPart, Ranks};
 use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
@@ -52,6 +53,12 @@ pub enum Command {
     /// They are numbered from the latest, which is 1. Whoever merges in the window or here, it is the same list.
     #[command(after_help = exit::HELP)]
     History(HistoryArgs),
+    /// Write w·(post − pre) as a low-rank adapter (LoRA) for the target
+    ///
+    /// A small folder that PEFT loads, and with the default parts and ranks vLLM and llama.cpp's convert_lora_to_gguf.py
+    /// too. How much of w·v it keeps is measured and told, and so is what it leaves out.
+    #[command(after_help = exit::HELP)]
+    Lora(LoraArgs),
     /// Check recipe files, and translate the merge files of mergekit
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -328,6 +335,49 @@ pub struct SaveVectorArgs {
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `lora`.
+#[derive(Debug, Args)]
+pub struct LoraArgs {
+    /// What is decomposed. Factors are rounded to nearest whatever --rounding says.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Rank of the factors, or with --energy the highest [default: 16]
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
+    /// Share of each tensor's ‖w·v‖² to keep, such as 0.9: it gets the lowest rank that does
+    #[arg(long, value_name = "SHARE")]
+    pub energy: Option<f64>,
+    /// How ranks that differ are written [default: uniform]
+    ///
+    /// uniform fills up with zeros to the highest, which every program takes; per-tensor is smaller and for PEFT alone.
+    #[arg(long, value_parser = one_of(&Ranks::ALL, Ranks::label))]
+    pub ranks: Option<Ranks>,
+    /// What goes in, separated by commas [default: attention,mlp]
+    ///
+    /// Norms and biases are stored whole, which PEFT alone takes. Embeddings that are the output head too are always left
+    /// out. other is matrices of unknown name and routers, taken for linear layers.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = one_of(&AdapterPart::ALL, AdapterPart::label))]
+    pub parts: Vec<AdapterPart>,
+    /// Write v itself, without w and its spread, to be weighted where it is loaded
+    #[arg(long)]
+    pub vector_alone: bool,
+    /// Take NaN and infinity in a model as no change instead of refusing them
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Check everything and say what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,

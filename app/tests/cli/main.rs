@@ -115,6 +115,7 @@ fn help_names_every_subcommand_and_the_exit_codes() {
         "save-vector",
         "history",
         "recipe",
+        "lora",
         "3 the models do not fit together",
         "130 cancelled",
     ];

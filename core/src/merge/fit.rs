@@ -16,7 +16,7 @@ enum Wanted {
 
 /// Refuses parameters that are out of range or without effect, vectors where whole models are wanted or the other way
 /// round, and mergekit's rounding for what mergekit cannot say.
-pub(super) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
+pub(crate) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
     recipe.check_method()?;
     if models.target.kind() == CheckpointKind::Vector {
         let message = format!("{} is a saved vector; the target must be a model", models.target.label());

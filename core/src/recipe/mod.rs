@@ -22,6 +22,7 @@ pub use method::{Combination, Method, MethodError, MethodSpec, Parameter, Sparsi
 pub use output::{OutputDtype, OutputSpec, Rounding};
 pub use vector::{ControlKind, ControlSpec, VectorSpec};
 
+use crate::adapter::AdapterSpec;
 use crate::alignment::{ModelId, Role};
 
 /// The format version this engine writes and reads.
@@ -43,6 +44,8 @@ pub struct Recipe {
     pub others: Vec<VectorSpec>,
     /// How the output is written.
     pub output: OutputSpec,
+    /// What an adapter holds; a merge takes no notice of it.
+    pub adapter: Option<AdapterSpec>,
     /// The weights it was run with; a run refuses others.
     pub inputs: Option<Fingerprints>,
 }
@@ -58,6 +61,8 @@ struct RecipeFile {
     vector: OneOrMore,
     #[serde(default)]
     output: OutputSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inputs: Option<Fingerprints>,
 }
@@ -106,18 +111,18 @@ impl TryFrom<RecipeFile> for Recipe {
     type Error = String;
 
     fn try_from(file: RecipeFile) -> Result<Self, String> {
-        let RecipeFile { version, target, method, vector, output, inputs } = file;
+        let RecipeFile { version, target, method, vector, output, adapter, inputs } = file;
         let mut vectors = vector.0.into_iter();
         let vector = vectors.next().ok_or("there is no vector; add a [vector] table with post, pre and w")?;
-        Ok(Self { version, target, method, vector, others: vectors.collect(), output, inputs })
+        Ok(Self { version, target, method, vector, others: vectors.collect(), output, adapter, inputs })
     }
 }
 
 impl From<Recipe> for RecipeFile {
     fn from(recipe: Recipe) -> Self {
-        let Recipe { version, target, method, vector, others, output, inputs } = recipe;
+        let Recipe { version, target, method, vector, others, output, adapter, inputs } = recipe;
         let vector = OneOrMore(std::iter::once(vector).chain(others).collect());
-        Self { version, target, method, vector, output, inputs }
+        Self { version, target, method, vector, output, adapter, inputs }
     }
 }
 
@@ -171,6 +176,7 @@ impl Recipe {
             vector: VectorSpec::new(pre, post),
             others: Vec::new(),
             output: OutputSpec::default(),
+            adapter: None,
             inputs: None,
         }
     }
