@@ -194,7 +194,7 @@ pub fn named_from(spec: &str, folder: &Path) -> String {
 }
 
 /// Whether it could be `org/name[@revision]` of a model on the Hub.
-fn is_hub_id(spec: &str) -> bool {
+pub fn is_hub_id(spec: &str) -> bool {
     let id = spec.split_once('@').map_or(spec, |(id, _)| id);
     let parts: Vec<&str> = id.split('/').collect();
     parts.len() == 2 && parts.iter().all(|part| is_hub_name(part))

@@ -52,6 +52,60 @@ pub enum Command {
     /// They are numbered from the latest, which is 1. Whoever merges in the window or here, it is the same list.
     #[command(after_help = exit::HELP)]
     History(HistoryArgs),
+    /// Check recipe files, and translate the merge files of mergekit
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+}
+
+/// What can be done with recipe files.
+#[derive(Debug, Subcommand)]
+pub enum RecipeCommand {
+    /// Say what recipes do, whether they are sound, and whether their models are there
+    ///
+    /// Reads headers alone. Ends with 0 where every file could be merged as it is. Takes merge files of mergekit too.
+    #[command(after_help = exit::HELP)]
+    Check(RecipeCheckArgs),
+    /// Write a merge file of mergekit (YAML) as a recipe
+    ///
+    /// What a recipe has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Import(ConvertArgs),
+    /// Write a recipe as a merge file of mergekit (YAML)
+    ///
+    /// What mergekit has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Export(ConvertArgs),
+}
+
+/// Arguments of `recipe check`.
+#[derive(Debug, Args)]
+pub struct RecipeCheckArgs {
+    /// Recipes, or merge files of mergekit
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `recipe import` and `recipe export`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// The file to read
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out what cannot be carried over
+    #[arg(long)]
+    pub lossy: bool,
+    /// Replace the file to write, if there is one
+    #[arg(long)]
+    pub force: bool,
+    /// How many layers the models have, where they are not at hand; gradients need it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9999))]
+    pub layers: Option<u32>,
 }
 
 /// Arguments of `demo`.
@@ -114,8 +168,11 @@ pub struct RecipeArgs {
     /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
     #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
-    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    /// Start from a recipe, such as the mergescope.toml beside a merged model, or from a merge file of mergekit; flags given
+    /// here override it
     ///
+    /// Relative paths in the file are relative to its folder. A merge file that says what a recipe cannot is refused; see
+    /// `mergescope recipe import`.
     /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
     /// do not count.
     #[arg(long = "recipe", id = "recipe", value_name = "FILE")]

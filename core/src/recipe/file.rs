@@ -173,16 +173,19 @@ impl Recipe {
             .map_err(|source| RecipeError::Save { path: path.display().to_string(), source })
     }
 
-    /// Every model that is named, to rename it; not the absent pre of a saved vector.
+    /// Every model that is named, to rename it; what is empty names none.
     fn for_each_model(&mut self, mut each: impl FnMut(&mut String)) {
-        each(&mut self.target);
+        each_named(&mut self.target, &mut each);
         for vector in self.vectors_mut() {
-            for model in [&mut vector.pre, &mut vector.post] {
-                if !model.is_empty() {
-                    each(model);
-                }
-            }
+            each_named(&mut vector.pre, &mut each);
+            each_named(&mut vector.post, &mut each);
         }
+    }
+}
+
+fn each_named(model: &mut String, each: &mut impl FnMut(&mut String)) {
+    if !model.is_empty() {
+        each(model);
     }
 }
 

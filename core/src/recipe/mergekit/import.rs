@@ -10,9 +10,7 @@ use super::{MergekitError, ModelFacts, NotCarried};
 use crate::checkpoint::Dtype;
 use crate::hub;
 use crate::recipe::nearest::did_you_mean;
-use crate::recipe::{
-    Combination, Method, MethodSpec, OutputDtype, OutputSpec, Parameter, Recipe, Rounding, VectorSpec,
-};
+use crate::recipe::{Method, MethodSpec, OutputDtype, OutputSpec, Parameter, Recipe, Rounding, VectorSpec};
 
 /// A merge file as a recipe.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,7 +220,6 @@ impl Import<'_> {
             let used = match key {
                 "weight" => method.uses_w() && method != Method::Slerp,
                 "t" => method == Method::Slerp,
-                "rescale" => true,
                 "filter_wise" => method == Method::ModelStock,
                 // A mask in eight bits, or in more: the same mask.
                 "int8_mask" => continue,
@@ -538,21 +535,6 @@ impl Import<'_> {
                     Parameter::Gamma => vector.gamma = value,
                     _ => vector.epsilon = value,
                 }
-            }
-        }
-        let rescales = self.only("rescale", None)?;
-        if let Some((spot, value)) = rescales
-            && value != 0.0
-            && !method.uses(Parameter::Rescale)
-        {
-            match method.combination() {
-                Combination::Sum | Combination::Elect if method != Method::TaskArithmetic => {
-                    let why = format!(
-                        "{method} does not rescale what it keeps here; remove it, or use a dare or della method"
-                    );
-                    self.lose(spot, "`rescale`", why);
-                }
-                _ => self.notes.push(format!("{spot}: `rescale` has no effect with {method}, here as in mergekit")),
             }
         }
         if method == Method::ModelStock

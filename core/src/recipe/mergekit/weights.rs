@@ -39,12 +39,6 @@ impl Weighted {
 }
 
 impl Weights {
-    /// One value for every tensor.
-    #[cfg(test)]
-    pub(super) fn constant(value: f64) -> Self {
-        Self::whole(None, vec![Weighted { filter: None, points: vec![value] }])
-    }
-
     /// Without slices.
     pub(super) fn whole(layers: Option<u32>, entries: Vec<Weighted>) -> Self {
         Self { slices: vec![SliceWeights { layers, entries }] }
