@@ -74,7 +74,7 @@ impl<'a> Checked<'a> {
         for (role, name) in named(recipe) {
             let opened = Checkpoint::open(&hub::resolve(&name));
             if let Err(error) = &opened {
-                let why = match mergescope_core::hub::is_hub_id(&name) {
+                let why = match hub::is_hub_id(&name) {
                     true => "it is neither a folder here nor in the Hub cache; download it".to_owned(),
                     false => chain(error),
                 };
