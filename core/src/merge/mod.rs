@@ -37,6 +37,14 @@ pub enum MergeError {
     /// w cannot scale anything.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
+    /// w of a further vector cannot scale anything.
+    #[error("vector {} cannot be scaled", vector + 1)]
+    OtherScaling {
+        /// The position of the vector.
+        vector: usize,
+        /// Why.
+        source: ScalingError,
+    },
     /// The method cannot be used so.
     #[error(transparent)]
     Method(#[from] MethodError),
@@ -156,6 +164,7 @@ impl From<PlanError> for MergeError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Scaling(error) => Self::Scaling(error),
+            PlanError::OtherScaling { vector, source } => Self::OtherScaling { vector, source },
             PlanError::Method(error) => Self::Method(error),
         }
     }
@@ -194,7 +203,7 @@ pub fn merge(
     let plan = plan(&models, recipe)?;
 
     for vector in 0..models.vectors.len() {
-        let preflight = preflight(&models.triple(vector), control)?;
+        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
         if !preflight.passes() {
             return Err(MergeError::Unfit { findings: preflight.findings });
         }
