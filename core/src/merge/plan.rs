@@ -149,8 +149,14 @@ pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
                 }
                 _ => None,
             };
+            // Where the weights follow from the vectors, the first one's scaling is that of the whole change.
+            let scaling = if recipe.method.name.uses_w() { scaling } else { &scalings[0] };
             coefficients.push(if source.is_some() { scaling.coefficient(&target.name, place) } else { 0.0 });
             sources.push(source);
+        }
+        if recipe.method.name.compares() {
+            let shared = sources.iter().flatten().map(|source| source.elements).min().unwrap_or(0);
+            sources.iter_mut().flatten().for_each(|source| source.elements = shared);
         }
         if stays(recipe, &coefficients) {
             sources.fill(None);

@@ -15,6 +15,8 @@ pub(super) struct Weights<'a> {
     pub plan: &'a Plan,
     pub read_path: ReadPath,
     pub control: &'a Control,
+    /// Vectors whose elements are kept by their rank in a row.
+    pub ranked_by_row: u64,
 }
 
 /// A range of elements of one tensor of the output.
@@ -116,7 +118,10 @@ impl<'a> Weights<'a> {
             (0..planned.reads.len()).map(of).sum()
         };
         let read = self.plan.tensors.iter().map(width).max().unwrap_or(1);
-        resources.unit_elements(read + out, out)
+        // Their rows are read beside the unit that they do not end with; then each element has a key, and a probability in each
+        // such vector.
+        let rows = if self.ranked_by_row > 0 { read + 4 + 4 * self.ranked_by_row } else { 0 };
+        resources.unit_elements(read + out + rows, out)
     }
 }
 

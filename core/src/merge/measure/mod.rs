@@ -56,6 +56,13 @@ pub(super) struct Ranks<T> {
     pub beyond: T,
 }
 
+impl<T> Ranks<T> {
+    /// What there is for `within` and for `beyond`.
+    fn both(self) -> [T; 2] {
+        [self.within, self.beyond]
+    }
+}
+
 /// Asks what `recipe` has to know, in an order in which each answer rests on those before it alone.
 pub(super) fn measure(weights: Weights<'_>, recipe: &Recipe, resources: &Resources) -> Result<Measured, MergeError> {
     let mut measured = Measured::default();
@@ -90,23 +97,24 @@ pub(super) fn measure(weights: Weights<'_>, recipe: &Recipe, resources: &Resourc
     }
 
     let exact = recipe.output.rounding.is_single();
-    if wants_gram(method, exact) {
-        let spots: Vec<Spot> = together().collect();
+    // NuSLERP goes by lines where there are several, and in mergekit's steps everywhere.
+    let turns = method.name.combination() == Combination::Nuslerp;
+    let by_line = |tensor: usize| turns && (!exact || (!method.flatten.unwrap_or(true) && has_rows(weights, tensor)));
+    if wants_gram(method) {
+        let spots: Vec<Spot> = together().filter(|spot| !by_line(spot.tensor)).collect();
         measured.grams = gram::grams(weights, recipe, &measured, &spots, resources)?;
     }
-    if method.name.combination() == Combination::Nuslerp {
-        let by_line = |tensor: &usize| !exact || (!method.flatten.unwrap_or(true) && has_rows(weights, *tensor));
-        let lines: Vec<usize> = tensors(weights).filter(by_line).collect();
+    let lines: Vec<usize> = tensors(weights).filter(|tensor| by_line(*tensor)).collect();
+    if !lines.is_empty() {
         measured.arcs = rows::arcs(weights, recipe, &measured, &lines, resources)?;
     }
     Ok(measured)
 }
 
 /// Whether a method goes by the inner products of whole tensors.
-fn wants_gram(method: &MethodSpec, exact: bool) -> bool {
+fn wants_gram(method: &MethodSpec) -> bool {
     match method.name.combination() {
-        Combination::Slerp | Combination::ModelStock | Combination::Sce => true,
-        Combination::Nuslerp => exact,
+        Combination::Slerp | Combination::Nuslerp | Combination::ModelStock | Combination::Sce => true,
         Combination::Sum | Combination::Elect | Combination::Average => false,
     }
 }
