@@ -17,9 +17,9 @@ static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 #[test]
 fn no_method_holds_a_tensor() {
-    // 32 MB in one tensor of f32, whose two vectors are all but equal in magnitude: every element falls where a rank ends, and
+    // 16 MB in one tensor of f32, whose two vectors are all but equal in magnitude: every element falls where a rank ends, and
     // nearly each differs from the others.
-    let (rows, columns) = (2000, 4096);
+    let (rows, columns) = (1000, 4096);
     let folders = {
         let count = rows * columns;
         let tensor = |values: &[f32]| {

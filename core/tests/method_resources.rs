@@ -5,7 +5,7 @@
 mod combining;
 mod support;
 
-use combining::{Bench, SHAPES, coarse, method, smooth};
+use combining::{Bench, coarse, method, smooth};
 use mergescope_core::checkpoint::{Dtype, ReadPath};
 use mergescope_core::merge::TensorReport;
 use mergescope_core::recipe::{ControlKind, ControlSpec, Method, MethodSpec, Parameter, Rounding, VectorSpec};
@@ -92,9 +92,9 @@ fn every_method_gives_the_same_bytes_whatever_the_resources() {
                 Method::Nuslerp => vec![bench.vector("base", "one", 0.3), bench.vector("other-base", "three", 0.5)],
                 _ => bench.three([0.3, -0.8, 1.7]),
             };
-            for rounding in [Rounding::Nearest, Rounding::Stochastic] {
-                assert_one_outcome(&benches, name.label(), spec, vectors, rounding);
-            }
+            // One seed for what is dropped and how it is rounded, where both draw.
+            let rounding = if name == Method::DareTies { Rounding::Stochastic } else { Rounding::Nearest };
+            assert_one_outcome(&benches, name.label(), spec, vectors, rounding);
         }
     }
 }
@@ -106,16 +106,14 @@ fn ties_among_equals_and_controls_do_not_depend_on_the_resources() {
     assert_one_outcome(&benches, "ties", &spec, |bench| bench.three([0.3, -0.8, 1.7]), Rounding::Nearest);
     let spec = method(Method::Breadcrumbs, |method| (method.density, method.gamma) = (Some(0.5), Some(0.2)));
     assert_one_outcome(&benches, "breadcrumbs", &spec, |bench| bench.three([0.3, -0.8, 1.7]), Rounding::Nearest);
-    for kind in ControlKind::ALL {
+    for kind in [ControlKind::ShuffleSigns, ControlKind::Noise] {
         let vectors = |bench: &Bench| {
             let mut vectors = bench.three([0.3, -0.8, 1.7]);
             vectors.iter_mut().take(2).for_each(|vector| vector.control = Some(ControlSpec { kind, seed: 4 }));
             vectors
         };
         let spec = method(Method::Ties, |method| method.density = Some(0.2));
-        if kind != ControlKind::PermuteLayers {
-            assert_one_outcome(&benches, kind.label(), &spec, vectors, Rounding::Nearest);
-        }
+        assert_one_outcome(&benches, kind.label(), &spec, vectors, Rounding::Nearest);
     }
 }
 
@@ -123,11 +121,7 @@ fn ties_among_equals_and_controls_do_not_depend_on_the_resources() {
 fn mergekits_steps_do_not_depend_on_the_resources_either() {
     let benches = benches(smooth);
     for name in [Method::Ties, Method::Della, Method::Sce, Method::ModelStock] {
-        let vectors = |bench: &Bench| {
-            let mut vectors = vec![bench.vector("base", "one", 0.3), bench.vector("base", "two", 0.6)];
-            vectors[1].post = bench.path("two");
-            vectors
-        };
+        let vectors = |bench: &Bench| vec![bench.vector("base", "one", 0.3), bench.vector("base", "two", 0.6)];
         let spec = method(name, |method| {
             if name.uses(Parameter::Density) {
                 method.density = Some(0.4);
@@ -149,5 +143,4 @@ fn mergekits_steps_do_not_depend_on_the_resources_either() {
             }
         }
     }
-    assert_eq!(SHAPES.len(), 3);
 }

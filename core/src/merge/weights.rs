@@ -82,12 +82,20 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// The tensors that a spot needs: those of its vector, or the target's and those of all vectors.
+    /// The tensors that a spot needs: those of its vector, or those of all vectors; where there is but one, which can only be
+    /// compared with the target, the target's too.
     pub(super) fn reads(&self, spot: Spot) -> Vec<usize> {
         let planned = &self.plan.tensors[spot.tensor];
         match spot.vector {
             Some(vector) => planned.sources[vector].iter().flat_map(VectorSource::reads).collect(),
-            None => (0..planned.reads.len()).collect(),
+            None => {
+                let target = (planned.sources.len() == 1).then_some(0);
+                let of_vectors = planned.sources.iter().flatten().flat_map(VectorSource::reads);
+                let mut reads: Vec<usize> = of_vectors.chain(target).collect();
+                reads.sort_unstable();
+                reads.dedup();
+                reads
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::numeric::BLOCK;
 use crate::recipe::{Combination, Recipe};
 use crate::stream::Resources;
 
-/// ⟨xᵢ, xⱼ⟩ of the target (0) and the vectors (1 and up), over the elements that all of them have.
+/// ⟨xᵢ, xⱼ⟩ of the target (0; zeros where it is not compared) and the vectors (1 and up), over the elements that all have.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Gram {
     models: usize,
@@ -78,7 +78,7 @@ pub(super) fn grams(
         resources,
         |(): &mut (), buffers, spot, range| {
             let count = range.count as usize;
-            let target = weights.bytes(range, 0, buffers);
+            let target = weights.reads(spot).contains(&0).then(|| weights.bytes(range, 0, buffers));
             let readers: Vec<RangeElements<'_>> =
                 (0..vectors).map(|vector| elements.of(buffers, range, vector)).collect();
             let sources = &weights.plan.tensors[spot.tensor].sources;
@@ -87,7 +87,9 @@ pub(super) fn grams(
             let mut blocks = vec![[0.0; BLOCK]; vectors + 1];
             for from in (0..count).step_by(BLOCK) {
                 let length = BLOCK.min(count - from);
-                target.decode(from, &mut blocks[0][..length]);
+                if let Some(target) = &target {
+                    target.decode(from, &mut blocks[0][..length]);
+                }
                 for (block, reader) in blocks[1..].iter_mut().zip(&readers) {
                     reader.decode(from, &mut block[..length]);
                 }

@@ -13,6 +13,7 @@ mod rows;
 mod scale;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::MergeError;
 use super::weights::Weights;
@@ -44,7 +45,7 @@ pub(super) struct Measured {
     /// Inner products of the target and the vectors, by tensor.
     pub grams: HashMap<usize, Gram>,
     /// What great circles give the rows, columns or whole of a tensor.
-    pub arcs: HashMap<usize, Vec<ArcCoefficients>>,
+    pub arcs: HashMap<usize, Arc<[ArcCoefficients]>>,
 }
 
 /// Something for each of the two ranks that a rule may ask for.

@@ -1,6 +1,8 @@
 //! How the kept elements of several vectors are put together.
 
 use super::Ingredient;
+use std::sync;
+
 use super::keep::{Cut, magnitude_key};
 use super::steps::Steps;
 use crate::numeric::BLOCK;
@@ -58,14 +60,14 @@ pub(crate) enum Arc {
         /// Elements of a row.
         row: u64,
         /// By row.
-        each: Vec<ArcCoefficients>,
+        each: sync::Arc<[ArcCoefficients]>,
     },
     /// Each column is a vector.
     Columns {
         /// Elements of a row.
         row: u64,
         /// By column.
-        each: Vec<ArcCoefficients>,
+        each: sync::Arc<[ArcCoefficients]>,
     },
 }
 
