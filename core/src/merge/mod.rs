@@ -21,7 +21,7 @@ use crate::checkpoint::{CheckpointKind, OpenError};
 use crate::hub;
 use crate::preflight::{Finding, PreflightError, Severity, preflight};
 use crate::progress::{Cancelled, Control};
-use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe};
+use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe, Sparsify, VectorSpec};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
 
@@ -39,6 +39,14 @@ pub enum MergeError {
     /// w cannot scale anything.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
+    /// w of a further vector cannot scale anything.
+    #[error("vector {} cannot be scaled", vector + 1)]
+    OtherScaling {
+        /// The position of the vector.
+        vector: usize,
+        /// Why.
+        source: ScalingError,
+    },
     /// The method cannot be used so.
     #[error(transparent)]
     Method(#[from] MethodError),
@@ -158,6 +166,7 @@ impl From<PlanError> for MergeError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Scaling(error) => Self::Scaling(error),
+            PlanError::OtherScaling { vector, source } => Self::OtherScaling { vector, source },
             PlanError::Method(error) => Self::Method(error),
         }
     }
@@ -196,7 +205,7 @@ pub fn merge(
     let plan = plan(&models, recipe)?;
 
     for vector in 0..models.vectors.len() {
-        let preflight = preflight(&models.triple(vector), control)?;
+        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
         if !preflight.passes() {
             return Err(MergeError::Unfit { findings: preflight.findings });
         }
@@ -206,7 +215,9 @@ pub fn merge(
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
     let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
-    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control };
+    let is_ranked = |vector: &&VectorSpec| recipe.method.rule_of(vector).sparsify == Sparsify::Della;
+    let ranked_by_row = recipe.vectors().filter(is_ranked).count() as u64;
+    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control, ranked_by_row };
     let measured = measure::measure(weights, &recipe, resources)?;
     let tensors = run::write_weights(weights, &recipe, &measured, staging.path(), resources)?;
     check_unchanged(&models)?;
