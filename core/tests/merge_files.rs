@@ -171,6 +171,28 @@ fn slices_that_follow_each_other_are_one_curve() {
 }
 
 #[test]
+fn slices_may_have_different_filters() {
+    let text = "
+merge_method: task_arithmetic
+base_model: /m/base
+slices:
+  - sources:
+      - {model: /m/post, layer_range: [0, 1], parameters: {weight: [{filter: mlp, value: 0.9}, {value: 0.2}]}}
+  - sources:
+      - {model: /m/post, layer_range: [1, 3], parameters: {weight: [0.5, 0.7]}}
+dtype: float32
+";
+    for recipe in [carried(text, None), carried(text, Some(3))] {
+        let layer =
+            |part: &str| [0, 1, 2].map(|layer| coefficient(&recipe, &format!("model.layers.{layer}.{part}"), 3));
+        assert_eq!(layer("mlp.up_proj.weight"), [0.9, 0.5, 0.7]);
+        assert_eq!(layer("self_attn.q_proj.weight"), [0.2, 0.5, 0.7]);
+        let outside = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"];
+        assert_eq!(outside.map(|name| coefficient(&recipe, name, 3)), [0.2, 0.5, 0.5]);
+    }
+}
+
+#[test]
 fn filters_fall_through_from_model_to_slice_to_file() {
     let text = "
 merge_method: task_arithmetic
