@@ -10,6 +10,9 @@ use super::weights::{SliceWeights, Weights, gradient};
 use crate::layout::{place, without_layer};
 use crate::scaling::{Between, Curve, Pattern, Point, Scaling, ScalingSpec};
 
+/// Most patterns that filters may come to. Ten filters in each of 100 layers are 1,000.
+const MAX_PATTERNS: usize = 10_000;
+
 /// What a model's weights are in a recipe.
 #[derive(Debug)]
 pub(super) struct Compiled {
@@ -52,6 +55,11 @@ const USUAL_PREFIX: &str = "*.layers.";
 /// Translates; an error says what is missing.
 pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<Compiled, String> {
     let tensors: &[String] = facts.map_or(&[], |facts| &facts.tensors);
+    let filters: usize = weights.slices.iter().map(|slice| slice.entries.len()).sum();
+    let patterns = filters.saturating_mul(weights.layers().unwrap_or(1) as usize);
+    if filters > MAX_PATTERNS || (patterns > MAX_PATTERNS && filters > weights.slices.len()) {
+        return Err(format!("its {filters} filters come to more than {MAX_PATTERNS} patterns; say it with fewer"));
+    }
     check_coverage(weights, tensors)?;
     let rows = rows(weights);
     let (w, scaling, guessed) = match rows.as_deref() {
@@ -253,11 +261,11 @@ fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, S
 /// were taken for granted.
 fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String]) -> bool {
     let mut patterns = Vec::new();
+    let found = Scaling::new(1.0, scaling, weights.layers().unwrap_or(2)).ok();
     let mut put = |name: &str, pattern: String| {
         let Some(value) = weights.of(name, place(name)) else { return };
-        let layers = weights.layers().unwrap_or(2);
-        let found = Scaling::new(1.0, scaling, layers).map(|scaling| scaling.coefficient(name, place(name)));
-        if found != Ok(value as f32) {
+        let found = found.as_ref().map(|scaling| scaling.coefficient(name, place(name)));
+        if found != Some(value as f32) {
             patterns.push(Pattern { tensors: pattern, factor: value });
         }
     };
