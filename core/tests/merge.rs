@@ -321,7 +321,7 @@ fn a_recipe_of_another_version_or_with_a_typo_is_refused_in_words() {
     let text = Recipe::new("a", "b", "c").to_toml();
     for (from, to, words) in [
         ("version = 1", "version = 2", "update Mergescope"),
-        ("rounding", "roundng", "unknown field `roundng`"),
+        ("rounding", "roundng", "`roundng` is no known key; did you mean `rounding`?"),
         ("w = 0.5", "w = \"half\"", "invalid type"),
         ("[vector]", "[vector", "TOML parse error"),
     ] {

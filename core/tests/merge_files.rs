@@ -369,6 +369,9 @@ out_dtype: bfloat16
     assert_eq!(yaml, expected);
     assert_eq!(not_carried, []);
     assert!(notes[0].contains("mergekit rounds after every step"), "{notes:?}");
+    recipe.adapter = Some(mergescope_core::adapter::AdapterSpec::default());
+    let Exported { notes, .. } = exported(&recipe, Some(4));
+    assert!(notes[0].contains("what an adapter holds is no part of a merge file"), "{notes:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use mergescope_core::adapter::AdapterSpec;
 use mergescope_core::alignment::{Alignment, Models, Role, Triple};
 use mergescope_core::checkpoint::{Checkpoint, dtype_label};
 use mergescope_core::error::chain;
@@ -83,6 +84,9 @@ impl<'a> Checked<'a> {
             self.models.push(Model { role, name, found: opened.ok().as_ref().map(Found::of) });
         }
         if let Err(error) = recipe.check_method() {
+            self.problems.push(chain(&error));
+        }
+        if let Some(Err(error)) = recipe.adapter.as_ref().map(AdapterSpec::check) {
             self.problems.push(chain(&error));
         }
         if !self.problems.is_empty() {

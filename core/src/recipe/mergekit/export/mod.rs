@@ -69,7 +69,7 @@ impl Export<'_> {
                 "mergekit has no method that trims and adds without electing signs; use ties, or task_arithmetic without density",
             ));
         }
-        self.check_vectors();
+        self.check();
         let mut file = match method {
             Method::Linear => self.averaged()?,
             Method::Slerp => self.slerp()?,
@@ -88,23 +88,34 @@ impl Export<'_> {
         Ok(file)
     }
 
-    /// Names what mergekit cannot do to a vector.
-    fn check_vectors(&mut self) {
-        let method = self.recipe.method.name;
+    /// Names what a merge file has no place for, and what mergekit cannot do to a vector.
+    fn check(&mut self) {
+        // Whoever adds a field decides here what becomes of it.
+        let Recipe { version: _, target: _, method, vector: _, others: _, output: _, adapter, inputs } = self.recipe;
+        if adapter.is_some() {
+            self.notes.push("what an adapter holds is no part of a merge file".to_owned());
+        }
+        if inputs.is_some() {
+            let note = "mergekit does not check that the models are those that the recipe was made with";
+            self.notes.push(note.to_owned());
+        }
+        let method = method.name;
         for (index, vector) in self.recipe.vectors().enumerate() {
             let key = self.key(index);
-            if let Some(sparsify) = vector.sparsify
+            let VectorSpec { pre: _, post: _, w: _, sparsify, density: _, gamma: _, epsilon: _, control, scaling } =
+                vector;
+            if let &Some(sparsify) = sparsify
                 && sparsify != method.sparsify()
             {
                 let why = format!("with {method} every vector has the same ({})", method.sparsify().label());
                 self.lose(format!("{key}.sparsify"), format!("`{}`", sparsify.label()), why);
             }
-            if let Some(control) = vector.control {
+            if let Some(control) = control {
                 let why = "mergekit has no controls; the file is of the vector itself";
                 self.lose(format!("{key}.control"), format!("`{}`", control.kind.label()), why);
             }
             if !self.names.are_real {
-                self.check_usual_names(&key, &vector.scaling);
+                self.check_usual_names(&key, scaling);
             }
         }
     }

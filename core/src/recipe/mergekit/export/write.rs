@@ -12,7 +12,8 @@ use crate::recipe::{OutputDtype, OutputSpec, Rounding};
 impl Export<'_> {
     /// In what mergekit computes, and what it writes.
     fn dtypes(&mut self, known: Option<&ModelFacts>) -> (&'static str, Option<&'static str>) {
-        let OutputSpec { dtype, rounding, shard_bytes, allow_nonfinite, .. } = &self.recipe.output;
+        // Stochastic rounding is named, and its seed with it. Whoever adds a field decides here what becomes of it.
+        let OutputSpec { dtype, rounding, seed: _, shard_bytes, allow_nonfinite } = &self.recipe.output;
         let computed = match rounding {
             Rounding::MergekitBf16 => "bfloat16",
             Rounding::MergekitF32 => "float32",
@@ -61,10 +62,6 @@ impl Export<'_> {
         }
         if *allow_nonfinite {
             self.notes.push("mergekit always carries NaN and infinity through".to_owned());
-        }
-        if self.recipe.inputs.is_some() {
-            self.notes
-                .push("mergekit does not check that the models are those that the recipe was made with".to_owned());
         }
         (computed, written)
     }
