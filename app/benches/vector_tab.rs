@@ -223,8 +223,8 @@ fn main() {
     let app = App::new(&ctx, None, Setup { recipe: Some(triple.recipe()), ..setup_with(Synthetic) });
     let mut window = Headless { ctx, app, time: 0.0 };
     let deadline = Instant::now() + Duration::from_secs(120);
-    while window.app.session().details.preview.done().is_none()
-        || window.app.session().details.layer_products.done().is_none()
+    while window.app.session().details().preview.done().is_none()
+        || window.app.session().details().layer_products.done().is_none()
     {
         assert!(Instant::now() < deadline, "the vector was not measured");
         std::thread::sleep(Duration::from_millis(20));

@@ -22,7 +22,7 @@ use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
 use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::progress::{Control, Stage};
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{ControlKind, ControlSpec, Method, Recipe, VectorSpec};
 use mergescope_core::scaling::{Between, Curve, Keep, Pattern, Point, ScalingSpec};
 use mergescope_core::stream::{Resources, StreamError};
 
@@ -178,6 +178,67 @@ fn scaling() {
     }
 }
 
+/// post − pre and target − pre, put together by TIES.
+fn two_vectors(folder: &Path) -> Recipe {
+    let mut recipe = deep_recipe(folder);
+    recipe.method.name = Method::Ties;
+    recipe.method.density = Some(0.2);
+    recipe.vector.scaling = drawn();
+    let mut other = VectorSpec::new(recipe.vector.pre.clone(), recipe.target.clone());
+    other.w = 0.25;
+    recipe.others.push(other);
+    recipe
+}
+
+#[test]
+fn several_vectors() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "vectors-dark"), (Theme::Light, "vectors-light")] {
+        let folder = stage(name);
+        let mut harness = window_in(theme, Setup { recipe: Some(two_vectors(&folder)), ..setup() });
+        wait_for_charts(&mut harness);
+        harness.get_by_label("Scaling").click();
+        harness.run_steps(3);
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn methods() {
+    let folder = stage("methods-light");
+    let mut harness = window_in(Theme::Light, Setup { recipe: Some(two_vectors(&folder)), ..setup() });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Scaling").click();
+    harness.run_steps(3);
+    harness.get_by_label_contains("Method:").click();
+    picture(&mut harness, "methods-light");
+}
+
+#[test]
+fn narrow_vectors() {
+    let folder = stage("vectors-narrow-dark");
+    let mut recipe = two_vectors(&folder);
+    recipe.vector.control = Some(ControlSpec { kind: ControlKind::ShuffleSigns, seed: 7 });
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Scaling").click();
+    harness.set_size([760.0, 600.0].into());
+    picture(&mut harness, "vectors-narrow-dark");
+}
+
+#[test]
+fn results_of_a_control() {
+    let folder = stage("vectors-results-dark");
+    let mut recipe = two_vectors(&folder);
+    recipe.vector.control = Some(ControlSpec { kind: ControlKind::Noise, seed: 7 });
+    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
+    wait_for_charts(&mut harness);
+    merge(&mut harness, &folder);
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    picture(&mut harness, "vectors-results-dark");
+}
+
 #[test]
 fn scaling_with_patterns() {
     let folder = stage("scaling-patterns-light");
@@ -255,7 +316,7 @@ fn mismatch() {
     common::write_triple(&other, Shape { inner: 192, ..DEEP });
     recipe.target = other.join("target").to_string_lossy().into_owned();
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
-    wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
+    wait(&mut harness, "the models are compared", |app| app.session().preflight().done().is_some());
     picture(&mut harness, "mismatch-dark");
 }
 
@@ -312,9 +373,9 @@ fn spectrum() {
         harness.get_by_label("Spectrum").click();
         harness.run_steps(2);
         wait(&mut harness, "the spectrum is measured", |app| {
-            let measured = app.session().vector.done().unwrap();
+            let measured = app.session().vector().done().unwrap();
             let mut names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
-            names.any(|name| app.session().details.spectrum(name).done().is_some())
+            names.any(|name| app.session().details().spectrum(name).done().is_some())
         });
         picture(&mut harness, name);
         results.extend_harness(&mut harness);

@@ -103,6 +103,7 @@ impl App {
         let reported = setup.report.as_ref().map(|report| report.recipe.clone());
         let started_with = setup.recipe.or(reported);
         let first_start = saved.recipe.is_none() && started_with.is_none();
+        let was_saved = started_with.is_none();
         let recipe = started_with.or(saved.recipe).or(demo_recipe).unwrap_or_else(|| Recipe::new("", "", ""));
         let waker: Waker = Arc::new({
             let ctx = ctx.clone();
@@ -111,6 +112,9 @@ impl App {
         let mut session = Session::new(recipe, Jobs::new(setup.engine, setup.picker, waker));
         session.recent = saved.recent;
         session.file = saved.file;
+        if was_saved {
+            session.show(saved.shown);
+        }
         let tab = if setup.report.is_some() { Tab::Results } else { Tab::Vector };
         // No job of this session has the number 0.
         session.end = setup.report.map(|report| MergeEnd::Written(Box::new(Written::new(0, report))));
@@ -159,7 +163,9 @@ impl App {
     /// The folder that a merge is offered to go into.
     pub(super) fn output_parent(&self) -> PathBuf {
         let last = self.last_parent.clone().filter(|parent| parent.is_dir());
-        last.unwrap_or_else(|| output::default_parent(self.session.triple().as_ref()))
+        last.unwrap_or_else(|| {
+            output::default_parent(self.session.models().as_ref().map(|models| models.target.as_ref()))
+        })
     }
 
     fn on_event(&mut self, event: Event) {
@@ -218,6 +224,9 @@ impl App {
             Command::Redo => self.session.history.can_redo(),
             Command::Merge => self.session.merge_obstacle().is_none(),
             Command::CancelMerge => self.session.merge.is_some(),
+            Command::RemoveVector => self.session.count() > 1,
+            Command::NextVector | Command::MoveVectorDown => self.session.shown() + 1 < self.session.count(),
+            Command::PreviousVector | Command::MoveVectorUp => self.session.shown() > 0,
             Command::UseDemo => self.demo.is_some(),
             Command::ToggleTable | Command::CopyCsv => self.has_numbers(),
             Command::SavePng => self.has_numbers() && self.chart_rect.is_some(),
@@ -229,7 +238,10 @@ impl App {
     /// Whether the tab in view has numbers.
     fn has_numbers(&self) -> bool {
         match self.tab {
-            Tab::Vector => self.session.vector.done().is_some(),
+            Tab::Vector => {
+                let is_whole = self.session.is_whole_model(self.session.shown());
+                self.session.vector().done().is_some() && !is_whole
+            }
             Tab::Scaling => scaling_tab::has_values(&self.session),
             Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
         }
@@ -269,6 +281,14 @@ impl App {
                 self.dialog = Some(Dialog::merge(&self.session, &parent));
             }
             Command::CancelMerge => self.session.cancel_merge(),
+            Command::AddVector => self.session.add_vector(),
+            Command::RemoveVector => self.session.remove_vector(self.session.shown()),
+            Command::NextVector => self.session.show(self.session.shown() + 1),
+            Command::PreviousVector => self.session.show(self.session.shown().saturating_sub(1)),
+            Command::MoveVectorUp => self.session.move_vector(true),
+            Command::MoveVectorDown => self.session.move_vector(false),
+            Command::Method(method) => self.session.set_method(method),
+            Command::Control(kind) => self.session.set_control(kind),
             Command::ShowVector => self.tab = Tab::Vector,
             Command::ShowScaling => self.tab = Tab::Scaling,
             Command::ShowResults => self.tab = Tab::Results,
@@ -424,7 +444,7 @@ impl App {
 
     fn work_in_words(&self) -> String {
         let opening = self.session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
-        match (&self.session.preflight, &self.session.vector) {
+        match (self.session.preflight(), self.session.vector()) {
             (Stage::Running(..), _) => "Comparing the models".to_owned(),
             (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
             (_, Stage::Done(measured)) if measured.analysis.cached => {
@@ -524,6 +544,7 @@ impl eframe::App for App {
             recent: self.session.recent.clone(),
             dark: self.theme_chosen,
             output_parent: self.last_parent.clone(),
+            shown: self.session.shown(),
         }
         .store(storage);
     }

@@ -2,6 +2,9 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 use mergescope_core::alignment::Role;
+use mergescope_core::recipe::{ControlKind, Method};
+
+use super::method_words;
 
 /// Something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,22 @@ pub enum Command {
     Undo,
     /// Makes a change again that was taken back.
     Redo,
+    /// Adds a vector.
+    AddVector,
+    /// Takes the vector that is shown away.
+    RemoveVector,
+    /// Shows the next vector.
+    NextVector,
+    /// Shows the vector before.
+    PreviousVector,
+    /// Lets the vector that is shown change places with the one before.
+    MoveVectorUp,
+    /// Lets the vector that is shown change places with the next.
+    MoveVectorDown,
+    /// Chooses a method.
+    Method(Method),
+    /// Puts a control in the place of the vector that is shown, or takes it away.
+    Control(Option<ControlKind>),
     /// Opens the merge dialog.
     Merge,
     /// Stops the merge.
@@ -56,7 +75,7 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 49] = [
         Self::Merge,
         Self::CancelMerge,
         Self::ShowVector,
@@ -75,6 +94,30 @@ impl Command {
         Self::OpenRecipe,
         Self::SaveRecipe,
         Self::SaveRecipeAs,
+        Self::AddVector,
+        Self::RemoveVector,
+        Self::NextVector,
+        Self::PreviousVector,
+        Self::MoveVectorUp,
+        Self::MoveVectorDown,
+        Self::Method(Method::TaskArithmetic),
+        Self::Method(Method::Trim),
+        Self::Method(Method::DareLinear),
+        Self::Method(Method::DellaLinear),
+        Self::Method(Method::Breadcrumbs),
+        Self::Method(Method::Ties),
+        Self::Method(Method::DareTies),
+        Self::Method(Method::Della),
+        Self::Method(Method::BreadcrumbsTies),
+        Self::Method(Method::Sce),
+        Self::Method(Method::Linear),
+        Self::Method(Method::Slerp),
+        Self::Method(Method::Nuslerp),
+        Self::Method(Method::ModelStock),
+        Self::Control(None),
+        Self::Control(Some(ControlKind::ShuffleSigns)),
+        Self::Control(Some(ControlKind::PermuteLayers)),
+        Self::Control(Some(ControlKind::Noise)),
         Self::Undo,
         Self::Redo,
         Self::ToggleTheme,
@@ -98,6 +141,17 @@ impl Command {
             Self::Quit => "Quit",
             Self::Undo => "Undo",
             Self::Redo => "Redo",
+            Self::AddVector => "Add a vector",
+            Self::RemoveVector => "Remove this vector",
+            Self::NextVector => "Next vector",
+            Self::PreviousVector => "Previous vector",
+            Self::MoveVectorUp => "Move this vector up",
+            Self::MoveVectorDown => "Move this vector down",
+            Self::Method(method) => method_label(method),
+            Self::Control(None) => "Control: none",
+            Self::Control(Some(ControlKind::ShuffleSigns)) => "Control: shuffled signs",
+            Self::Control(Some(ControlKind::PermuteLayers)) => "Control: permuted layers",
+            Self::Control(Some(ControlKind::Noise)) => "Control: noise",
             Self::Merge => "Merge…",
             Self::CancelMerge => "Cancel the merge",
             Self::ShowVector => "Vector",
@@ -129,7 +183,16 @@ impl Command {
             Self::Quit => "Close the window; a merge under way is cancelled",
             Self::Undo => "Take the last change of models, w or output choices back",
             Self::Redo => "Make the change again that was taken back",
-            Self::Merge => "Choose where to write target + w·v, then write it",
+            Self::AddVector => "Add another vector, with models and a w of its own, to the same target",
+            Self::RemoveVector => "Take this vector away; its models are only read and stay as they are",
+            Self::NextVector => "Show the models and charts of the next vector",
+            Self::PreviousVector => "Show the models and charts of the vector before",
+            Self::MoveVectorUp => "Let this vector change places with the one before",
+            Self::MoveVectorDown => "Let this vector change places with the next",
+            Self::Method(method) => method_words::sentence(method),
+            Self::Control(None) => "Merge the vector itself",
+            Self::Control(Some(kind)) => method_words::control_sentence(kind),
+            Self::Merge => "Choose where to write the new model, then write it",
             Self::CancelMerge => "Stop the merge and leave nothing behind",
             Self::ShowVector => "What the vector looks like, layer by layer",
             Self::ShowScaling => "How w is spread over layers, parts and tensors",
@@ -163,6 +226,8 @@ impl Command {
             Self::ShowResults => command(Key::Num3),
             Self::ToggleTable => command(Key::T),
             Self::Palette => command(Key::K),
+            Self::NextVector => command(Key::PageDown),
+            Self::PreviousVector => command(Key::PageUp),
             Self::PastMerges => command(Key::H),
             _ => None,
         }
@@ -192,6 +257,26 @@ impl Command {
     }
 }
 
+/// A method's name among other commands.
+fn method_label(method: Method) -> &'static str {
+    match method {
+        Method::TaskArithmetic => "Method: task arithmetic",
+        Method::Trim => "Method: trim",
+        Method::Ties => "Method: TIES",
+        Method::DareLinear => "Method: DARE",
+        Method::DareTies => "Method: DARE, then TIES",
+        Method::Della => "Method: DELLA, then TIES",
+        Method::DellaLinear => "Method: DELLA",
+        Method::Breadcrumbs => "Method: breadcrumbs",
+        Method::BreadcrumbsTies => "Method: breadcrumbs, then TIES",
+        Method::Linear => "Method: linear",
+        Method::Slerp => "Method: SLERP",
+        Method::Nuslerp => "Method: NuSLERP",
+        Method::ModelStock => "Method: model stock",
+        Method::Sce => "Method: SCE",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +291,17 @@ mod tests {
         }
         for (position, command) in Command::ALL.into_iter().enumerate() {
             assert!(Command::ALL[position + 1..].iter().all(|other| other.label() != command.label()), "{command:?}");
+        }
+    }
+
+    #[test]
+    fn every_method_and_control_is_a_command() {
+        let is_listed = |command| Command::ALL.contains(&command);
+        assert!(Method::ALL.into_iter().all(|method| is_listed(Command::Method(method))));
+        assert!(ControlKind::ALL.into_iter().all(|kind| is_listed(Command::Control(Some(kind)))));
+        for method in Method::ALL {
+            let label = Command::Method(method).label().to_lowercase();
+            assert_eq!(label, format!("method: {}", method_words::name(method).to_lowercase()));
         }
     }
 

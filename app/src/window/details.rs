@@ -10,7 +10,7 @@ use mergescope_core::progress::Progress;
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 
 use super::jobs::{Job, JobError, JobId, Jobs, Outcome};
-use super::session::Stage;
+use super::stage::Stage;
 
 /// Background work on one measured vector.
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Details {
         *self = Self { preview_number, comparison_number, ..Self::default() };
     }
 
-    fn jobs(&self) -> impl Iterator<Item = JobId> {
+    pub(super) fn jobs(&self) -> impl Iterator<Item = JobId> {
         let spectra = self.spectra.values().filter_map(Stage::job);
         self.preview.job().into_iter().chain(self.layer_products.job()).chain(spectra)
     }

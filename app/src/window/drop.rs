@@ -25,7 +25,8 @@ pub fn take(app: &mut App, ctx: &Context) {
             app.session.open_recipe(&path);
             continue;
         }
-        let empty = || Role::ALL.into_iter().find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
+        let empty =
+            || app.session.needed_roles().find(|&role| matches!(app.session.slot(role).state, SlotState::Empty));
         match aimed.or_else(empty) {
             Some(role) => app.session.set_model(role, &model_path(&path).to_string_lossy()),
             None => app.session.say("Drop the folder on Pre, Post or Target to choose which it is".to_owned()),
@@ -47,7 +48,7 @@ pub fn overlay_ui(app: &App, ui: &Ui) {
     let palette = theme::palette(ui);
     let pointer = ui.input(|input| input.pointer.latest_pos());
     let painter = ui.ctx().layer_painter(egui::LayerId::new(egui::Order::Foreground, egui::Id::unique("drop overlay")));
-    for rect in app.slot_rects {
+    for rect in app.slot_rects.into_iter().filter(|rect| rect.is_positive()) {
         let aimed = pointer.is_some_and(|pointer| rect.expand(12.0).contains(pointer));
         let width = if aimed { 2.0 } else { 1.0 };
         painter.rect_stroke(rect.expand(3.0), theme::RADIUS, Stroke::new(width, palette.accent), StrokeKind::Outside);

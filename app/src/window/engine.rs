@@ -72,9 +72,9 @@ pub trait Engine: Send + Sync {
         AnalysisCache::user()
     }
 
-    /// Plans the output from headers alone.
-    fn plan(&self, triple: &Triple, recipe: &Recipe) -> Result<Plan, PlanError> {
-        merge::plan(&Models::from(triple), recipe)
+    /// Plans the output from headers alone, or says why this recipe cannot be merged.
+    fn plan(&self, models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
+        merge::plan(models, recipe)
     }
 
     /// Writes the merged model.

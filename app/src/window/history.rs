@@ -33,7 +33,7 @@ impl History {
             return;
         }
         let mut with_this_w = self.current.clone();
-        with_this_w.vector.w = recipe.vector.w;
+        with_this_w.vectors_mut().zip(recipe.vectors()).for_each(|(vector, now)| vector.w = now.w);
         let only_w = with_this_w == *recipe;
         let same_step = only_w && self.last_w_secs.is_some_and(|last| now_secs - last < COALESCE_SECS);
         if same_step {

@@ -11,11 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use mergescope_core::alignment::{Alignment, Role, Triple};
+use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{LayerProducts, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::error::chain;
-use mergescope_core::hub::CachedModel;
+use mergescope_core::hub::{self, CachedModel};
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
@@ -41,8 +41,6 @@ pub type Waker = Arc<dyn Fn() + Send + Sync>;
 pub enum Job {
     /// Opens a model.
     Open {
-        /// Which of the three it is.
-        role: Role,
         /// What the person typed.
         spec: String,
     },
@@ -107,7 +105,12 @@ impl Job {
 /// What a job made.
 pub enum Outcome {
     /// A model was opened.
-    Opened(Role, Checkpoint),
+    Opened {
+        /// Where it is, whatever it was called.
+        place: PathBuf,
+        /// The model.
+        model: Checkpoint,
+    },
     /// Three models were compared.
     Checked(Preflight),
     /// The vector was measured.
@@ -328,8 +331,10 @@ fn guarded(work: impl FnOnce() -> Result<Outcome, JobError>) -> Result<Outcome, 
 
 fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Result<Outcome, JobError> {
     match job {
-        Job::Open { role, spec } => {
-            engine.open(&spec).map(|model| Outcome::Opened(role, model)).map_err(|e| failed(&e))
+        Job::Open { spec } => {
+            let model = engine.open(&spec).map_err(|e| failed(&e))?;
+            let path = hub::resolve(&spec);
+            Ok(Outcome::Opened { place: path.canonicalize().unwrap_or(path), model })
         }
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {

@@ -8,8 +8,10 @@ use mergescope_core::layout::Part;
 use mergescope_core::scaling::{Scaling, ScalingSpec, Spread};
 
 use super::jobs::JobId;
+use super::method_words;
 use super::session::{Measured, Session};
-use crate::vector::{LayerCosine, Metric, PartSet, Sentence, View, summary};
+use crate::format;
+use crate::vector::{LayerCosine, Metric, PartSet, Piece, Sentence, View, summary};
 
 /// Models of more tensors than this are large.
 const LARGE: usize = 4_000;
@@ -43,21 +45,21 @@ impl<'a> Source<'a> {
     }
 
     fn new(session: &'a Session, shares: &'a Shares) -> Option<Self> {
-        let measured = session.vector.done()?;
+        let measured = session.vector().done()?;
         // Until the next frame follows.
         if shares.values.len() != measured.analysis.tensors.len() {
             return None;
         }
-        let preview = session.details.preview.done();
+        let preview = session.details().preview.done();
         let view = View {
             analysis: &measured.analysis,
             overview: &measured.overview,
             preview: preview.unwrap_or(&measured.no_preview),
             output: &session.recipe.output,
-            w: session.recipe.vector.w,
+            w: session.shown_w(),
             shares: &shares.values,
         };
-        let key = (session.recipe.vector.w.to_bits(), session.details.preview_number(), shares.number);
+        let key = (session.shown_w().to_bits(), session.details().preview_number(), shares.number);
         Some(Self { measured, view, has_preview: preview.is_some(), key, survival: None })
     }
 
@@ -90,12 +92,12 @@ struct Shares {
 
 impl Shares {
     fn follow(&mut self, session: &Session) {
-        let Some(measured) = session.vector.done() else { return };
-        let spec = &session.recipe.vector.scaling;
+        let Some(measured) = session.vector().done() else { return };
+        let spec = &session.shown_vector().scaling;
         if self.of.as_ref().is_some_and(|(number, known)| *number == measured.number && known == spec) {
             return;
         }
-        let layers = session.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
+        let layers = session.layers().unwrap_or(0);
         let share = |scaling: Option<&Scaling>, tensor: &TensorAnalysis| {
             scaling.map_or(0.0, |scaling| scaling.share(tensor.stored_name(), tensor.place))
         };
@@ -121,6 +123,8 @@ pub struct Live {
     pub asked: Option<Spread>,
     /// What is written: `bf16`, or several types.
     pub dtype: String,
+    /// Whether all of it is what a merge would write.
+    foretells: bool,
     about_vector: Vec<Sentence>,
     about_w: Vec<Sentence>,
 }
@@ -134,17 +138,19 @@ impl Live {
             *self = Self::default();
             return;
         };
-        let vector_key = (source.measured.number, session.details.comparison_number());
+        let vector_key = (source.measured.number, session.details().comparison_number());
         if self.vector_key != Some(vector_key) {
             self.vector_key = Some(vector_key);
-            let products = session.details.layer_products.done();
+            let products = session.details().layer_products.done();
             let cosine = products.map(|products| LayerCosine::new(products, PartSet::All));
             self.about_vector = summary::about_vector(&source.view, cosine.as_ref());
         }
-        if self.key == Some(source.key) && self.effect.is_some() == (source.has_preview && shares.is_sound) {
+        let foretells = session.foretells();
+        let is_known = self.key == Some(source.key) && self.foretells == foretells;
+        if is_known && self.effect.is_some() == (source.has_preview && shares.is_sound) {
             return;
         }
-        self.key = Some(source.key);
+        (self.key, self.foretells) = (Some(source.key), foretells);
         self.dtype = source.view.written_dtype();
         self.survival.clear();
         (self.effect, self.asked, self.about_w) = (None, None, Vec::new());
@@ -155,7 +161,10 @@ impl Live {
             let all: Vec<usize> = (0..view.analysis.tensors.len()).collect();
             let effect = view.effect(&all);
             (self.effect, self.asked) = (Some(effect), view.asked(all));
-            self.about_w = summary::about_w(view, Some(effect), Some(self.sum_of_survival(&source)));
+            self.about_w = match foretells {
+                true => summary::about_w(view, Some(effect), Some(self.sum_of_survival(&source))),
+                false => vec![alone(session)],
+            };
         }
     }
 
@@ -168,8 +177,26 @@ impl Live {
         }))
     }
 
+    /// How much of w is left after rounding, where that can be told ahead.
+    pub fn foretold(&self) -> Option<RoundedEffect> {
+        self.effect.filter(|_| self.foretells)
+    }
+
     /// What the numbers say.
     pub fn sentences(&self) -> impl Iterator<Item = &Sentence> {
         self.about_vector.iter().chain(&self.about_w)
     }
+}
+
+/// Says that the charts are of w·v alone.
+fn alone(session: &Session) -> Sentence {
+    let w = if session.recipe.method.name.uses_w() {
+        format!("w = {}", format::w(session.shown_vector().w))
+    } else {
+        "w = 1".to_owned()
+    };
+    let before = method_words::not_foretold(&session.recipe);
+    let words =
+        format!("What is shown of w·v is of this vector alone at {w}, before {before}: Results has what was written.");
+    Sentence { pieces: vec![Piece::Text(words)] }
 }

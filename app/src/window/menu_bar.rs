@@ -34,7 +34,21 @@ const MENUS: [(&str, &[Option<Command>]); 4] = [
             Some(Command::Quit),
         ],
     ),
-    ("Edit", &[Some(Command::Undo), Some(Command::Redo), None, Some(Command::CopyCsv), Some(Command::SavePng)]),
+    (
+        "Edit",
+        &[
+            Some(Command::Undo),
+            Some(Command::Redo),
+            None,
+            Some(Command::AddVector),
+            Some(Command::RemoveVector),
+            Some(Command::MoveVectorUp),
+            Some(Command::MoveVectorDown),
+            None,
+            Some(Command::CopyCsv),
+            Some(Command::SavePng),
+        ],
+    ),
     (
         "View",
         &[
@@ -42,6 +56,9 @@ const MENUS: [(&str, &[Option<Command>]); 4] = [
             Some(Command::ShowScaling),
             Some(Command::ShowResults),
             Some(Command::ToggleTable),
+            None,
+            Some(Command::PreviousVector),
+            Some(Command::NextVector),
             None,
             Some(Command::ToggleTheme),
         ],

@@ -57,7 +57,7 @@ fn size_line(app: &mut App) -> Option<(String, bool)> {
     };
     let dtype = match output.dtype {
         OutputDtype::Target => {
-            let dtypes = app.session.triple()?.target.dtypes();
+            let dtypes = app.session.models()?.target.dtypes();
             dtypes.first().map_or_else(String::new, |&(dtype, _)| format!(" of {}", dtype_label(dtype)))
         }
         chosen => format!(" of {}", chosen.label()),

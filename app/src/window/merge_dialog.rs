@@ -9,7 +9,7 @@ use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
 use super::app::App;
 use super::dialogs;
 use super::session::Session;
-use super::{output, theme, widgets};
+use super::{method_words, output, theme, widgets};
 use crate::format;
 
 /// Width of the labels.
@@ -43,9 +43,10 @@ pub enum MergeEnd {
 impl MergeDialog {
     /// Choices for the session's recipe, with a folder that is free.
     pub fn new(session: &Session, parent: &Path) -> Self {
-        let triple = session.triple();
-        let name = output::default_name(triple.as_ref(), session.recipe.vector.w, parent);
-        let models = triple.iter().flat_map(|triple| [&triple.pre, &triple.post, &triple.target]);
+        let models = session.models();
+        let target = models.as_ref().map(|models| models.target.as_ref());
+        let name = output::default_name(target, &session.recipe, parent);
+        let models = models.iter().flat_map(|models| models.ids().map(|id| models.get(id)));
         // A lone weight file does not make its folder a model.
         let inputs = models.filter(|model| !model.is_single_file()).map(|model| model.root().to_owned()).collect();
         Self {
@@ -83,8 +84,17 @@ impl MergeDialog {
 /// Draws the dialog.
 pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
     let palette = theme::palette(ui);
-    let w = format::w(app.session.recipe.vector.w);
-    dialogs::title_ui(ui, &format!("Write target + {w}·v as a new model"));
+    let recipe = &app.session.recipe;
+    let formula = method_words::formula(recipe, "target", &format::w(recipe.vector.w));
+    dialogs::title_ui(ui, &format!("Write {formula} as a new model"));
+    if let Some((_, control)) = app.session.control_in_use() {
+        widgets::badge_ui(
+            ui,
+            &format!("A control, {}, stands in the vector's place", method_words::control_label(control.kind)),
+        )
+        .on_hover_text(method_words::CONTROL);
+        ui.add_space(6.0);
+    }
 
     let (mut browse, mut entered) = (false, false);
     row_ui(ui, "Folder", |ui| {
@@ -123,6 +133,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
     numbers_ui(ui, &mut dialog.spec);
 
     let planned = app.session.planned_bytes(&dialog.spec);
+    let unplanned = planned.as_ref().and_then(|planned| planned.as_ref().err().cloned());
     let free = app.free.of(&dialog.parent(), app.session.jobs.engine());
     let (size, lacks_room) = match planned {
         Some(Ok(bytes)) => {
@@ -134,14 +145,15 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> MergeEnd {
     };
     ui.add_space(4.0);
     row_ui(ui, "Size", |ui| {
-        ui.label(RichText::new(size).color(if lacks_room { palette.bad } else { palette.text }));
+        let text = RichText::new(size).color(if lacks_room { palette.bad } else { palette.text });
+        ui.add(Label::new(text).wrap());
     });
 
     let no_room = lacks_room.then(|| "There is not enough room on that disk".to_owned());
-    let obstacle = app.session.merge_obstacle().or(obstacle).or(no_room);
+    let obstacle = app.session.merge_obstacle().or(unplanned).or(obstacle).or(no_room);
     let (go, cancel) = dialogs::buttons_ui(
         ui,
-        ("Merge", "Write the new model; the three models are only read"),
+        ("Merge", "Write the new model; the others are only read"),
         obstacle.as_deref(),
         Some(("Cancel", "Close without merging")),
     );

@@ -10,24 +10,29 @@ use super::app::App;
 use super::command::Command;
 use super::session::slot_index;
 use super::slot::SlotState;
-use super::{theme, widgets};
+use super::vectors::PreNeed;
+use super::{method_words, theme, widgets};
 use crate::format;
 
 /// Recent models in a menu.
 const SHOWN_RECENT: usize = 6;
 /// Distance from one model to the next.
 const PITCH: f32 = 60.0;
+/// The same where there are several vectors.
+const CLOSE_PITCH: f32 = 45.0;
 
-fn role_name(role: Role) -> &'static str {
+fn role_name(role: Role, is_whole: bool) -> &'static str {
     match role {
         Role::Pre => "Pre",
+        Role::Post if is_whole => "Model",
         Role::Post => "Post",
         Role::Target => "Target",
     }
 }
 
-fn role_explanation(role: Role) -> &'static str {
+fn role_explanation(role: Role, is_whole: bool) -> &'static str {
     match role {
+        Role::Post if is_whole => "A model that the method takes as a whole",
         Role::Pre => "The model before fine-tuning. v = post − pre",
         Role::Post => "The model after fine-tuning, which has the skill. v = post − pre",
         Role::Target => "The model that gets w·v added. It is only read: the result is a new model",
@@ -37,6 +42,18 @@ fn role_explanation(role: Role) -> &'static str {
 /// Draws the model of `role`.
 pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
     let palette = theme::palette(ui);
+    let session = &app.session;
+    let is_idle = session.pre_need(session.shown()).is_none();
+    if role == Role::Pre && is_idle && session.slot(role).text.is_empty() {
+        app.slot_rects[slot_index(role)] = Rect::NOTHING;
+        return;
+    }
+    let is_whole = session.is_whole_model(session.shown());
+    let several = session.count() > 1;
+    if several {
+        ui.spacing_mut().item_spacing.y = 1.0;
+    }
+    let (pitch, least_space) = if several { (CLOSE_PITCH, 2.0) } else { (PITCH, 6.0) };
     let width = ui.available_width();
     let (_, row) = ui.allocate_space(Vec2::new(width, theme::CONTROL_HEIGHT));
     let label_rect = row.with_max_x(row.left() + theme::SLOT_LABEL_WIDTH);
@@ -45,10 +62,10 @@ pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
 
     let label = ui
         .scope_builder(egui::UiBuilder::new().max_rect(label_rect).layout(Layout::left_to_right(Align::Center)), |ui| {
-            ui.label(RichText::new(role_name(role)).color(palette.weak))
+            ui.label(RichText::new(role_name(role, is_whole)).color(palette.weak))
         })
         .inner
-        .on_hover_text(role_explanation(role));
+        .on_hover_text(role_explanation(role, is_whole));
     field_ui(app, ui, role, field_rect, &label);
     menu_ui(app, ui, role, menu_rect);
     app.slot_rects[slot_index(role)] = row;
@@ -58,7 +75,8 @@ pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
     let status = Rect::from_x_y_ranges(row.left() + indent..=row.right(), top..=top + 400.0);
     let used = ui.scope_builder(egui::UiBuilder::new().max_rect(status), |ui| status_ui(app, ui, role)).response.rect;
     // Rows keep their distance; a long error takes more room.
-    ui.add_space((PITCH - theme::CONTROL_HEIGHT - 12.0 - used.height()).max(6.0));
+    let spaces = 3.0 * ui.spacing().item_spacing.y;
+    ui.add_space((pitch - theme::CONTROL_HEIGHT - spaces - used.height()).max(least_space));
 }
 
 fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response) {
@@ -103,7 +121,13 @@ fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response
         }
     }
     let value = app.session.slot(role).text.clone();
-    let name = format!("{} model", role_name(role));
+    let session = &app.session;
+    let is_whole = session.is_whole_model(session.shown());
+    let name = if is_whole && role == Role::Post {
+        "Whole model".to_owned()
+    } else {
+        format!("{} model", role_name(role, false))
+    };
     ui.ctx().accesskit_node_builder(response.id, |node| {
         node.set_value(value.clone());
         node.set_label(name);
@@ -111,7 +135,7 @@ fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response
         node.clear_labelled_by();
     });
     response.on_hover_ui(|ui| {
-        ui.label(role_explanation(role));
+        ui.label(role_explanation(role, is_whole));
         if !value.is_empty() {
             widgets::note_ui(ui, value);
         }
@@ -180,15 +204,33 @@ fn menu_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect) {
     }
 }
 
-fn status_ui(app: &App, ui: &mut Ui, role: Role) {
+fn status_ui(app: &mut App, ui: &mut Ui, role: Role) {
     let palette = theme::palette(ui);
-    let slot = app.session.slot(role);
+    let session = &app.session;
+    let need = session.pre_need(session.shown());
+    if role == Role::Pre && need.is_none() {
+        let why = match need {
+            PreNeed::SavedVector => "Post is a saved vector already".to_owned(),
+            _ => format!("{} takes whole models", method_words::name(session.recipe.method.name)),
+        };
+        ui.spacing_mut().item_spacing.y = 0.0;
+        let text = RichText::new(format!("Not needed: {why}")).text_style(TextStyle::Small).color(palette.warning);
+        ui.add(Label::new(text).wrap());
+        if widgets::small_link_ui(ui, "Leave it out").on_hover_text("Empty this field").clicked() {
+            app.session.leave_out_pre();
+        }
+        return;
+    }
+    let slot = session.slot(role);
     if let Some(hint) = &slot.hint {
         let text = RichText::new(hint).text_style(TextStyle::Small).color(palette.warning);
         ui.add(Label::new(text).wrap());
         return;
     }
     match &slot.state {
+        SlotState::Empty if role == Role::Pre && need == PreNeed::Optional => {
+            widgets::note_ui(ui, "Leave empty for whole models");
+        }
         SlotState::Empty => drop(widgets::note_ui(ui, "Type a path, drop a folder, or …")),
         SlotState::Opening(_) => drop(widgets::note_ui(ui, "Opening…")),
         SlotState::Ready(checkpoint) => {

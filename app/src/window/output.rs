@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use mergescope_core::alignment::Triple;
+use mergescope_core::checkpoint::Checkpoint;
+use mergescope_core::recipe::Recipe;
 
 use super::engine::Engine;
 use crate::{demo, format};
 
 /// The folder offered at first: beside the target, unless that is no place to write to.
-pub fn default_parent(triple: Option<&Triple>) -> PathBuf {
-    let beside = triple.and_then(|triple| {
-        let root = triple.target.root();
+pub fn default_parent(target: Option<&Checkpoint>) -> PathBuf {
+    let beside = target.and_then(|target| {
+        let root = target.root();
         // The Hub cache belongs to the Hub's own tools.
         let in_cache = root.components().any(|part| part.as_os_str().to_string_lossy().starts_with("models--"));
         let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty() && !in_cache)?;
@@ -22,13 +23,20 @@ pub fn default_parent(triple: Option<&Triple>) -> PathBuf {
     beside.or_else(std::env::home_dir).or_else(|| std::env::current_dir().ok()).unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// A name that is free in `parent`, made of the target's and w: `qwen2.5-0.5b-w0.50`.
-pub fn default_name(triple: Option<&Triple>, w: f64, parent: &Path) -> String {
-    let target = triple.map_or_else(|| "merged".to_owned(), |triple| triple.target.label());
+/// A name that is free in `parent`, made of the target's and of what is done: `qwen2.5-0.5b-w0.50`, `qwen2.5-0.5b-ties`.
+pub fn default_name(target: Option<&Checkpoint>, recipe: &Recipe, parent: &Path) -> String {
+    let target = target.map_or_else(|| "merged".to_owned(), Checkpoint::label);
     let short = target.rsplit('/').next().unwrap_or(&target);
     let stem = short.strip_suffix(".safetensors").unwrap_or(short);
     // A file name keeps the plain hyphen: − is for reading.
-    let base = format!("{stem}-w{}", format::w_in_name(w));
+    let what = match recipe.is_plain() {
+        true => format!("w{}", format::w_in_name(recipe.vector.w)),
+        false => recipe.method.name.label().replace('_', "-"),
+    };
+    // What looks like the real thing in a list of folders would be taken for it.
+    let control = recipe.vectors().find_map(|vector| vector.control);
+    let control = control.map_or_else(String::new, |control| format!("-control-{}", control.kind.label()));
+    let base = format!("{stem}-{what}{control}");
     let taken = |name: &String| parent.join(name).exists();
     if !taken(&base) {
         return base;
@@ -53,7 +61,7 @@ pub fn obstacle(parent: &Path, name: &str, inputs: &[&Path]) -> Option<String> {
     }
     let real_parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
     let inside = inputs.iter().any(|input| input.canonicalize().is_ok_and(|input| real_parent.starts_with(input)));
-    inside.then(|| "This lies inside one of the three models: choose another folder".to_owned())
+    inside.then(|| "This lies inside one of the models: choose another folder".to_owned())
 }
 
 /// Free space by folder, asked for again only when the folder changes or [`FreeSpace::forget`] is called.
@@ -83,6 +91,8 @@ impl FreeSpace {
 
 #[cfg(test)]
 mod tests {
+    use mergescope_core::recipe::{ControlKind, ControlSpec, Method};
+
     use super::super::engine::CoreEngine;
     use super::*;
 
@@ -94,7 +104,7 @@ mod tests {
         let inputs = [model.as_path()];
         assert_eq!(obstacle(root.path(), "new", &inputs), None);
         assert!(obstacle(root.path(), "model", &inputs).unwrap().contains("exists already"));
-        assert!(obstacle(&model, "new", &inputs).unwrap().contains("inside one of the three models"));
+        assert!(obstacle(&model, "new", &inputs).unwrap().contains("inside one of the models"));
         assert!(obstacle(root.path(), "a/b", &inputs).unwrap().contains("A name has no /"));
         assert!(obstacle(root.path(), " ", &inputs).unwrap().contains("Give the folder a name"));
         assert!(obstacle(&root.path().join("gone"), "new", &inputs).unwrap().contains("is not a folder"));
@@ -103,9 +113,14 @@ mod tests {
     #[test]
     fn names_that_are_taken_get_a_number() {
         let root = tempfile::tempdir().unwrap();
-        assert_eq!(default_name(None, -0.5, root.path()), "merged-w-0.50");
+        let mut recipe = Recipe::new("a", "b", "c");
+        recipe.vector.w = -0.5;
+        assert_eq!(default_name(None, &recipe, root.path()), "merged-w-0.50");
         std::fs::create_dir(root.path().join("merged-w-0.50")).unwrap();
-        assert_eq!(default_name(None, -0.5, root.path()), "merged-w-0.50-2");
+        assert_eq!(default_name(None, &recipe, root.path()), "merged-w-0.50-2");
+        recipe.method.name = Method::DareTies;
+        recipe.vector.control = Some(ControlSpec { kind: ControlKind::Noise, seed: 0 });
+        assert_eq!(default_name(None, &recipe, root.path()), "merged-dare-ties-control-noise");
     }
 
     #[test]

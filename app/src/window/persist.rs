@@ -20,6 +20,8 @@ pub struct Saved {
     pub recent: Vec<String>,
     /// Whether the dark or the light theme was chosen; the system's otherwise.
     pub dark: Option<bool>,
+    /// The position of the vector that was shown.
+    pub shown: usize,
     /// Where the last merge was written to.
     pub output_parent: Option<PathBuf>,
 }
@@ -38,6 +40,9 @@ impl Saved {
 
 #[cfg(test)]
 mod tests {
+    use mergescope_core::recipe::{ControlKind, ControlSpec, Method, Sparsify, VectorSpec};
+    use mergescope_core::scaling::Curve;
+
     use super::*;
 
     #[derive(Default)]
@@ -61,6 +66,22 @@ mod tests {
         let mut recipe = Recipe::new("日本語/pre", "post", "target");
         recipe.vector.w = -0.25;
         let saved = Saved { recipe: Some(recipe), recent: vec!["a".into()], dark: Some(false), ..Saved::default() };
+        let mut storage = Memory::default();
+        saved.store(&mut storage);
+        assert_eq!(Saved::load(&storage), saved);
+    }
+
+    #[test]
+    fn several_vectors_with_a_method_come_back() {
+        let mut recipe = Recipe::new("pre", "post", "target");
+        recipe.method.name = Method::Ties;
+        (recipe.method.density, recipe.method.normalize) = (Some(0.2), Some(false));
+        let mut other = VectorSpec::new("", "saved");
+        other.control = Some(ControlSpec { kind: ControlKind::PermuteLayers, seed: 7 });
+        (other.sparsify, other.density) = (Some(Sparsify::Dare), Some(0.5));
+        other.scaling.curve = Curve::Lines { alpha: 0.5, beta: 0.25 };
+        recipe.others = vec![other, VectorSpec::new("a", "b")];
+        let saved = Saved { recipe: Some(recipe), shown: 1, ..Saved::default() };
         let mut storage = Memory::default();
         saved.store(&mut storage);
         assert_eq!(Saved::load(&storage), saved);

@@ -14,7 +14,7 @@ use super::chart::{self, BarPlot, Segment, Tick};
 use super::command::Command;
 use super::session::{MergeEnd, Written};
 use super::title::{self, LegendEntry, Title};
-use super::{fonts, theme, widgets};
+use super::{fonts, method_words, theme, widgets};
 use crate::format;
 
 /// Room for the buttons below the table.
@@ -50,15 +50,21 @@ enum Sort {
 }
 
 impl Sort {
-    const ALL: [(Self, &'static str, &'static str); 7] = [
-        (Self::Tensor, "Tensor", "Name, in the order of the model"),
-        (Self::Intended, "Intended ‖w·v‖", "Norm of the change that was asked for"),
-        (Self::Written, "Written", "Norm of the change that is in the file: ‖written − target‖"),
-        (Self::EffectiveW, "Effective w", "How much of v the written change has in it: its projection on v"),
-        (Self::Lost, "Updates lost", "Share of the non-zero updates that rounding undid"),
-        (Self::Cosine, "Cosine", "Cosine of the angle between intended and written change"),
-        (Self::Overflowed, "Overflowed", "Sums too large for the type that was written"),
-    ];
+    const COUNT: usize = 7;
+
+    /// The columns, with their names; of several vectors or a method there is no one w.
+    fn all(is_plain: bool) -> [(Self, &'static str, &'static str); Self::COUNT] {
+        let words = Words::of(is_plain);
+        [
+            (Self::Tensor, "Tensor", "Name, in the order of the model"),
+            (Self::Intended, words.intended, "Norm of the change that was asked for"),
+            (Self::Written, "Written", "Norm of the change that is in the file: ‖written − target‖"),
+            (Self::EffectiveW, words.effective, words.effective_means),
+            (Self::Lost, "Updates lost", "Share of the non-zero updates that rounding undid"),
+            (Self::Cosine, "Cosine", "Cosine of the angle between intended and written change"),
+            (Self::Overflowed, "Overflowed", "Sums too large for the type that was written"),
+        ]
+    }
 
     fn key(self, change: &ChangeSums) -> f64 {
         match self {
@@ -69,6 +75,34 @@ impl Sort {
             Self::Lost => change.lost_share(),
             Self::Cosine => change.cosine(),
             Self::Overflowed => (change.overflowed + change.clipped) as f64,
+        }
+    }
+}
+
+/// What numbers are called: of target + w·v, and of any other recipe, whose intended change is no multiple of one vector.
+#[derive(Clone, Copy)]
+struct Words {
+    intended: &'static str,
+    effective: &'static str,
+    effective_means: &'static str,
+    effective_title: &'static str,
+}
+
+impl Words {
+    fn of(is_plain: bool) -> Self {
+        if is_plain {
+            return Self {
+                intended: "Intended ‖w·v‖",
+                effective: "Effective w",
+                effective_means: "How much of v the written change has in it: its projection on v",
+                effective_title: "How much of the vector arrived",
+            };
+        }
+        Self {
+            intended: "Intended change",
+            effective: "Share written",
+            effective_means: "How much of the intended change is in the file: the projection of the one on the other",
+            effective_title: "How much of the intended change arrived",
         }
     }
 }
@@ -154,11 +188,18 @@ fn refused_ui(ui: &mut Ui, findings: &[Finding]) {
 fn written_ui(app: &mut App, ui: &mut Ui) {
     let Some(MergeEnd::Written(written)) = &app.session.end else { return };
     let view = &mut app.results_view;
+    if let Some(control) = written.report.recipe.vectors().find_map(|vector| vector.control) {
+        let control = method_words::control_label(control.kind);
+        widgets::badge_ui(ui, &format!("Written with a control, {control}, in place of the real vector"))
+            .on_hover_text(method_words::CONTROL);
+        ui.add_space(4.0);
+    }
     let mut open_folder = summary_ui(ui, written);
     ui.add_space(10.0);
+    let words = Words::of(written.is_plain);
     let metrics = [
         (Metric::Change, "Change", "Norm of the change, as asked for and as written"),
-        (Metric::EffectiveW, "Effective w", "How much of v the written change has in it"),
+        (Metric::EffectiveW, words.effective, words.effective_means),
         (Metric::Lost, "Updates lost", "Share of the non-zero updates that rounding undid"),
     ];
     ui.horizontal(|ui| {
@@ -204,7 +245,10 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{} Written. ", fonts::CHECK)).color(palette.good).line_height(line));
         let w = asked_words(written);
-        ui.label(RichText::new(format!("{} + {w}·v is in ", written.target)).line_height(line));
+        let formula = method_words::formula(&report.recipe, &written.target, &w);
+        // A model keeps its name as it is.
+        let begins = if formula.starts_with(&written.target) { formula } else { format::sentence(&formula) };
+        ui.label(RichText::new(format!("{begins} is in ")).line_height(line));
         let link = RichText::new(&path).color(palette.link).line_height(line);
         clicked = ui
             .add(Label::new(link).sense(Sense::click()))
@@ -252,7 +296,18 @@ fn asked_words(written: &Written) -> String {
 fn numbers_sentence(written: &Written) -> String {
     let total = &written.total;
     if total.updates == 0 {
-        return "Nothing was to be changed: w·v is zero everywhere.".to_owned();
+        return match written.is_plain {
+            true => "Nothing was to be changed: w·v is zero everywhere.".to_owned(),
+            false => "Nothing was to be changed: it comes to the target everywhere.".to_owned(),
+        };
+    }
+    if !written.is_plain {
+        return format!(
+            "Of the intended change {} was written; {} of the updates were too small for {}.",
+            format::percent(total.effective_w()),
+            format::percent(total.lost_share()),
+            written.dtype,
+        );
     }
     let asked = written.asked.filter(|asked| asked.differs());
     let asked = asked.map_or_else(String::new, |asked| {
@@ -280,6 +335,7 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     };
     let outline = Stroke::new(1.0, palette.weak);
     let is_spread = written.asked.is_some_and(|asked| asked.differs());
+    let words = Words::of(written.is_plain);
     let mut segments = Vec::new();
     for (tick, sums) in layers.iter().enumerate() {
         let change = &sums.change;
@@ -301,11 +357,10 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     }
     let (title, meaning) = match metric {
         Metric::Change => ("What was asked for, and what was written", "‖change‖ per layer"),
+        Metric::EffectiveW if !written.is_plain => (words.effective_title, "share per layer; 1 is all of it"),
         // Where there is no one w, there is no line either.
-        Metric::EffectiveW if is_spread || written.asked.is_none() => {
-            ("How much of the vector arrived", "effective w per layer")
-        }
-        Metric::EffectiveW => ("How much of the vector arrived", "effective w per layer; dotted: the w asked for"),
+        Metric::EffectiveW if is_spread || written.asked.is_none() => (words.effective_title, "effective w per layer"),
+        Metric::EffectiveW => (words.effective_title, "effective w per layer; dotted: the w asked for"),
         Metric::Lost => ("What rounding lost", "share of the non-zero updates per layer, in %"),
     };
     let scope = ui.scope(|ui| {
@@ -337,7 +392,7 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
         };
         let (_, frame) = plot.show(ui, |ui, position| {
             let sums = &layers[position];
-            change_tooltip_ui(ui, &layer_title(sums.layer), &sums.change, sums.asked);
+            change_tooltip_ui(ui, &layer_title(sums.layer), words, &sums.change, sums.asked);
         });
         match metric {
             Metric::Change if is_empty => chart::empty_ui(ui, frame, "Nothing was to be changed"),
@@ -352,7 +407,7 @@ fn layer_title(layer: Option<u32>) -> String {
     layer.map_or_else(|| "Embeddings, head and final norm".to_owned(), |layer| format!("Layer {layer}"))
 }
 
-fn change_tooltip_ui(ui: &mut Ui, title: &str, change: &ChangeSums, asked: Option<Spread>) {
+fn change_tooltip_ui(ui: &mut Ui, title: &str, words: Words, change: &ChangeSums, asked: Option<Spread>) {
     let palette = theme::palette(ui);
     ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
     ui.label(RichText::new(title).text_style(theme::strong()));
@@ -361,10 +416,10 @@ fn change_tooltip_ui(ui: &mut Ui, title: &str, change: &ChangeSums, asked: Optio
             format!("{} overflowed, {} clipped", format::count(change.overflowed), format::count(change.clipped));
         let lost = format!("{} of {}", format::count(change.lost), format::count(change.updates));
         for (label, value) in [
-            ("Intended ‖w·v‖", format::norm(change.intended())),
+            (words.intended, format::norm(change.intended())),
             ("Written", format::norm(change.written())),
             ("w asked for", asked.map_or_else(|| format::NONE.to_owned(), |asked| format::fixed(asked.mean, 4))),
-            ("Effective w", format::fixed(change.effective_w(), 4)),
+            (words.effective, format::fixed(change.effective_w(), 4)),
             ("Updates lost", format!("{}, {lost}", format::percent(change.lost_share()))),
             ("Cosine", format::fixed(change.cosine(), 5)),
             ("Beyond the type", beyond),
@@ -394,7 +449,7 @@ fn table<'a>(ui: &'a mut Ui, salt: &'static str) -> TableBuilder<'a> {
         .id_salt(salt)
         .cell_layout(Layout::left_to_right(egui::Align::Center))
         .column(Column::remainder().at_least(140.0).clip(true))
-        .columns(Column::exact(96.0), Sort::ALL.len() - 1)
+        .columns(Column::exact(96.0), Sort::COUNT - 1)
         .auto_shrink([false, false])
 }
 
@@ -403,7 +458,7 @@ fn layers_table_ui(ui: &mut Ui, written: &Written) {
     let right = Layout::right_to_left(egui::Align::Center);
     table(ui, "layers table")
         .header(theme::ROW_HEIGHT, |mut header| {
-            for (position, (_, name, explanation)) in Sort::ALL.into_iter().enumerate() {
+            for (position, (_, name, explanation)) in Sort::all(written.is_plain).into_iter().enumerate() {
                 let name = if position == 0 { "Layer" } else { name };
                 let text = RichText::new(name).text_style(TextStyle::Small).color(palette.weak);
                 header.col(|ui| {
@@ -439,7 +494,7 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
         .max_scroll_height(height - theme::ROW_HEIGHT)
         .min_scrolled_height(height - theme::ROW_HEIGHT)
         .header(theme::ROW_HEIGHT, |mut header| {
-            for (column, name, explanation) in Sort::ALL {
+            for (column, name, explanation) in Sort::all(written.is_plain) {
                 let arrow = match (column == sort, descending) {
                     (false, _) => String::new(),
                     (true, true) => format!(" {}", fonts::DOWN),
@@ -465,7 +520,7 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
         .body(|body| {
             body.rows(theme::ROW_HEIGHT, order.len(), |mut row| {
                 let tensor = &written.report.tensors[order[row.index()]];
-                row.col(|ui| name_ui(ui, tensor, written.asked.is_some()));
+                row.col(|ui| name_ui(ui, tensor, written));
                 for text in cells(&tensor.change) {
                     row.col(|ui| drop(ui.with_layout(right, |ui| ui.label(text))));
                 }
@@ -478,13 +533,18 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
     }
 }
 
-fn name_ui(ui: &mut Ui, tensor: &TensorReport, is_asked: bool) {
+fn name_ui(ui: &mut Ui, tensor: &TensorReport, written: &Written) {
     let shape: Vec<String> = tensor.shape.iter().map(|&dim| format::count(dim)).collect();
-    let moved = if tensor.coefficient == 0.0 { "as in the target" } else { "target + w·v" };
+    let stays = std::iter::once(&tensor.coefficient).chain(&tensor.other_coefficients).all(|share| *share == 0.0);
+    let moved = match (stays, written.is_plain) {
+        (true, _) => "as in the target".to_owned(),
+        (false, true) => "target + w·v".to_owned(),
+        (false, false) => method_words::formula(&written.report.recipe, "target", ""),
+    };
     let tooltip = format!("{}\n{}, {}, {moved}", tensor.name, shape.join(" × "), dtype_label(tensor.dtype));
     ui.add(Label::new(&tensor.name).truncate()).on_hover_ui(|ui| {
-        let asked = Spread::of([(tensor.coefficient, tensor.change.vector_sq)]).filter(|_| is_asked);
-        change_tooltip_ui(ui, &tooltip, &tensor.change, asked);
+        let asked = Spread::of([(tensor.coefficient, tensor.change.vector_sq)]).filter(|_| written.asked.is_some());
+        change_tooltip_ui(ui, &tooltip, Words::of(written.is_plain), &tensor.change, asked);
     });
 }
 

@@ -1,28 +1,34 @@
-//! What the window knows and does, without drawing: the recipe, the three models, the checks and the merge.
+//! What the window knows and does, without drawing: the recipe, its models, the checks and the merge.
 //!
 //! Everything follows from the recipe. When it names another model, the jobs that are out of date are cancelled and the
-//! next ones start by themselves: open → preflight → measure.
+//! next ones start by themselves: open → preflight of every vector → measure the one that is shown. What people do to
+//! vectors and the method is in `vectors`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mergescope_core::alignment::{Role, Triple};
-use mergescope_core::checkpoint::{Checkpoint, dtype_label};
+use mergescope_core::alignment::{Models, Role, Triple, VectorPair};
+use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub::CachedModel;
-use mergescope_core::merge::{ChangeSums, LayerChange, MergeReport, Plan};
-use mergescope_core::preflight::{Finding, Preflight};
+use mergescope_core::merge::MergeReport;
+use mergescope_core::preflight::Preflight;
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::file::{FileFormat, Opened};
-use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError};
-use mergescope_core::scaling::{Scaling, Spread};
+use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError, VectorSpec};
+use mergescope_core::scaling::Scaling;
 
 use super::details::Details;
 use super::history::History;
 use super::jobs::{Event, Job, JobError, JobId, Jobs, Outcome};
 pub use super::measured::Measured;
-use super::slot;
+pub use super::merge_end::{MergeEnd, RunningMerge, Written};
+use super::plans::{Planned, Plans};
+use super::pool::Pool;
 pub use super::slot::{Slot, SlotState};
+pub use super::stage::Stage;
+use super::vector_work::{Names, VectorWork};
+use super::vectors::PreNeed;
 use crate::format;
 use crate::past::PastMerge;
 
@@ -30,111 +36,6 @@ use crate::past::PastMerge;
 const MAX_RECENT: usize = 12;
 /// How long news without an error are shown, in seconds.
 const NEWS_SECS: f64 = 8.0;
-
-/// A value that a job makes.
-#[derive(Debug, Default)]
-pub enum Stage<T> {
-    /// It cannot be made yet, or nobody asked for it.
-    #[default]
-    Waiting,
-    /// A job is making it.
-    Running(JobId, Option<Progress>),
-    /// Here it is.
-    Done(T),
-    /// It could not be made, and why.
-    Failed(String),
-}
-
-impl<T> Stage<T> {
-    /// The value, when it is there.
-    pub fn done(&self) -> Option<&T> {
-        match self {
-            Self::Done(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// The job that is making it.
-    pub(super) fn job(&self) -> Option<JobId> {
-        match self {
-            Self::Running(id, _) => Some(*id),
-            _ => None,
-        }
-    }
-
-    /// Takes a report of progress if it is about this value.
-    pub(super) fn on_progress(&mut self, id: JobId, progress: Progress) -> bool {
-        match self {
-            Self::Running(running, latest) if *running == id => {
-                *latest = Some(progress);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes the end of its job; `pick` finds the value in what was made.
-    pub(super) fn finish(&mut self, result: Result<Outcome, JobError>, pick: impl FnOnce(Outcome) -> Option<T>) {
-        *self = match result {
-            Ok(outcome) => pick(outcome).map_or(Self::Waiting, Self::Done),
-            Err(JobError::Cancelled | JobError::Refused(_)) => Self::Waiting,
-            Err(JobError::Failed(message)) => Self::Failed(message),
-        };
-    }
-}
-
-/// A merge that is under way.
-pub struct RunningMerge {
-    /// Its job.
-    pub id: JobId,
-    /// How far it is.
-    pub progress: Option<Progress>,
-    /// Layers of the model that is written.
-    pub layers: u32,
-    /// Whether it was asked to stop.
-    pub cancelling: bool,
-}
-
-/// A merge that was made, and its sums.
-pub struct Written {
-    /// Tells this merge from others of the session.
-    pub id: JobId,
-    /// Tensor by tensor.
-    pub report: MergeReport,
-    /// Layer by layer.
-    pub layers: Vec<LayerChange>,
-    /// Over all.
-    pub total: ChangeSums,
-    /// The coefficients that its effective w is to be held against; `None` when nothing was moved.
-    pub asked: Option<Spread>,
-    /// The target's short name.
-    pub target: String,
-    /// The type of most of what was written.
-    pub dtype: String,
-}
-
-impl Written {
-    /// Sums up a report.
-    pub fn new(id: JobId, report: MergeReport) -> Self {
-        let target = Path::new(&report.recipe.target).file_name();
-        let target = target.map_or_else(|| report.recipe.target.clone(), |name| name.to_string_lossy().into_owned());
-        let largest = report.tensors.iter().max_by_key(|tensor| tensor.shape.iter().product::<u64>());
-        let dtype = largest.map(|tensor| dtype_label(tensor.dtype)).unwrap_or_default();
-        Self { id, layers: report.layers(), total: report.total(), asked: report.asked(), target, dtype, report }
-    }
-}
-
-/// How the last merge ended.
-pub enum MergeEnd {
-    /// A model was written.
-    Written(Box<Written>),
-    /// The models do not fit together.
-    Refused(Vec<Finding>),
-    /// It failed, and why.
-    Failed(String),
-    /// It was cancelled.
-    Cancelled,
-}
 
 /// A line for the status bar: it goes when the next work begins, and by itself unless it is an error.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,24 +48,14 @@ pub struct Notice {
     since: Option<f64>,
 }
 
-/// The size of the output, for one recipe and one set of models.
-struct PlanCache {
-    output: OutputSpec,
-    plan: Result<Plan, String>,
-}
-
 /// The state behind the window.
 pub struct Session {
     /// What the person chose.
     pub recipe: Recipe,
+    /// The position of the vector whose models are in the fields and whose charts are shown; never beyond the last.
+    pub(super) shown: usize,
     /// The three fields, in the order of [`Role::ALL`].
     pub slots: [Slot; 3],
-    /// Whether the models fit.
-    pub preflight: Stage<Preflight>,
-    /// The vector, measured.
-    pub vector: Stage<Measured>,
-    /// What is worked out of it afterwards.
-    pub details: Details,
     /// The merge under way.
     pub merge: Option<RunningMerge>,
     /// How the last merge ended.
@@ -183,7 +74,11 @@ pub struct Session {
     pub notice: Option<Notice>,
     /// The work off this thread.
     pub jobs: Jobs,
-    plan: Option<PlanCache>,
+    /// The models of all vectors.
+    pub(super) pool: Pool,
+    /// What is known of each vector, in the order of the recipe.
+    pub(super) work: Vec<VectorWork>,
+    plans: Plans,
     /// Whether a merge has just ended, so that the window shows its results.
     merge_just_ended: bool,
 }
@@ -201,10 +96,8 @@ impl Session {
     /// A session that starts with `recipe` and opens its models at once.
     pub fn new(recipe: Recipe, jobs: Jobs) -> Self {
         let mut session = Self {
+            shown: 0,
             slots: Default::default(),
-            preflight: Stage::Waiting,
-            vector: Stage::Waiting,
-            details: Details::default(),
             merge: None,
             end: None,
             history: History::new(recipe.clone()),
@@ -214,7 +107,9 @@ impl Session {
             cached: Vec::new(),
             notice: None,
             jobs,
-            plan: None,
+            pool: Pool::default(),
+            work: Vec::new(),
+            plans: Plans::default(),
             merge_just_ended: false,
             recipe,
         };
@@ -225,10 +120,35 @@ impl Session {
     /// The recipe's text for a role.
     pub fn spec(&self, role: Role) -> &str {
         match role {
-            Role::Pre => &self.recipe.vector.pre,
-            Role::Post => &self.recipe.vector.post,
+            Role::Pre => &self.shown_vector().pre,
+            Role::Post => &self.shown_vector().post,
             Role::Target => &self.recipe.target,
         }
+    }
+
+    /// What is known of the vector that is shown.
+    fn shown_work(&self) -> &VectorWork {
+        &self.work[self.shown]
+    }
+
+    /// Whether the models of the vector that is shown fit.
+    pub fn preflight(&self) -> &Stage<Preflight> {
+        &self.shown_work().preflight
+    }
+
+    /// The vector that is shown, measured.
+    pub fn vector(&self) -> &Stage<Measured> {
+        &self.shown_work().vector
+    }
+
+    /// What is worked out of it afterwards.
+    pub fn details(&self) -> &Details {
+        &self.shown_work().details
+    }
+
+    /// Whether the models fit, vector by vector.
+    pub fn preflights(&self) -> impl Iterator<Item = &Stage<Preflight>> {
+        self.work.iter().map(|work| &work.preflight)
     }
 
     /// The field of a role.
@@ -245,13 +165,18 @@ impl Session {
     pub fn set_model(&mut self, role: Role, spec: &str) {
         let spec = spec.trim().trim_matches('"').to_owned();
         self.slot_mut(role).hint = None;
+        let failed = matches!(self.preflight(), Stage::Failed(_)) || matches!(self.vector(), Stage::Failed(_));
+        if self.spec(role) == spec && failed {
+            return self.reopen(role);
+        }
         if self.spec(role) != spec {
             // The fingerprints are those of the models chosen before.
             self.recipe.inputs = None;
         }
+        self.slot_mut(role).text.clone_from(&spec);
         match role {
-            Role::Pre => self.recipe.vector.pre = spec,
-            Role::Post => self.recipe.vector.post = spec,
+            Role::Pre => self.shown_vector_mut().pre = spec,
+            Role::Post => self.shown_vector_mut().post = spec,
             Role::Target => self.recipe.target = spec,
         }
         self.follow_recipe();
@@ -259,14 +184,17 @@ impl Session {
 
     /// Opens a model again, for instance after it was downloaded.
     pub fn reopen(&mut self, role: Role) {
-        self.slot_mut(role).spec.clear();
-        self.slot_mut(role).state = SlotState::Empty;
+        let spec = self.spec(role).to_owned();
+        self.pool.forget(&spec);
         self.follow_recipe();
     }
 
     /// Takes another recipe as a whole.
     pub fn set_recipe(&mut self, recipe: Recipe) {
+        self.shown = self.vector_to_show(&recipe);
         self.recipe = recipe;
+        // What was typed and never taken goes with the recipe that it was typed for.
+        self.slots.iter_mut().for_each(|slot| slot.text.clone_from(&slot.spec));
         self.follow_recipe();
     }
 
@@ -352,10 +280,22 @@ impl Session {
         }
     }
 
-    /// The three models, once all are open.
+    /// The three models of the vector that is shown, once all are open.
     pub fn triple(&self) -> Option<Triple> {
-        let model = |role| self.slot(role).checkpoint().cloned();
-        Some(Triple { pre: model(Role::Pre)?, post: model(Role::Post)?, target: model(Role::Target)? })
+        self.shown_work().triple.clone()
+    }
+
+    /// The models of all vectors, once all are open.
+    pub fn models(&self) -> Option<Models> {
+        let triples: Vec<&Triple> = self.work.iter().map(|work| work.triple.as_ref()).collect::<Option<_>>()?;
+        let target = triples.first()?.target.clone();
+        let pair = |triple: &&Triple| VectorPair { pre: triple.pre.clone(), post: triple.post.clone() };
+        Some(Models { target, vectors: triples.iter().map(pair).collect() })
+    }
+
+    /// Layers of the models, once they have been compared.
+    pub fn layers(&self) -> Option<u32> {
+        self.preflight().done().map(|preflight| preflight.alignment.layers())
     }
 
     /// Why no merge can be started now; `None` when it can.
@@ -363,42 +303,76 @@ impl Session {
         if self.merge.is_some() {
             return Some("A merge is under way".to_owned());
         }
-        for (role, slot) in Role::ALL.into_iter().zip(&self.slots) {
-            match &slot.state {
-                SlotState::Empty => return Some(format!("Choose the {} model first", role.label())),
-                SlotState::Opening(_) => return Some(format!("The {} model is being opened", role.label())),
-                SlotState::Failed(_) => {
-                    return Some(format!("The {} model could not be opened: see its field", role.label()));
-                }
-                SlotState::Ready(_) => {}
-            }
-        }
-        match &self.preflight {
-            Stage::Done(preflight) if preflight.passes() => {
-                let vector = &self.recipe.vector;
-                let scaling = Scaling::new(vector.w, &vector.scaling, preflight.alignment.layers());
-                scaling.err().map(|error| error.to_string())
-            }
-            Stage::Done(_) => Some("These three models do not fit together: see the findings".to_owned()),
-            Stage::Failed(_) => Some("The models could not be compared: see the findings".to_owned()),
-            Stage::Waiting | Stage::Running(..) => Some("The models are being compared".to_owned()),
-        }
+        self.missing_model()
+            .or_else(|| self.recipe.check_method().err().map(|error| error.to_string()))
+            .or_else(|| self.misfit())
+            .or_else(|| self.scaling_error())
+            .or_else(|| self.plans.get(&self.recipe)?.as_ref().err().cloned())
     }
 
-    /// What `output` would write: bytes of weights, or why it cannot be planned. `None` until the models are open.
-    pub fn planned_bytes(&mut self, output: &OutputSpec) -> Option<Result<u64, String>> {
-        let triple = self.triple()?;
-        if !self.preflight.done()?.passes() {
+    /// The first model that is not open, in words.
+    fn missing_model(&self) -> Option<String> {
+        let several = self.work.len() > 1;
+        let vectors = self.recipe.vectors().enumerate().flat_map(|(number, vector)| {
+            let pre = (!vector.pre.is_empty() || self.pre_need(number) == PreNeed::Needed)
+                .then_some((Role::Pre, &vector.pre));
+            pre.into_iter().chain([(Role::Post, &vector.post)]).map(move |(role, spec)| (role, spec, Some(number)))
+        });
+        for (role, spec, number) in vectors.chain([(Role::Target, &self.recipe.target, None)]) {
+            let mut name = format!("{} model", role.label());
+            if let Some(number) = number.filter(|_| several) {
+                name += &format!(" of vector {}", number + 1);
+            }
+            match self.pool.get(spec).map(|named| &named.state) {
+                None | Some(SlotState::Empty) => return Some(format!("Choose the {name} first")),
+                Some(SlotState::Opening(_)) => return Some(format!("The {name} is being opened")),
+                Some(SlotState::Failed(_)) => return Some(format!("The {name} could not be opened: see its field")),
+                Some(SlotState::Ready(_)) => {}
+            }
+        }
+        None
+    }
+
+    /// Why the models cannot be merged, or not yet, going by the comparisons.
+    fn misfit(&self) -> Option<String> {
+        let several = self.work.len() > 1;
+        let of = |number: usize| if several { format!(" of vector {}", number + 1) } else { String::new() };
+        self.preflights().enumerate().find_map(|(number, preflight)| match preflight {
+            Stage::Done(preflight) if preflight.passes() => None,
+            Stage::Done(_) => Some(match several {
+                false => "These three models do not fit together: see the findings".to_owned(),
+                true => format!("The models{} do not fit together: see the findings", of(number)),
+            }),
+            Stage::Failed(_) => Some(format!("The models{} could not be compared: see the findings", of(number))),
+            Stage::Waiting | Stage::Running(..) => Some("The models are being compared".to_owned()),
+        })
+    }
+
+    /// Why w cannot be spread as some vector asks for.
+    fn scaling_error(&self) -> Option<String> {
+        self.recipe.vectors().zip(&self.work).enumerate().find_map(|(number, (vector, work))| {
+            let layers = work.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
+            let error = Scaling::new(vector.w, &vector.scaling, layers).err()?;
+            Some(if self.work.len() > 1 { format!("vector {}: {error}", number + 1) } else { error.to_string() })
+        })
+    }
+
+    /// What `output` would write: bytes of weights, or why it cannot be planned. `None` until the models are open, and while
+    /// something else stands in the way.
+    pub fn planned_bytes(&mut self, output: &OutputSpec) -> Option<Planned> {
+        let sound = self.work.iter().all(|work| work.preflight.done().is_some_and(Preflight::passes));
+        if !sound {
             return None;
         }
-        if self.plan.as_ref().is_none_or(|cache| cache.output != *output) {
-            let recipe = Recipe { output: output.clone(), ..self.recipe.clone() };
-            let plan = self.jobs.engine().plan(&triple, &recipe);
-            let plan = plan.map_err(|error| mergescope_core::error::chain(&error));
-            self.plan = Some(PlanCache { output: output.clone(), plan });
+        if let Err(error) = self.recipe.check_method() {
+            return Some(Err(error.to_string()));
         }
-        let cache = self.plan.as_ref()?;
-        Some(cache.plan.as_ref().map(Plan::bytes).map_err(Clone::clone))
+        if let Some(error) = self.scaling_error() {
+            return Some(Err(error));
+        }
+        let models = self.models()?;
+        let recipe = Recipe { output: output.clone(), ..self.recipe.clone() };
+        Some(self.plans.plan(&recipe, &models, self.jobs.engine()))
     }
 
     /// Writes the merged model to `output`.
@@ -406,7 +380,7 @@ impl Session {
         if self.merge_obstacle().is_some() {
             return;
         }
-        let layers = self.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
+        let layers = self.layers().unwrap_or(0);
         let id = self.jobs.start(Job::Merge { recipe: Box::new(self.recipe.clone()), output });
         self.merge = Some(RunningMerge { id, progress: None, layers, cancelling: false });
         self.notice = None;
@@ -420,41 +394,34 @@ impl Session {
         }
     }
 
-    /// Prepares the preview of rounding again when the output is to be written otherwise.
+    /// Follows what is chosen beside the models: how the output is written, and whether all of it goes together.
     pub fn follow_output(&mut self) {
-        if let Stage::Done(measured) = &self.vector {
-            self.details.follow_output(&mut self.jobs, &measured.analysis, &self.recipe.output);
-        }
+        self.work[self.shown].follow_output(&mut self.jobs, &self.recipe.output);
+        let output = self.recipe.output.clone();
+        // Planned ahead: what it says is asked for where nothing may change.
+        self.planned_bytes(&output);
     }
 
     /// Compares v between the layers, unless that is done or being done.
     pub fn compare_layers(&mut self) {
         self.notice = None;
-        self.begin_comparing();
-    }
-
-    fn begin_comparing(&mut self) {
-        if let (Stage::Done(_), Stage::Done(preflight), Some(triple)) = (&self.vector, &self.preflight, self.triple()) {
-            self.details.compare_layers(&mut self.jobs, triple, preflight.alignment.clone());
-        }
+        self.work[self.shown].compare_layers(&mut self.jobs);
     }
 
     /// Stops comparing the layers.
     pub fn stop_comparing(&mut self) {
-        self.details.stop_comparing(&self.jobs);
+        self.details().stop_comparing(&self.jobs);
     }
 
     /// Measures the singular values of one tensor, unless that is done or being done.
     pub fn measure_spectrum(&mut self, name: &str) {
-        if let (Stage::Done(preflight), Some(triple)) = (&self.preflight, self.triple()) {
-            self.notice = None;
-            self.details.measure_spectrum(&mut self.jobs, triple, preflight.alignment.clone(), name);
-        }
+        self.notice = None;
+        self.work[self.shown].measure_spectrum(&mut self.jobs, name);
     }
 
     /// Stops measuring the singular values of one tensor.
     pub fn stop_spectrum(&mut self, name: &str) {
-        self.details.stop_spectrum(&self.jobs, name);
+        self.details().stop_spectrum(&self.jobs, name);
     }
 
     /// Whether a merge ended since the last call.
@@ -463,40 +430,81 @@ impl Session {
     }
 
     /// Starts and cancels jobs so that they fit the recipe.
-    fn follow_recipe(&mut self) {
+    pub(super) fn follow_recipe(&mut self) {
+        self.shown = self.shown.min(self.recipe.others.len());
+        let models = self.recipe.vectors().flat_map(|vector| [vector.pre.as_str(), vector.post.as_str()]);
+        self.pool.follow(models.chain([self.recipe.target.as_str()]), &mut self.jobs);
+        self.follow_models();
+    }
+
+    /// Takes the models as they are open now.
+    pub(super) fn follow_models(&mut self) {
+        self.follow_slots();
+        // A vector keeps what is known of it when those before it come and go.
+        let mut known = std::mem::take(&mut self.work);
         let mut changed = false;
-        for role in Role::ALL {
-            let spec = self.spec(role).to_owned();
-            let slot = &mut self.slots[slot_index(role)];
-            if slot.text.trim() != spec {
-                slot.text.clone_from(&spec);
-            }
-            if slot.spec == spec && (spec.is_empty() || !matches!(slot.state, SlotState::Empty)) {
-                continue;
-            }
-            changed = true;
-            if let SlotState::Opening(id) = slot.state {
-                self.jobs.cancel(id);
-            }
-            slot.spec.clone_from(&spec);
-            slot.summary.clear();
-            slot.state = if spec.is_empty() {
-                SlotState::Empty
-            } else {
-                SlotState::Opening(self.jobs.start(Job::Open { role, spec }))
-            };
+        for vector in self.recipe.vectors() {
+            let names = Names::new(vector, &self.recipe.target);
+            let found = known.iter().position(|work| work.names == names);
+            changed |= found != Some(0);
+            self.work.push(found.map_or_else(|| VectorWork::new(names), |position| known.remove(position)));
+        }
+        changed |= !known.is_empty();
+        known.iter().for_each(|work| work.cancel(&self.jobs));
+        for number in 0..self.work.len() {
+            let triple = self.triple_of(number);
+            changed |= self.work[number].follow_models(triple, &mut self.jobs);
         }
         if changed {
             // It was about other models.
             self.notice = None;
-            for id in [self.preflight.job(), self.vector.job()].into_iter().flatten() {
-                self.jobs.cancel(id);
-            }
-            self.preflight = Stage::Waiting;
-            self.vector = Stage::Waiting;
-            self.details.forget(&self.jobs);
-            self.plan = None;
+            self.plans.forget();
         }
+        self.follow_shown();
+    }
+
+    /// Works out what is shown of the vector in view.
+    pub(super) fn follow_shown(&mut self) {
+        let work = &mut self.work[self.shown];
+        work.measure(&mut self.jobs);
+        // One that failed or was stopped is compared again when that is asked for.
+        if matches!(work.details.layer_products, Stage::Waiting) && !work.details.comparison_stopped {
+            work.compare_layers(&mut self.jobs);
+        }
+        work.follow_output(&mut self.jobs, &self.recipe.output);
+    }
+
+    /// Puts the models of the vector in view into the fields.
+    fn follow_slots(&mut self) {
+        for role in Role::ALL {
+            let spec = self.spec(role).to_owned();
+            let slot = &mut self.slots[slot_index(role)];
+            if slot.spec != spec {
+                slot.text.clone_from(&spec);
+                slot.hint = None;
+            }
+            let named = self.pool.get(&spec);
+            slot.state = named.map_or(SlotState::Empty, |named| named.state.clone());
+            slot.summary = named.map_or_else(String::new, |named| named.summary.clone());
+            slot.spec = spec;
+        }
+    }
+
+    /// The models of a vector, once those that it needs are open.
+    fn triple_of(&self, number: usize) -> Option<Triple> {
+        let vector: &VectorSpec = self.recipe.vectors().nth(number)?;
+        let (post, target) = (self.pool.open(&vector.post)?.clone(), self.pool.open(&self.recipe.target)?.clone());
+        let pre = if vector.pre.is_empty() {
+            if self.pre_need(number) == PreNeed::Needed {
+                return None;
+            }
+            let known = self.work.get(number).and_then(|work| work.triple.as_ref());
+            let known = known.filter(|triple| Arc::ptr_eq(&triple.post, &post)).map(|triple| triple.pre.clone());
+            known.unwrap_or_else(|| Arc::new(Checkpoint::zeros_like(&post)))
+        } else {
+            self.pool.open(&vector.pre)?.clone()
+        };
+        Some(Triple { pre, post, target })
     }
 
     /// Handles one event; those about files and dialogs are the window's.
@@ -514,9 +522,7 @@ impl Session {
 
     fn on_progress(&mut self, id: JobId, progress: Progress) {
         // What nobody takes belongs to a job that is out of date.
-        let taken = self.preflight.on_progress(id, progress)
-            || self.vector.on_progress(id, progress)
-            || self.details.on_progress(id, progress);
+        let taken = self.work.iter_mut().any(|work| work.on_progress(id, progress));
         if let Some(merge) = self.merge.as_mut().filter(|merge| !taken && merge.id == id) {
             merge.progress = Some(progress);
         }
@@ -525,50 +531,14 @@ impl Session {
     fn on_finished(&mut self, id: JobId, result: Result<Outcome, JobError>) {
         if self.merge.as_ref().is_some_and(|merge| merge.id == id) {
             self.on_merge_ended(id, result);
-        } else if self.preflight.job() == Some(id) {
-            self.on_checked(result);
-        } else if self.vector.job() == Some(id) {
-            self.vector.finish(result, |outcome| match outcome {
-                Outcome::Measured(measured) => Some(*measured),
-                _ => None,
-            });
-            self.follow_output();
-            self.begin_comparing();
-        } else if self.details.is_about(id) {
-            self.details.on_finished(id, result);
+        } else if let Some(work) = self.work.iter_mut().find(|work| work.is_about(id)) {
+            work.on_finished(id, result);
+            self.follow_shown();
         } else {
-            let opening = |slot: &Slot| matches!(slot.state, SlotState::Opening(job) if job == id);
-            if let Some(position) = self.slots.iter().position(opening) {
-                self.on_opened(position, result);
+            if let Some(spec) = self.pool.on_finished(id, result) {
+                remember(&mut self.recent, spec);
             }
-        }
-    }
-
-    fn on_opened(&mut self, position: usize, result: Result<Outcome, JobError>) {
-        let slot = &mut self.slots[position];
-        slot.state = match result {
-            Ok(Outcome::Opened(_, checkpoint)) => {
-                slot.summary = slot::summary(&checkpoint);
-                remember(&mut self.recent, slot.spec.clone());
-                SlotState::Ready(Arc::<Checkpoint>::new(checkpoint))
-            }
-            Ok(_) | Err(JobError::Cancelled | JobError::Refused(_)) => SlotState::Empty,
-            Err(JobError::Failed(message)) => SlotState::Failed(message),
-        };
-        if let Some(triple) = self.triple() {
-            self.preflight = Stage::Running(self.jobs.start(Job::Preflight { triple }), None);
-        }
-    }
-
-    fn on_checked(&mut self, result: Result<Outcome, JobError>) {
-        self.preflight.finish(result, |outcome| match outcome {
-            Outcome::Checked(preflight) => Some(preflight),
-            _ => None,
-        });
-        let passed = self.preflight.done().filter(|preflight| preflight.passes());
-        if let (Some(preflight), Some(triple)) = (passed, self.triple()) {
-            let alignment = preflight.alignment.clone();
-            self.vector = Stage::Running(self.jobs.start(Job::Measure { triple, alignment }), None);
+            self.follow_models();
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use mergescope_core::checkpoint::{Checkpoint, dtype_label};
+use mergescope_core::checkpoint::{Checkpoint, CheckpointKind, dtype_label};
 use mergescope_core::layout;
+use mergescope_core::merge::provenance;
 
 use super::jobs::JobId;
 use crate::format;
@@ -52,9 +53,20 @@ impl Slot {
     }
 }
 
-/// One line about a model: `Qwen2 · 24 layers · 494 M · bf16`.
+/// One line about a model: `Qwen2 · 24 layers · 494 M · bf16`, `Saved vector of s1 − base · 290 tensors · f32`.
 pub fn summary(checkpoint: &Checkpoint) -> String {
     let mut facts = Vec::new();
+    let dtypes = checkpoint.dtypes();
+    let labels: Vec<String> = dtypes.iter().take(2).map(|&(dtype, _)| dtype_label(dtype)).collect();
+    let dtypes = (!labels.is_empty()).then(|| labels.join(" + "));
+    if checkpoint.kind() == CheckpointKind::Vector {
+        let short = |name: &str| name.rsplit(['/', '\\']).next().unwrap_or(name).to_owned();
+        let of = provenance(checkpoint).map(|of| format!(" of {} − {}", short(&of.post), short(&of.pre)));
+        facts.push(format!("Saved vector{}", of.unwrap_or_default()));
+        facts.push(format::plural(checkpoint.tensors().len(), "tensor"));
+        facts.extend(dtypes);
+        return facts.join(" · ");
+    }
     if let Some(model_type) = checkpoint.config().and_then(|config| config.model_type()) {
         facts.push(architecture(model_type));
     }
@@ -70,11 +82,7 @@ pub fn summary(checkpoint: &Checkpoint) -> String {
         facts.push(format::plural(layers as usize, "layer"));
     }
     facts.push(format::parameters(checkpoint.parameters()));
-    let dtypes = checkpoint.dtypes();
-    let labels: Vec<String> = dtypes.iter().take(2).map(|&(dtype, _)| dtype_label(dtype)).collect();
-    if !labels.is_empty() {
-        facts.push(labels.join(" + "));
-    }
+    facts.extend(dtypes);
     facts.join(" · ")
 }
 

@@ -4,13 +4,13 @@ use eframe::egui::{self, Button, Label, RichText, ScrollArea, TextStyle, Ui};
 use mergescope_core::preflight::{Finding, Preflight, Severity};
 
 use super::app::App;
-use super::session::Stage;
+use super::session::{Session, Stage};
 use super::slot::SlotState;
 use super::{fonts, theme, widgets};
 use crate::format;
 
 /// Height kept free below the findings for w.
-const ROOM_BELOW_FINDINGS: f32 = 170.0;
+pub const ROOM_BELOW_FINDINGS: f32 = 170.0;
 /// Tensor names listed for one finding.
 const SHOWN_TENSORS: usize = 40;
 
@@ -19,60 +19,93 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let App { session, findings_open, open_tensors, .. } = app;
     let line = |ui: &mut Ui, text: String, colour| ui.add(Label::new(RichText::new(text).color(colour)).wrap());
-    match &session.preflight {
-        Stage::Waiting => {
-            let missing = session.slots.iter().filter(|slot| slot.checkpoint().is_none()).count();
-            let opening = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
-            let text = match missing {
-                _ if opening => "Opening…".to_owned(),
-                0 => "Waiting to be compared".to_owned(),
-                3 => "Choose three models to begin".to_owned(),
-                missing => format!("{} more to choose", format::plural(missing, "model")),
-            };
-            line(ui, text, palette.weak);
-        }
-        Stage::Running(_, progress) => {
-            let share = progress.filter(|progress| progress.total_bytes > 0);
-            let share = share.map(|progress| format!(" {}", format::percent(f64::from(progress.fraction()))));
-            line(ui, format!("Comparing…{}", share.unwrap_or_default()), palette.weak);
-        }
-        Stage::Failed(message) => {
-            line(ui, format!("{} These three could not be compared", fonts::CROSS), palette.bad);
-            line(ui, message.clone(), palette.text);
-        }
-        Stage::Done(preflight) => {
-            let (text, colour) = verdict(preflight);
-            line(ui, text, if colour == Severity::Note { palette.good } else { palette.severity(colour) })
-                .on_hover_text("Shapes, dtypes, configs and tokenizers were compared, and a sample of the weights");
-            // What stands in the way is shown without being asked for.
-            let open = findings_open.unwrap_or(!preflight.passes());
-            if let Some(asked) = findings_ui(ui, preflight, open, open_tensors) {
-                *findings_open = Some(asked);
-            }
-        }
+    let these = these(session);
+    if let Some((number, message)) = session.preflights().enumerate().find_map(|(number, stage)| match stage {
+        Stage::Failed(message) => Some((number, message.clone())),
+        _ => None,
+    }) {
+        let which = if session.count() > 1 { format!("Vector {}", number + 1) } else { these.to_owned() };
+        line(ui, format!("{} {which} could not be compared", fonts::CROSS), palette.bad);
+        line(ui, message, palette.text);
+        return;
+    }
+    let running = session.preflights().find_map(|stage| match stage {
+        Stage::Running(_, progress) => Some(*progress),
+        _ => None,
+    });
+    if let Some(progress) = running {
+        let share = progress.filter(|progress| progress.total_bytes > 0);
+        let share = share.map(|progress| format!(" {}", format::percent(f64::from(progress.fraction()))));
+        line(ui, format!("Comparing…{}", share.unwrap_or_default()), palette.weak);
+        return;
+    }
+    let Some(done) = session.preflights().map(Stage::done).collect::<Option<Vec<&Preflight>>>() else {
+        line(ui, waiting(session), palette.weak);
+        return;
+    };
+    let (text, severity) = verdict(&done, these);
+    line(ui, text, if severity == Severity::Note { palette.good } else { palette.severity(severity) })
+        .on_hover_text("Shapes, dtypes, configs and tokenizers were compared, and a sample of the weights");
+    // What stands in the way is shown without being asked for.
+    let open = findings_open.unwrap_or(severity == Severity::Error);
+    if let Some(asked) = findings_ui(ui, &done, open, open_tensors) {
+        *findings_open = Some(asked);
+    }
+}
+
+/// Whether the findings are unfolded.
+pub fn is_open(app: &App) -> bool {
+    let errors = app.session.preflights().filter_map(Stage::done).any(|preflight| !preflight.passes());
+    app.findings_open.unwrap_or(errors)
+}
+
+/// The models of the recipe, as a sentence about them begins.
+fn these(session: &Session) -> &'static str {
+    match (session.count(), session.recipe.vector.stands_alone()) {
+        (1, false) => "These three",
+        (1, true) => "These two",
+        // As short as it can be: a line of the column has to hold the warnings too.
+        _ => "These",
+    }
+}
+
+/// What is missing before the models can be compared.
+fn waiting(session: &Session) -> String {
+    let missing = session.needed_roles().filter(|role| session.slot(*role).checkpoint().is_none()).count();
+    let opening = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
+    match missing {
+        _ if opening => "Opening…".to_owned(),
+        0 if session.count() > 1 => match session.merge_obstacle() {
+            Some(obstacle) => obstacle,
+            None => "Waiting to be compared".to_owned(),
+        },
+        0 => "Waiting to be compared".to_owned(),
+        3 => "Choose three models to begin".to_owned(),
+        missing => format!("{} more to choose", format::plural(missing, "model")),
     }
 }
 
 /// The verdict in words, and how serious it is; a note stands for "all is well".
-fn verdict(preflight: &Preflight) -> (String, Severity) {
-    if !preflight.passes() {
-        (format!("{} These three do not fit together", fonts::CROSS), Severity::Error)
-    } else if preflight.count(Severity::Warning) > 0 {
-        let warnings = format::plural(preflight.count(Severity::Warning), "warning");
-        (format!("{} These three fit together, with {warnings}", fonts::WARNING), Severity::Warning)
+fn verdict(done: &[&Preflight], these: &str) -> (String, Severity) {
+    let count = |severity| done.iter().map(|preflight| preflight.count(severity)).sum::<usize>();
+    if count(Severity::Error) > 0 {
+        (format!("{} {these} do not fit together", fonts::CROSS), Severity::Error)
+    } else if count(Severity::Warning) > 0 {
+        let warnings = format::plural(count(Severity::Warning), "warning");
+        (format!("{} {these} fit together, with {warnings}", fonts::WARNING), Severity::Warning)
     } else {
-        (format!("{} These three fit together", fonts::CHECK), Severity::Note)
+        (format!("{} {these} fit together", fonts::CHECK), Severity::Note)
     }
 }
 
 /// The findings, folded to one line or unfolded; `Some` when that was asked to change.
-fn findings_ui(ui: &mut Ui, preflight: &Preflight, open: bool, open_tensors: &mut Option<usize>) -> Option<bool> {
+fn findings_ui(ui: &mut Ui, done: &[&Preflight], open: bool, open_tensors: &mut Option<usize>) -> Option<bool> {
     let palette = theme::palette(ui);
-    if preflight.findings.is_empty() {
+    if done.iter().all(|preflight| preflight.findings.is_empty()) {
         return None;
     }
     let count = |severity, word| {
-        let number = preflight.count(severity);
+        let number = done.iter().map(|preflight| preflight.count(severity)).sum::<usize>();
         (number > 0).then(|| format::plural(number, word))
     };
     let counts = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")];
@@ -89,10 +122,19 @@ fn findings_ui(ui: &mut Ui, preflight: &Preflight, open: bool, open_tensors: &mu
     let asked = folded.clicked().then_some(!open);
     if open {
         let height = (ui.available_height() - ROOM_BELOW_FINDINGS).max(60.0);
-        ScrollArea::vertical().max_height(height).auto_shrink([false, true]).show(ui, |ui| {
-            for (position, finding) in preflight.findings.iter().enumerate() {
-                ui.add_space(4.0);
-                finding_ui(ui, position, finding, open_tensors);
+        ScrollArea::vertical().id_salt("findings").max_height(height).auto_shrink([false, true]).show(ui, |ui| {
+            let mut position = 0;
+            for (number, preflight) in done.iter().enumerate() {
+                if done.len() > 1 && !preflight.findings.is_empty() {
+                    ui.add_space(4.0);
+                    let heading = RichText::new(format!("Vector {}", number + 1)).text_style(theme::small_strong());
+                    ui.label(heading.color(palette.weak));
+                }
+                for finding in &preflight.findings {
+                    ui.add_space(4.0);
+                    finding_ui(ui, position, finding, open_tensors);
+                    position += 1;
+                }
             }
         });
     }

@@ -12,6 +12,19 @@ pub fn link_ui(ui: &mut Ui, label: &str) -> Response {
     word_ui(ui, label, palette.link, palette.link)
 }
 
+/// A word of 11 that acts, in the colour of links.
+pub fn small_link_ui(ui: &mut Ui, label: &str) -> Response {
+    let palette = theme::palette(ui);
+    styled_word_ui(ui, label, TextStyle::Small, palette.link, palette.link)
+}
+
+/// A line that warns of what is not the real thing.
+pub fn badge_ui(ui: &mut Ui, text: &str) -> Response {
+    let palette = theme::palette(ui);
+    let text = RichText::new(format!("{} {text}", fonts::WARNING)).color(palette.warning);
+    ui.add(egui::Label::new(text.line_height(Some(theme::TEXT_LINE))).wrap())
+}
+
 /// A word that acts but does not call for attention.
 pub fn quiet_ui(ui: &mut Ui, label: &str, is_on: bool) -> Response {
     let palette = theme::palette(ui);
@@ -19,8 +32,17 @@ pub fn quiet_ui(ui: &mut Ui, label: &str, is_on: bool) -> Response {
 }
 
 fn word_ui(ui: &mut Ui, label: &str, colour: egui::Color32, hovered: egui::Color32) -> Response {
-    let galley =
-        WidgetText::from(label).into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, TextStyle::Body);
+    styled_word_ui(ui, label, TextStyle::Body, colour, hovered)
+}
+
+fn styled_word_ui(
+    ui: &mut Ui,
+    label: &str,
+    style: TextStyle,
+    colour: egui::Color32,
+    hovered: egui::Color32,
+) -> Response {
+    let galley = WidgetText::from(label).into_galley(ui, Some(egui::TextWrapMode::Extend), f32::INFINITY, style);
     let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, ui.is_enabled(), label));
     if ui.is_rect_visible(rect) {
@@ -132,7 +154,7 @@ pub fn empty_ui(ui: &mut Ui, title: &str, advice: &str) {
     let palette = theme::palette(ui);
     ui.add_space((ui.available_height() * 0.32).floor());
     ui.vertical_centered(|ui| {
-        ui.set_max_width(460.0);
+        ui.set_max_width(ui.available_width().min(460.0));
         ui.label(RichText::new(title).text_style(theme::strong()));
         ui.add_space(4.0);
         let advice = RichText::new(advice).color(palette.weak).line_height(Some(theme::TEXT_LINE));

@@ -316,15 +316,15 @@ pub fn wait(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> b
 /// Waits until the vector has been measured.
 #[track_caller]
 pub fn wait_for_vector(harness: &mut Harness<'_, App>) {
-    wait(harness, "the vector is measured", |app| app.session().vector.done().is_some());
+    wait(harness, "the vector is measured", |app| app.session().vector().done().is_some());
 }
 
 /// Waits until everything about the vector is there: the preview of rounding and the comparison of layers too.
 #[track_caller]
 pub fn wait_for_charts(harness: &mut Harness<'_, App>) {
     wait_for_vector(harness);
-    wait(harness, "the preview of rounding is prepared", |app| app.session().details.preview.done().is_some());
-    wait(harness, "the layers are compared", |app| app.session().details.layer_products.done().is_some());
+    wait(harness, "the preview of rounding is prepared", |app| app.session().details().preview.done().is_some());
+    wait(harness, "the layers are compared", |app| app.session().details().layer_products.done().is_some());
 }
 
 /// Types `text` into the field of that name.

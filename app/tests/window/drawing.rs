@@ -7,6 +7,7 @@ use egui_kittest::{Harness, Node};
 use mergescope::curve_edit::Kind;
 use mergescope::vector::Metric;
 use mergescope::window::{App, Setup};
+use mergescope_core::recipe::{ControlKind, ControlSpec, Method, MethodSpec, Recipe, Sparsify, VectorSpec};
 use mergescope_core::scaling::{Curve, Keep, Pattern, ScalingSpec};
 
 use super::common::{Shape as ModelShape, TINY, Triple, setup, wait_for_charts, window};
@@ -68,7 +69,7 @@ fn every_cell_that_is_large_enough_shows_its_number_whole() {
         choose(&mut harness, "Cells show:", metric.label());
         harness.remove_cursor();
         harness.run_steps(3);
-        let measured = harness.state().session().vector.done().expect("it was measured");
+        let measured = harness.state().session().vector().done().expect("it was measured");
         let groups = &measured.overview.groups;
         let values = groups.iter().flat_map(|group| &group.cells).filter(|cell| match metric {
             // Nothing of a part that did not move can survive.
@@ -158,6 +159,52 @@ fn nothing_overlaps_or_passes_the_margin_in_the_smallest_window() {
     }
 }
 
+/// Recipes with the most to say about their vectors, method and controls.
+fn combined(triple: &Triple) -> Vec<Recipe> {
+    let mut ties = triple.recipe();
+    ties.others.push(VectorSpec::new(triple.path("pre"), triple.path("target")));
+    ties.method.name = Method::Ties;
+    (ties.method.density, ties.vector.sparsify) = (Some(0.25), Some(Sparsify::Della));
+    ties.vector.scaling.curve = Curve::Bump { centre: 15.0, width: 9.0, base: 0.25, peak: 1.0 };
+    let mut out_of_range = ties.clone();
+    out_of_range.method.density = Some(1.4);
+    let mut many = ties.clone();
+    many.vector.control = Some(ControlSpec { kind: ControlKind::PermuteLayers, seed: 1234 });
+    many.others.extend([ties.vector.clone(), ties.vector.clone(), ties.vector.clone()]);
+    many.method = MethodSpec { seed: 123_456, ..MethodSpec::new(Method::BreadcrumbsTies) };
+    let mut linear = triple.recipe();
+    linear.method.name = Method::Linear;
+    let mut whole = linear.clone();
+    whole.vector.pre.clear();
+    let mut stock = ties.clone();
+    (stock.method, stock.vector.sparsify) = (MethodSpec::new(Method::ModelStock), None);
+    vec![ties, out_of_range, many, linear, whole, stock]
+}
+
+#[test]
+fn nothing_overlaps_or_is_cut_with_several_vectors_and_methods() {
+    let triple = Triple::new(DEEP);
+    for recipe in combined(&triple) {
+        let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+        super::common::wait_for_vector(&mut harness);
+        super::common::wait(&mut harness, "all is compared", |app| {
+            app.session().preflights().all(|preflight| preflight.done().is_some())
+        });
+        for (width, height) in [(1280.0, 800.0), (760.0, 600.0)] {
+            harness.set_size([width, height].into());
+            for tab in ["Scaling", "Vector", "Results"] {
+                harness.get_by_label(tab).click();
+                harness.run_steps(3);
+                harness.remove_cursor();
+                harness.run_steps(3);
+                check_scaling(&harness, width, height);
+                let bottom = harness.get_by_label("Merge…").rect().bottom();
+                assert!(bottom < height - 24.0 && harness.get_by_label("w slider").rect().bottom() < bottom);
+            }
+        }
+    }
+}
+
 /// Scalings with the most to say: every kind of curve, and one with patterns, complaints and things that are kept.
 fn scalings() -> Vec<ScalingSpec> {
     let kinds = Kind::ALL.map(|kind| kind.curve(&Curve::Linear { first: -0.25, last: 1.0 }, 24));
@@ -208,8 +255,8 @@ fn nothing_overlaps_or_is_cut_in_the_scaling_tab() {
 fn check_scaling(harness: &Harness<'_, App>, width: f32, height: f32) {
     check_texts(harness, width, height);
     let cut = texts(harness).into_iter().filter(|(text, rect)| {
-        let asks =
-            ["From file…", "Add a name pattern…", "Keep tensors by name…", "none; 0–3, 20 …"].contains(&text.as_str());
+        let asks = ["Save recipe…", "From file…", "Add a name pattern…", "Keep tensors by name…", "none; 0–3, 20 …"]
+            .contains(&text.as_str());
         let is_content = rect.left() > 300.0 && rect.top() > 80.0;
         text.ends_with('…') && !asks && (is_content || text.contains("keeps") || text.starts_with("Shape"))
     });

@@ -8,6 +8,7 @@ mod drawing;
 mod past;
 mod scaling;
 mod vector;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,9 +95,9 @@ fn a_mismatch_shows_its_finding_and_disables_merge() {
     let other = Triple::new(Shape { inner: 48, ..TINY });
     let recipe = Recipe::new(triple.path("pre"), triple.path("post"), other.path("target"));
     let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
-    wait(&mut harness, "the models are compared", |app| app.session().preflight.done().is_some());
+    wait(&mut harness, "the models are compared", |app| app.session().preflight().done().is_some());
     assert!(harness.query_by_label_contains("These three do not fit together").is_some());
-    let Stage::Done(preflight) = &harness.state().session().preflight else { unreachable!("it is done") };
+    let Stage::Done(preflight) = harness.state().session().preflight() else { unreachable!("it is done") };
     let title = preflight.findings[0].title.clone();
     assert!(harness.query_by_label_contains(&title).is_some(), "{title}");
     assert!(is_disabled(&harness, "Merge…"));
@@ -262,7 +263,7 @@ impl Engine for PanickingEngine {
 fn a_panic_is_that_jobs_error() {
     let triple = Triple::new(TINY);
     let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(PanickingEngine) });
-    wait(&mut harness, "the panic is shown", |app| matches!(app.session().vector, Stage::Failed(_)));
+    wait(&mut harness, "the panic is shown", |app| matches!(app.session().vector(), Stage::Failed(_)));
     assert!(harness.query_by_label("The vector could not be measured").is_some());
     assert!(harness.query_by_label_contains("a wire came loose").is_some());
     assert!(!is_disabled(&harness, "Merge…"), "the rest still works");

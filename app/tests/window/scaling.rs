@@ -39,7 +39,7 @@ fn values(harness: &Harness<'_, App>) -> Vec<f64> {
     spec(harness).curve.values(6).expect("a sound curve")
 }
 
-fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
+pub(super) fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
     harness.get_by_label_contains(menu).click();
     harness.run_steps(3);
     let is_button = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Button;
@@ -48,7 +48,7 @@ fn choose(harness: &mut Harness<'_, App>, menu: &str, entry: &str) {
     harness.run_steps(3);
 }
 
-fn undo(harness: &mut Harness<'_, App>) {
+pub(super) fn undo(harness: &mut Harness<'_, App>) {
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Z);
     harness.run_steps(2);
 }

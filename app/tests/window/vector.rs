@@ -79,7 +79,7 @@ fn tables_and_csv_are_those_of_the_chosen_chart() {
     choose(&mut harness, "Table of:", "Layer × part");
     let csv = copy_csv(&mut harness);
     assert!(csv.starts_with("layer,q,k,v,o,gate,up,down,norm,embed\n"), "{csv}");
-    let measured = harness.state().session().vector.done().expect("it was measured");
+    let measured = harness.state().session().vector().done().expect("it was measured");
     let gate = measured.overview.groups[1].cell(Part::Gate).expect("there is a gate").sums.gram.relative_norm();
     let row: Vec<&str> = csv.lines().nth(2).expect("layer 1").split(',').collect();
     assert_eq!(row[5].parse(), Ok(gate), "the CSV holds the number in full");
@@ -99,8 +99,8 @@ fn figures_of_the_summary_lead_to_their_charts() {
     harness.get_by_label("w slider").set_value_accesskit(0.1);
     harness.run_steps(3);
     // The figure after “would lose” comes from the cells in rounding survival.
-    let preview = harness.state().session().details.preview.done().expect("it was prepared");
-    let tensors = harness.state().session().vector.done().expect("it was measured").analysis.tensors.len();
+    let preview = harness.state().session().details().preview.done().expect("it was prepared");
+    let tensors = harness.state().session().vector().done().expect("it was measured").analysis.tensors.len();
     let lost = 1.0 - preview.survival((0..tensors).map(|tensor| (tensor, 0.1))).value;
     let figure = mergescope::format::percent(lost);
     harness.query_all_by_label(&figure).next().expect("the summary names it").click();
@@ -113,7 +113,7 @@ fn cells_are_reached_by_keyboard_and_open_their_page() {
     let triple = Triple::new(TINY);
     let mut harness = charted(&triple);
     press(&mut harness, "Chart: layer × part", &[Key::ArrowRight, Key::ArrowDown, Key::ArrowDown]);
-    let measured = harness.state().session().vector.done().expect("it was measured");
+    let measured = harness.state().session().vector().done().expect("it was measured");
     let v = measured.overview.groups[1].cell(Part::V).expect("there is a v").sums.gram.relative_norm();
     let words = format!("Layer 1, v: {}", mergescope::format::percent(v));
     assert!(grid(&harness).ends_with(&words), "{} should end with {words}", grid(&harness));
@@ -164,7 +164,7 @@ fn figures_lead_to_a_chart_that_shows_them_whatever_it_showed_before() {
     harness.get_by_label(&cosines).click();
     harness.run_steps(3);
     assert!(has(&harness, "Chart: layer × layer cosine, all parts together;"));
-    let measured = harness.state().session().vector.done().expect("it was measured");
+    let measured = harness.state().session().vector().done().expect("it was measured");
     let size = mergescope::format::percent(measured.overview.total.gram.relative_norm());
     let is_link = |node: &egui_kittest::Node<'_>| node.accesskit_node().role() == Role::Link;
     harness.query_all_by_label(&size).find(is_link).expect("the summary names it").click_accesskit();
@@ -191,7 +191,7 @@ fn weight_and_bias_share_a_cell_and_the_matrix_has_the_spectrum() {
     harness.get_by_label("Spectrum").click();
     harness.run_steps(3);
     wait(&mut harness, "the spectrum of the weight is measured", |app| {
-        app.session().details.spectrum("model.layers.0.self_attn.q_proj.weight").done().is_some()
+        app.session().details().spectrum("model.layers.0.self_attn.q_proj.weight").done().is_some()
     });
     assert!(has(&harness, "Chart: spectrum, 16 singular values"));
 }
@@ -235,9 +235,9 @@ fn the_table_of_a_spectrum_can_have_it_measured() {
     assert!(csv.starts_with("low,high,"), "{csv}");
     choose(&mut harness, "Table of:", "Spectrum");
     wait(&mut harness, "the spectrum is measured", |app| {
-        let measured = app.session().vector.done().expect("it was measured");
+        let measured = app.session().vector().done().expect("it was measured");
         let mut names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
-        names.any(|name| app.session().details.spectrum(name).done().is_some())
+        names.any(|name| app.session().details().spectrum(name).done().is_some())
     });
     assert!(has(&harness, "Layer 2, up: model.layers.2.mlp.up_proj.weight"), "the table says what it is of");
     assert!(copy_csv(&mut harness).starts_with("rank,singular_value,"));
@@ -268,7 +268,7 @@ fn other_models_have_their_own_numbers_on_the_open_page() {
     harness.key_press(Key::Enter);
     harness.run_steps(3);
     let norm = |app: &App| {
-        let measured = app.session().vector.done().expect("it was measured");
+        let measured = app.session().vector().done().expect("it was measured");
         mergescope::format::norm(measured.overview.groups[0].cell(Part::Down).expect("a down").sums.gram.norm())
     };
     assert!(harness.query_by_label("Layer 0, down").is_some());
@@ -355,7 +355,7 @@ fn the_slider_moves_what_depends_on_w() {
 fn another_output_dtype_prepares_another_preview() {
     let triple = Triple::new(TINY);
     let mut harness = charted(&triple);
-    let before = harness.state().session().details.preview_number();
+    let before = harness.state().session().details().preview_number();
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
     choose(&mut harness, "Dtype", "f32");
@@ -364,7 +364,7 @@ fn another_output_dtype_prepares_another_preview() {
     fill(&mut harness, "Name", "merged");
     harness.get_by_label("Merge").click();
     wait(&mut harness, "another preview is prepared", |app| {
-        app.session().details.preview_number() > before && app.session().details.preview.done().is_some()
+        app.session().details().preview_number() > before && app.session().details().preview.done().is_some()
     });
     assert!(has(&harness, "f32 keeps 0.500"));
 }
@@ -377,9 +377,9 @@ fn a_spectrum_is_measured_when_it_is_asked_for() {
     // So small a matrix needs no further question.
     harness.run_steps(2);
     wait(&mut harness, "the spectrum is measured", |app| {
-        let measured = app.session().vector.done().expect("it was measured");
+        let measured = app.session().vector().done().expect("it was measured");
         let names = measured.analysis.tensors.iter().map(|tensor| &tensor.name);
-        names.into_iter().any(|name| app.session().details.spectrum(name).done().is_some())
+        names.into_iter().any(|name| app.session().details().spectrum(name).done().is_some())
     });
     assert!(has(&harness, "Chart: spectrum, 16 singular values"));
     assert!(has(&harness, "Effective rank"));
@@ -426,7 +426,7 @@ fn experts_in_one_tensor_open_as_if_they_were_stored_apart() {
     assert!(has(&harness, "8 × 16, bf16"), "the shape is that of the expert's matrix");
     harness.get_by_label("Spectrum").click();
     harness.run_steps(2);
-    let is_done = |app: &App| app.session().details.spectrum(name).done().is_some();
+    let is_done = |app: &App| app.session().details().spectrum(name).done().is_some();
     wait(&mut harness, "the spectrum of the expert is measured", is_done);
     assert!(has(&harness, "Chart: spectrum, 8 singular values"));
 }
@@ -448,7 +448,9 @@ fn a_comparison_that_fails_says_so_and_leaves_the_rest() {
     let triple = Triple::new(TINY);
     let mut harness = window(Setup { recipe: Some(triple.recipe()), ..setup_with(FailingComparison) });
     wait_for_vector(&mut harness);
-    wait(&mut harness, "the failure is shown", |app| matches!(app.session().details.layer_products, Stage::Failed(_)));
+    wait(&mut harness, "the failure is shown", |app| {
+        matches!(app.session().details().layer_products, Stage::Failed(_))
+    });
     assert!(has(&harness, "The layers could not be compared"));
     assert!(has(&harness, "5000 layers"));
     assert!(harness.query_by_label("Try again").is_some());
@@ -485,7 +487,7 @@ fn a_comparison_can_be_stopped_and_started_again() {
     assert!(harness.query_by_label("Comparing progress").is_some());
     harness.get_by_label("Stop comparing").click();
     harness.run_steps(2);
-    wait(&mut harness, "it stops", |app| app.session().details.comparison_stopped);
+    wait(&mut harness, "it stops", |app| app.session().details().comparison_stopped);
     assert!(harness.query_by_label("Comparing was stopped").is_some());
     harness.get_by_label("Compare the layers").click();
     harness.run_steps(3);

@@ -21,7 +21,9 @@ const LEAST_ROW_HEIGHT: f32 = 10.0;
 pub type Range = (f32, f32);
 
 /// Draws the chart, at most `height` high.
-pub fn ui(ui: &mut Ui, source: &Source<'_>, height: f32) {
+///
+/// A method that works out its weights itself has no w in it.
+pub fn ui(ui: &mut Ui, source: &Source<'_>, uses_w: bool, height: f32) {
     let palette = theme::palette(ui);
     let overview = &source.measured.overview;
     let mut parts = parts(source);
@@ -29,14 +31,17 @@ pub fn ui(ui: &mut Ui, source: &Source<'_>, height: f32) {
     let all = overview.groups.iter().flat_map(|group| &group.cells).filter_map(|cell| range(source, cell));
     let (least, most) = all.fold((0.0_f32, 0.0_f32), |(low, high), (a, b)| (low.min(a), high.max(b)));
     let colours = Colours { least, most };
+    let (meaning, explanation) = match uses_w {
+        true => ("w × curve × factor", "The coefficient of v in each tensor, as it is merged."),
+        false => (
+            "curve × factor; only 0 counts",
+            "This method works out by itself how much of each vector it takes; 0 in every vector leaves a tensor as it is \
+             in the target.",
+        ),
+    };
     let top = ui.cursor().top();
     ui.horizontal(|ui| {
-        let heading = Title {
-            text: "What each tensor gets",
-            meaning: "w × curve × factor",
-            explanation: "The coefficient of v in each tensor, as it is merged.",
-            is_chosen: false,
-        };
+        let heading = Title { text: "What each tensor gets", meaning, explanation, is_chosen: false };
         title::words_ui(ui, &heading);
         ui.with_layout(egui::Layout::right_to_left(egui::Align::Center), |ui| {
             let (low, high) = colours.ends();

@@ -95,11 +95,13 @@ pub struct Edited<'a> {
     pub layers: u32,
     /// The w of the recipe.
     pub w: f64,
+    /// Room at the end of the title that something else takes.
+    pub title_end: f32,
 }
 
 /// Draws the editor, `height` high; gives its place for pictures.
 pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32) -> Rect {
-    let Edited { curve, layers, w } = edited;
+    let Edited { curve, layers, w, title_end } = edited;
     let top_left = ui.cursor().left_top();
     let heading = Title {
         text: "How much of v each layer gets",
@@ -110,7 +112,10 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
                       go to the first and the last.",
         is_chosen: false,
     };
-    ui.horizontal(|ui| title::words_ui(ui, &heading));
+    ui.horizontal(|ui| {
+        ui.set_max_width(ui.available_width() - title_end);
+        title::words_ui(ui, &heading);
+    });
     let used = ui.cursor().top() - top_left.y;
     let size = Vec2::new(ui.available_width(), (height - used).max(120.0));
     let (rect, _) = ui.allocate_exact_size(size, Sense::hover());

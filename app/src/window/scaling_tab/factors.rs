@@ -64,8 +64,8 @@ struct Found {
 
 impl Found {
     fn new(triple: Triple, session: &Session) -> Self {
-        let spec = &session.recipe.vector.scaling;
-        let alignment = session.preflight.done().map(|preflight| &preflight.alignment);
+        let spec = &session.shown_vector().scaling;
+        let alignment = session.preflight().done().map(|preflight| &preflight.alignment);
         let mut kinds = [0; 7];
         let mut reach = Reach::default();
         if let Some(alignment) = alignment {
@@ -87,13 +87,13 @@ impl Found {
 
 /// Draws the factors.
 pub fn ui(ui: &mut Ui, state: &mut FactorsState, session: &mut Session) {
-    let Some(triple) = session.triple().filter(|_| session.preflight.done().is_some()) else { return };
-    if !state.found.as_ref().is_some_and(|found| found.is_of(&triple, &session.recipe.vector.scaling)) {
+    let Some(triple) = session.triple().filter(|_| session.preflight().done().is_some()) else { return };
+    if !state.found.as_ref().is_some_and(|found| found.is_of(&triple, &session.shown_vector().scaling)) {
         state.found = Some(Found::new(triple, session));
     }
     let Some(found) = &state.found else { return };
     let layers = super::layers(session).unwrap_or(0);
-    let spec = &mut session.recipe.vector.scaling;
+    let spec = &mut session.shown_vector_mut().scaling;
     ui.spacing_mut().item_spacing = Vec2::new(GAP, 2.0);
     // As high as the title beside it.
     ui.horizontal(|ui| {

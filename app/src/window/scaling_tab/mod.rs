@@ -1,15 +1,17 @@
 //! The Scaling tab: how w is spread over layers, parts and tensors.
 
 mod coefficients;
+mod control;
 mod editor;
 mod factors;
+mod method;
 mod parameters;
 mod table;
 
 use std::path::Path;
 
-use eframe::egui::{self, DragValue, Event, Layout, RichText, ScrollArea, Ui, UiBuilder};
-use mergescope_core::scaling::{Scaling, ScalingSpec};
+use eframe::egui::{self, DragValue, Event, Layout, Rect, RichText, ScrollArea, Ui, UiBuilder, Vec2};
+use mergescope_core::scaling::{Curve, Scaling, ScalingSpec};
 
 use super::app::App;
 use super::command::Command;
@@ -36,6 +38,10 @@ const NARROW: f32 = 1100.0;
 /// Heights in a narrow window, where the content scrolls.
 const NARROW_EDITOR: f32 = 260.0;
 const NARROW_COEFFICIENTS: f32 = 280.0;
+/// Room at the end of the editor's title for what else can be done to the curve.
+const ACTIONS_WIDTH: f32 = 128.0;
+/// Height of the editor's title.
+const TITLE_HEIGHT: f32 = theme::CONTROL_HEIGHT;
 /// Largest file of values, in bytes.
 const MAX_VALUES_BYTES: u64 = 1 << 20;
 
@@ -54,7 +60,7 @@ pub struct ScalingView {
 /// Draws the tab.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let layers = layers(&app.session);
-    let is_narrow = ui.ctx().content_rect().width() < NARROW;
+    let is_narrow = is_narrow(ui);
     controls_ui(app, ui, layers, is_narrow);
     ui.add_space(6.0);
     let Some(layers) = layers.filter(|layers| *layers > 0) else {
@@ -93,6 +99,11 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     ui.scope_builder(UiBuilder::new().max_rect(right), |ui| coefficients_ui(app, ui, right.height()));
 }
 
+/// Whether the window has one column.
+fn is_narrow(ui: &Ui) -> bool {
+    ui.ctx().content_rect().width() < NARROW
+}
+
 /// A field for a number that is dragged or typed. What lies outside `range` stays until it is changed.
 fn number(value: &mut f64, range: std::ops::RangeInclusive<f64>) -> DragValue<'_> {
     DragValue::new(value)
@@ -119,7 +130,7 @@ fn paste(app: &mut App, ui: &Ui, layers: u32) {
         })
     });
     let Some(text) = pasted else { return };
-    let curve = &mut app.session.recipe.vector.scaling.curve;
+    let curve = &mut app.session.shown_vector_mut().scaling.curve;
     let found = match (curve_edit::parse_numbers(&text), in_table) {
         // One number is typed into its field.
         (Ok(numbers), Some(_)) if numbers.len() < 2 => return,
@@ -139,60 +150,107 @@ fn paste(app: &mut App, ui: &Ui, layers: u32) {
 
 /// The layers of the models that are open; `None` until they have been compared.
 fn layers(session: &Session) -> Option<u32> {
-    session.preflight.done().map(|preflight| preflight.alignment.layers())
+    session.layers()
 }
 
 /// The scaling of the recipe for these models.
 fn scaling(session: &Session) -> Result<Scaling, String> {
-    let vector = &session.recipe.vector;
+    let vector = session.shown_vector();
     Scaling::new(vector.w, &vector.scaling, layers(session).unwrap_or(0)).map_err(|error| error.to_string())
 }
 
 fn controls_ui(app: &mut App, ui: &mut Ui, layers: Option<u32>, is_narrow: bool) {
-    let scaling = &mut app.session.recipe.vector.scaling;
-    let mut load = false;
-    ui.horizontal(|ui| {
-        let curve = &mut scaling.curve;
-        let kinds = Kind::ALL.map(|kind| (kind, kind.label(), kind.explanation()));
-        let mut kind = Kind::of(curve);
-        widgets::choice_ui(ui, "Curve", "How w is spread over the layers", &mut kind, &kinds);
-        if kind != Kind::of(curve)
-            && let Some(layers) = layers
-        {
-            *curve = kind.curve(curve, layers);
+    let menus_ui = |app: &mut App, ui: &mut Ui| {
+        curve_ui(&mut app.session, ui, layers);
+        ui.add_space(8.0);
+        method::choice_ui(app, ui);
+        ui.add_space(8.0);
+        control::choice_ui(app, ui);
+    };
+    let save = |app: &mut App, ui: &mut Ui| {
+        let save = ui.button("Save recipe…").on_hover_text(Command::SaveRecipe.explanation());
+        if save.clicked() {
+            app.commands.push(Command::SaveRecipe);
         }
-        if !is_narrow {
-            ui.add_space(8.0);
-            parameters::ui(ui, curve, layers.unwrap_or(0));
+    };
+    ui.scope(|ui| {
+        ui.spacing_mut().item_spacing.y = 6.0;
+        if is_narrow {
+            ui.horizontal_wrapped(|ui| {
+                menus_ui(app, ui);
+                ui.end_row();
+                save(app, ui);
+                ui.add_space(8.0);
+                editor_actions_ui(app, ui);
+            });
+        } else {
+            ui.horizontal(|ui| {
+                menus_ui(app, ui);
+                ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| save(app, ui));
+            });
         }
-        ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| {
-            let reset = ui.add_enabled(*scaling != ScalingSpec::default(), egui::Button::new("Reset"));
-            if reset.on_hover_text("w everywhere: no curve, no factors, nothing kept").clicked() {
-                *scaling = ScalingSpec::default();
-            }
-            let explanation = "One number for each layer, between white space, commas or lines, a JSON list, or a table \
-                               with a column named curve. Such a column can be pasted too";
-            load = ui.button("From file…").on_hover_text(explanation).clicked();
-        });
+        let curve = &mut app.session.shown_vector_mut().scaling.curve;
+        if parameters::has_any(curve) {
+            ui.horizontal_wrapped(|ui| parameters::ui(ui, curve, layers.unwrap_or(0)));
+        }
+        if method::has_parameters(&app.session) {
+            method::parameters_ui(&mut app.session, ui);
+        }
     });
-    if is_narrow && parameters::has_any(&scaling.curve) {
-        ui.horizontal_wrapped(|ui| parameters::ui(ui, &mut scaling.curve, layers.unwrap_or(0)));
+}
+
+/// The kind of curve, and what a free one does between its points.
+fn curve_ui(session: &mut Session, ui: &mut Ui, layers: Option<u32>) {
+    let curve = &mut session.shown_vector_mut().scaling.curve;
+    let kinds = Kind::ALL.map(|kind| (kind, kind.label(), kind.explanation()));
+    let mut kind = Kind::of(curve);
+    widgets::choice_ui(ui, "Curve", "How w is spread over the layers", &mut kind, &kinds);
+    if kind != Kind::of(curve)
+        && let Some(layers) = layers
+    {
+        *curve = kind.curve(curve, layers);
     }
-    if load {
+    if let Curve::Points { between, .. } = curve {
+        ui.add_space(8.0);
+        parameters::between_ui(ui, between);
+    }
+}
+
+/// What else can be done to the scaling, at the end of the editor's title.
+fn editor_actions_ui(app: &mut App, ui: &mut Ui) {
+    let scaling = &mut app.session.shown_vector_mut().scaling;
+    let reset = ui.add_enabled_ui(*scaling != ScalingSpec::default(), |ui| widgets::quiet_ui(ui, "Reset", false));
+    if reset.inner.on_hover_text("w everywhere: no curve, no factors, nothing kept").clicked() {
+        *scaling = ScalingSpec::default();
+    }
+    ui.add_space(8.0);
+    let explanation = "One number for each layer, between white space, commas or lines, a JSON list, or a table \
+                       with a column named curve. Such a column can be pasted too";
+    if widgets::quiet_ui(ui, "From file…", false).on_hover_text(explanation).clicked() {
         app.commands.push(Command::OpenValues);
     }
 }
 
 fn editor_ui(app: &mut App, ui: &mut Ui, layers: u32, height: f32) {
-    let vector = &mut app.session.recipe.vector;
-    let edited = Edited { curve: &mut vector.scaling.curve, layers, w: vector.w };
+    let w = app.session.shown_w();
+    let title_end = if is_narrow(ui) { 0.0 } else { ACTIONS_WIDTH };
+    let edited = Edited { curve: &mut app.session.shown_vector_mut().scaling.curve, layers, w, title_end };
+    let top = ui.cursor().left_top();
+    let width = ui.available_width();
     let rect = editor::ui(ui, &mut app.scaling_view.editor, edited, height);
     app.chart_rect = Some(rect);
+    let line = Rect::from_min_size(top, Vec2::new(width, TITLE_HEIGHT));
+    let layout = Layout::right_to_left(egui::Align::Center);
+    if title_end == 0.0 {
+        return;
+    }
+    // Beside the title: what comes next stands below the chart.
+    editor_actions_ui(app, &mut ui.new_child(UiBuilder::new().max_rect(line).layout(layout)));
 }
 
 fn coefficients_ui(app: &App, ui: &mut Ui, height: f32) {
     match Source::of(&app.session, &app.live) {
-        Some(source) => coefficients::ui(ui, &source, height),
+        Some(source) => coefficients::ui(ui, &source, app.session.recipe.method.name.uses_w(), height),
         None => {
             widgets::note_ui(ui, "What each tensor gets is shown when the vector has been measured");
         }
@@ -212,7 +270,7 @@ pub fn read_values(session: &mut Session, path: &Path) {
     let layers = layers(session).unwrap_or(0);
     match read().and_then(|text| curve_edit::parse_values(&text, layers)) {
         Ok(curve) => {
-            session.recipe.vector.scaling.curve = curve;
+            session.shown_vector_mut().scaling.curve = curve;
             session.say(format!("Read {} from {shown}", format::plural(layers as usize, "value")));
         }
         Err(error) => session.fail(format!("{shown} holds no curve: {error}")),

@@ -8,13 +8,22 @@ use crate::window::{theme, widgets};
 
 /// Whether a curve has any.
 pub fn has_any(curve: &Curve) -> bool {
-    !matches!(curve, Curve::Flat | Curve::Layers { .. })
+    !matches!(curve, Curve::Flat | Curve::Layers { .. } | Curve::Points { .. })
+}
+
+/// Draws what a free curve does between its points.
+pub fn between_ui(ui: &mut Ui, between: &mut Between) {
+    let kinds = [
+        (Between::Linear, "Linear", "Straight lines"),
+        (Between::Smooth, "Smooth", "A smooth curve that never passes above or below both its neighbours"),
+    ];
+    widgets::choice_ui(ui, "Between points", "What the curve does between two points", between, &kinds);
 }
 
 /// Draws the fields of the curve's kind; none for kinds without numbers.
 pub fn ui(ui: &mut Ui, curve: &mut Curve, layers: u32) {
     match curve {
-        Curve::Flat | Curve::Layers { .. } => {}
+        Curve::Flat | Curve::Layers { .. } | Curve::Points { .. } => {}
         Curve::Linear { first, last } => {
             value_ui(ui, "First layer", "The value of the first layer", first);
             value_ui(ui, "Last layer", "The value of the last layer", last);
@@ -47,13 +56,6 @@ pub fn ui(ui: &mut Ui, curve: &mut Curve, layers: u32) {
             count_ui(ui, "From layer", "The first layer with the second value", at, layers);
             value_ui(ui, "Before", "The value before that layer", before);
             value_ui(ui, "After", "The value from that layer on", after);
-        }
-        Curve::Points { between, .. } => {
-            let kinds = [
-                (Between::Linear, "Linear", "Straight lines"),
-                (Between::Smooth, "Smooth", "A smooth curve that never passes above or below both its neighbours"),
-            ];
-            widgets::choice_ui(ui, "Between points", "What the curve does between two points", between, &kinds);
         }
     }
 }

@@ -26,7 +26,15 @@ const GAP: f32 = 10.0;
 
 /// Draws a field for each layer.
 pub fn ui(app: &mut App, ui: &mut Ui, layers: u32) {
-    widgets::note_ui(ui, "A column of numbers can be pasted: from the layer in focus down, or for all layers");
+    let note = "A column of numbers can be pasted: from the layer in focus down, or for all layers";
+    if super::is_narrow(ui) {
+        widgets::note_ui(ui, note);
+    } else {
+        ui.horizontal(|ui| {
+            widgets::note_ui(ui, note);
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| super::editor_actions_ui(app, ui));
+        });
+    }
     ui.add_space(4.0);
     let source = Source::of(&app.session, &app.live);
     let Some(table) = of(&app.session, source.as_ref(), layers) else { return };
@@ -34,7 +42,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, layers: u32) {
     let parts = table.columns.iter().skip(FIRST.len()).map(of_part);
     let widths: Vec<f32> = FIRST.into_iter().chain(parts).collect();
     let least = widths.iter().map(|width| width + GAP).sum();
-    let curve = &mut app.session.recipe.vector.scaling.curve;
+    let curve = &mut app.session.shown_vector_mut().scaling.curve;
     let Ok(values) = curve.values(layers) else { return };
     let (mut typed, mut focused) = (None, None);
     widgets::wide_ui(ui, "scaling values", least, |ui| {
@@ -103,8 +111,8 @@ fn text(position: usize, cell: &Cell) -> String {
 /// Where a pattern tells the tensors of a part apart, the part has two columns: the least and the most.
 pub fn of(session: &Session, source: Option<&Source<'_>>, layers: u32) -> Option<Table> {
     super::scaling(session).ok()?;
-    let w = session.recipe.vector.w;
-    let values = session.recipe.vector.scaling.curve.values(layers).ok()?;
+    let w = session.shown_w();
+    let values = session.shown_vector().scaling.curve.values(layers).ok()?;
     let mut columns =
         vec![Column::new("layer", "Layer"), Column::new("curve", "Curve"), Column::new("w_curve", "w × curve")];
     let groups = source.map_or(&[][..], |source| &source.measured.overview.groups);

@@ -92,7 +92,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
     let used = ui.cursor().top() - top_left.y;
     let side = (ui.available_width() - LABELS_WIDTH).min(height - used - chart::X_LABELS_HEIGHT).max(LEAST_SIDE);
     let size = Vec2::new(LABELS_WIDTH + side, side + chart::X_LABELS_HEIGHT);
-    let asked = match &session.details.layer_products {
+    let asked = match &session.details().layer_products {
         Stage::Done(products) if products.layers.len() < 2 => {
             let words = match products.layers.len() {
                 0 => "No layer moves: there is nothing to compare",
@@ -103,7 +103,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
             Asked::Nothing
         }
         Stage::Done(products) => {
-            view.texture.follow(ui, session.details.comparison_number(), products, view.cosine_parts);
+            view.texture.follow(ui, session.details().comparison_number(), products, view.cosine_parts);
             let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
             let square = Rect::from_min_size(rect.min + Vec2::new(LABELS_WIDTH, 0.0), Vec2::splat(side));
             if view.texture.cosines.iter().all(|cosine| cosine.is_nan()) {
@@ -136,7 +136,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, height: f32) ->
             compare_ui(ui, "Try again")
         }),
         Stage::Waiting => state_ui(ui, size, |ui| {
-            ui.label(if session.details.comparison_stopped { "Comparing was stopped" } else { "Not compared yet" });
+            ui.label(if session.details().comparison_stopped { "Comparing was stopped" } else { "Not compared yet" });
             compare_ui(ui, "Compare the layers")
         }),
     };

@@ -20,7 +20,7 @@ use super::app::App;
 use super::live::Source;
 use super::session::Stage;
 use super::slot::SlotState;
-use super::{fonts, theme, widgets};
+use super::{fonts, method_words, theme, widgets};
 use crate::format;
 use crate::vector::tables::Table;
 
@@ -52,7 +52,10 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     if app.first_steps {
         first_steps_ui(app, ui);
     }
-    match &app.session.vector {
+    if app.session.is_whole_model(app.session.shown()) && app.session.triple().is_some() {
+        return whole_model_ui(app, ui);
+    }
+    match app.session.vector() {
         Stage::Done(_) => charts_ui(app, ui),
         Stage::Running(_, progress) => measuring_ui(ui, progress.as_ref()),
         Stage::Failed(message) => {
@@ -88,7 +91,7 @@ fn charts_ui(app: &mut App, ui: &mut Ui) {
             let grid = NARROW_GRID[usize::from(view.experts_open)];
             left_ui(view, ui, &source, NARROW_BARS, grid);
             ui.add_space(2.0 * CHART_GAP);
-            cosines::controls_ui(view, ui, app.session.details.layer_products.done());
+            cosines::controls_ui(view, ui, app.session.details().layer_products.done());
             wishes.note(cosines::ui(view, ui, &app.session, NARROW_COSINES));
             ui.add_space(CHART_GAP);
             wishes.spectrum = tensor::ui(view, ui, &app.session, &source, NARROW_PAGE);
@@ -138,7 +141,7 @@ fn columns_ui(app: &mut App, ui: &mut Ui, wishes: &mut Wishes) {
         left_ui(view, ui, &source, height - grid, grid);
     });
     ui.scope_builder(UiBuilder::new().max_rect(right), |ui| {
-        cosines::controls_ui(view, ui, app.session.details.layer_products.done());
+        cosines::controls_ui(view, ui, app.session.details().layer_products.done());
         let height = ui.available_height();
         let cosines = (height * COSINE_SHARE).min(height - CHART_GAP - tensor::least_height()).max(200.0);
         ScrollArea::vertical().id_salt("right column").auto_shrink([false, false]).show(ui, |ui| {
@@ -173,6 +176,17 @@ fn follow_lead(view: &VectorView, ui: &Ui) {
 pub fn chosen_table(app: &App) -> Option<Table> {
     let source = Source::of(&app.session, &app.live)?;
     table::of(&app.vector_view, &app.session, &source)
+}
+
+fn whole_model_ui(app: &App, ui: &mut Ui) {
+    let session = &app.session;
+    let method = method_words::name(session.recipe.method.name);
+    let title = format!("{} is a whole model", session.vector_name(session.shown()));
+    let advice = format!(
+        "{method} takes models as they are, so there is no vector to look at. Scaling shows what each tensor gets; give \
+         this model a pre with another method to see what its training did"
+    );
+    widgets::empty_ui(ui, &title, &advice);
 }
 
 fn first_steps_ui(app: &mut App, ui: &mut Ui) {
@@ -215,14 +229,14 @@ fn first_steps_ui(app: &mut App, ui: &mut Ui) {
 fn waiting_ui(app: &App, ui: &mut Ui) {
     let session = &app.session;
     let failed = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Failed(_)));
-    let preflight_fails = session.preflight.done().is_some_and(|preflight| !preflight.passes());
+    let preflight_fails = session.preflight().done().is_some_and(|preflight| !preflight.passes());
     let (title, advice) = if failed {
         ("A model could not be opened", "Its field at the left says why and what to do")
     } else if preflight_fails {
         ("These three models do not fit together", "The findings at the left say what differs and what to do about it")
-    } else if let Stage::Failed(_) = session.preflight {
+    } else if let Stage::Failed(_) = session.preflight() {
         ("The models could not be compared", "The left column says why")
-    } else if session.slots.iter().any(|slot| matches!(slot.state, SlotState::Empty)) {
+    } else if session.needed_roles().any(|role| matches!(session.slot(role).state, SlotState::Empty)) {
         (
             "No vector yet",
             "Choose three models at the left: one before fine-tuning, one after it, and the one that should get the skill. \

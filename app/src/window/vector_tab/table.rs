@@ -58,7 +58,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
         }
         if view.chart == ChartId::LayerCosine {
             ui.add_space(8.0);
-            super::cosines::controls_ui(view, ui, session.details.layer_products.done());
+            super::cosines::controls_ui(view, ui, session.details().layer_products.done());
         }
     });
     // Back among the charts, the page shows what the table did.
@@ -94,7 +94,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
 }
 
 fn missing(chart: ChartId, session: &Session) -> &'static str {
-    match (chart, &session.details.preview) {
+    match (chart, &session.details().preview) {
         (ChartId::LayerCosine, _) => "The layers have not been compared; go back to the charts with Table",
         (_, Stage::Failed(_)) => "The preview of rounding could not be prepared",
         _ => "The preview of rounding is being prepared",
@@ -107,13 +107,13 @@ pub fn of(view: &VectorView, session: &Session, source: &Source<'_>) -> Option<T
         ChartId::Layers => source.has_preview.then(|| tables::layers(&source.view)),
         ChartId::Grid => Some(tables::grid(&source.view, view.metric)),
         ChartId::LayerCosine => {
-            let products = session.details.layer_products.done()?;
+            let products = session.details().layer_products.done()?;
             Some(tables::layer_cosine(&LayerCosine::new(products, view.cosine_parts), view.cosine_parts))
         }
         ChartId::Sizes => sizes(view, source),
         ChartId::Spectrum => {
             let tensor = tensor::decomposed(&view.picked_tensors(source.measured), source.measured).ok()?;
-            let spectrum = session.details.spectrum(&tensor.name).done()?;
+            let spectrum = session.details().spectrum(&tensor.name).done()?;
             Some(tables::spectrum(spectrum))
         }
     }

@@ -197,7 +197,7 @@ pub fn spectrum_ui(
             return None;
         }
     };
-    let stage = session.details.spectrum(&tensor.name);
+    let stage = session.details().spectrum(&tensor.name);
     let asked = spectrum::ui(ui, stage, height);
     // Small matrices need no question.
     let at_once = matches!(stage, Stage::Waiting) && tensor.shape.iter().product::<u64>() <= spectrum::SMALL;
