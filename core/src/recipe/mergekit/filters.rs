@@ -39,7 +39,8 @@ const COARSE: [&str; 3] = ["layernorm", "norm", "experts"];
 pub(super) fn filtered(tensors: &[(&str, f64)], layers: u32) -> Filtered {
     let stems = stems(tensors, layers);
     let groups = groups(&stems, layers);
-    let general = (0..groups.len()).rev().max_by_key(|&group| groups[group].layered);
+    // Of equals the first.
+    let general = (0..groups.len()).rev().max_by_key(|&group| (groups[group].layered, groups[group].stems.len()));
     let mut entries = Vec::new();
     for (position, group) in groups.iter().enumerate() {
         if Some(position) != general {
