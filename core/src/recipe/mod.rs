@@ -1,6 +1,6 @@
 //! Every choice behind a merge as one small value: what is saved, undone, written beside the model and run again.
 //!
-//! [`file`] reads and saves it, [`mergekit`] translates the merge files of mergekit.
+//! [`mod@file`] reads and saves it, [`mergekit`] translates the merge files of mergekit.
 
 mod compare;
 pub mod file;
