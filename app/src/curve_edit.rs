@@ -1,6 +1,6 @@
 //! A curve over layers as it is edited: the kinds to choose from, points that are moved, and values that are typed.
 
-use mergescope_core::scaling::{Between, Curve, Point};
+use mergescope_core::scaling::{Between, Curve, LayerRange, Point};
 
 /// What a curve can be, as it is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ impl Kind {
             Self::Flat => "The same for all layers.",
             Self::Linear => "A straight line from the first layer to the last.",
             Self::Lines => {
-                "α + β·(ℓ − 1) ∕ (L − 1): less in early layers, which hold what is general, more in late ones \
-                 (LiNeS, arXiv 2410.17146)."
+                "λ(ℓ) = α + β·(ℓ − 1) ∕ (L − 1): less in early layers, which hold what is general, more in late ones. \
+                 LiNeS, layer-increasing network scaling: Wang et al., ICLR 2025, arXiv 2410.17146."
             }
             Self::Bump => "Half a period of a cosine around one layer.",
             Self::First => "The first layers against the rest.",
@@ -162,15 +162,45 @@ pub fn freed(curve: &Curve, layers: u32) -> Curve {
     }
 }
 
-/// Moves a handle; a curve of another kind becomes free. Points keep their order, and a layer has one at most.
+/// Moves a handle. Where each handle is one of the curve's own numbers (linear, LiNeS, one value a layer) that number
+/// changes, and the handle keeps its layer; a curve of another kind becomes free. Points keep their order, and a layer has
+/// one at most.
 pub fn move_handle(curve: &mut Curve, layers: u32, handle: usize, layer: u32, value: f64) {
+    let to = dragged(value);
+    let is_first = handle == 0;
+    match curve {
+        Curve::Linear { first, last } => *(if is_first { first } else { last }) = to,
+        // The other end stays where it is.
+        Curve::Lines { alpha, beta } if is_first => (*alpha, *beta) = (to, rounded(*alpha + *beta - to)),
+        Curve::Lines { alpha, beta } => *beta = rounded(to - *alpha),
+        Curve::Layers { values } => {
+            if let Some(known) = values.get_mut(handle) {
+                *known = to;
+            }
+        }
+        _ => move_point(curve, layers, handle, layer, to),
+    }
+}
+
+fn move_point(curve: &mut Curve, layers: u32, handle: usize, layer: u32, value: f64) {
     *curve = freed(curve, layers);
     let (Curve::Points { points, .. }, Some(last)) = (curve, layers.checked_sub(1)) else { return };
     let least = handle.checked_sub(1).and_then(|before| points.get(before)).map_or(0, |before| before.layer + 1);
     let most = points.get(handle + 1).map_or(last, |after| after.layer.saturating_sub(1));
     if let Some(point) = points.get_mut(handle) {
-        *point = Point { layer: layer.clamp(least, most.max(least)), value: dragged(value) };
+        *point = Point { layer: layer.clamp(least, most.max(least)), value };
     }
+}
+
+/// Adds a point halfway from a handle to the next, or to the one before for the last; gives its position among the
+/// handles. `None` where there is no layer between.
+pub fn insert_beside(curve: &mut Curve, layers: u32, handle: usize) -> Option<usize> {
+    let known = handles(curve, layers);
+    let next = if handle + 1 < known.len() { handle + 1 } else { handle.checked_sub(1)? };
+    let (from, to) = (known.get(handle.min(next))?.layer, known.get(handle.max(next))?.layer);
+    let middle = from + (to - from) / 2;
+    let value = *curve.values(layers).ok()?.get(middle as usize)?;
+    (middle > from).then(|| add_point(curve, layers, middle, value))
 }
 
 /// A value that was dragged, within [`VALUES`].
@@ -180,6 +210,12 @@ fn dragged(value: f64) -> f64 {
 
 /// Adds a point, or moves the one at that layer; gives its position among the handles.
 pub fn add_point(curve: &mut Curve, layers: u32, layer: u32, value: f64) -> usize {
+    if let Curve::Layers { values } = curve
+        && let Some(known) = values.get_mut(layer as usize)
+    {
+        *known = dragged(value);
+        return layer as usize;
+    }
     *curve = freed(curve, layers);
     let Curve::Points { points, .. } = curve else { return 0 };
     let point = Point { layer: layer.min(layers.saturating_sub(1)), value: dragged(value) };
@@ -221,25 +257,87 @@ pub fn set_layer(curve: &mut Curve, layers: u32, layer: u32, value: f64) {
     }
 }
 
+/// Gives layers values from `first` on, as a column of them is pasted into a table.
+pub fn set_layers(curve: &mut Curve, layers: u32, first: u32, values: &[f64]) -> Result<(), String> {
+    let room = layers.saturating_sub(first) as usize;
+    if values.len() > room {
+        return Err(format!("{} values do not fit below layer {first}, where there are {room} layers", values.len()));
+    }
+    for (layer, value) in (first..).zip(values) {
+        set_layer(curve, layers, layer, *value);
+    }
+    Ok(())
+}
+
 /// A value that was typed, within [`VALUES`].
 fn typed(value: f64) -> f64 {
     if value.is_nan() { 0.0 } else { value.clamp(*VALUES.start(), *VALUES.end()) }
 }
 
-/// One value for each layer from text: numbers between white space, commas or semicolons, or a JSON list.
-pub fn parse_values(text: &str, layers: u32) -> Result<Curve, String> {
+/// Numbers from text: between white space, commas or semicolons, a JSON list, or a table with a column named `curve`.
+pub fn parse_numbers(text: &str) -> Result<Vec<f64>, String> {
+    if let Some(column) = column(text) {
+        return column.into_iter().map(number).collect();
+    }
     let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
     let words = inner.split(|letter: char| letter.is_whitespace() || matches!(letter, ',' | ';'));
-    let mut values = Vec::new();
-    for word in words.filter(|word| !word.is_empty()) {
-        let value = word.parse::<f64>().ok().filter(|value| value.is_finite());
-        values.push(value.ok_or_else(|| format!("`{word}` is not a number; give one for each layer, such as 0.5"))?);
-    }
-    let curve = Curve::Layers { values };
+    words.filter(|word| !word.is_empty()).map(number).collect()
+}
+
+/// The cells below the heading `curve`, as a spreadsheet and [`Copy CSV`](super::vector::tables::Table::to_csv) write them.
+fn column(text: &str) -> Option<Vec<&str>> {
+    let mut lines = text.trim().lines();
+    let heading = lines.next()?;
+    let separator = ['\t', ';', ','].into_iter().find(|&sign| heading.contains(sign)).unwrap_or('\t');
+    let is_curve = |name: &str| name.trim().trim_matches('"').eq_ignore_ascii_case("curve");
+    let at = heading.split(separator).position(is_curve)?;
+    let cells = lines.map(|line| line.split(separator).nth(at).unwrap_or("").trim());
+    // What lies beside the layers has no value.
+    Some(cells.filter(|cell| !cell.is_empty()).collect())
+}
+
+fn number(word: &str) -> Result<f64, String> {
+    let value = word.replace('−', "-").parse::<f64>().ok().filter(|value| value.is_finite());
+    value.ok_or_else(|| format!("`{word}` is not a number; give one for each layer, such as 0.5"))
+}
+
+/// One value for each layer from text that [`parse_numbers`] reads.
+pub fn parse_values(text: &str, layers: u32) -> Result<Curve, String> {
+    let curve = Curve::Layers { values: parse_numbers(text)? };
     match curve.values(layers) {
         Ok(_) => Ok(curve),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Ranges of layers as they are typed: `0–3, 20`.
+pub fn ranges_text(ranges: &[LayerRange]) -> String {
+    let text = |range: &LayerRange| match range.first == range.last {
+        true => range.first.to_string(),
+        false => format!("{}–{}", range.first, range.last),
+    };
+    ranges.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Ranges of layers from text such as `0–3, 20`, for a model of `layers` layers.
+pub fn parse_ranges(text: &str, layers: u32) -> Result<Vec<LayerRange>, String> {
+    let words = text.split([',', ';']).map(str::trim).filter(|word| !word.is_empty());
+    let range = |word: &str| {
+        let mut ends = word.split(['-', '–', '−', '…']).map(|end| end.trim().parse::<u32>().ok());
+        let range = match (ends.next(), ends.next(), ends.next()) {
+            (Some(Some(only)), None, None) => LayerRange { first: only, last: only },
+            (Some(Some(first)), Some(Some(last)), None) => LayerRange { first, last },
+            _ => return Err(format!("`{word}` is no range of layers; write them as 0–3, 20")),
+        };
+        if range.first > range.last {
+            return Err(format!("`{word}` ends before it begins; write the smaller number first"));
+        }
+        match layers.checked_sub(1) {
+            Some(last) if range.last > last => Err(format!("Layer {} does not exist: the last is {last}", range.last)),
+            _ => Ok(range),
+        }
+    };
+    words.map(range).collect()
 }
 
 #[cfg(test)]
@@ -294,6 +392,52 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_that_is_a_number_of_the_curve_changes_that_number() {
+        let mut line = Curve::Linear { first: 0.2, last: 1.0 };
+        move_handle(&mut line, LAYERS, 1, 4, 0.5);
+        assert_eq!(line, Curve::Linear { first: 0.2, last: 0.5 });
+        let mut lines = Curve::Lines { alpha: 0.2, beta: 0.8 };
+        move_handle(&mut lines, LAYERS, 0, 0, 0.5);
+        assert_eq!(lines, Curve::Lines { alpha: 0.5, beta: 0.5 });
+        move_handle(&mut lines, LAYERS, 1, 9, 0.75);
+        assert_eq!(lines, Curve::Lines { alpha: 0.5, beta: 0.25 });
+        let mut list = Curve::Layers { values: vec![1.0; LAYERS as usize] };
+        move_handle(&mut list, LAYERS, 3, 7, 0.5);
+        assert_eq!(list.values(LAYERS).expect("sound")[2..5], [1.0, 0.5, 1.0]);
+        let mut step = Curve::Step { at: 6, before: 0.0, after: 1.0 };
+        move_handle(&mut step, LAYERS, 1, 4, 0.5);
+        assert_eq!(points(&step), [(0, 0.0), (4, 0.5), (6, 1.0), (11, 1.0)]);
+    }
+
+    #[test]
+    fn a_point_is_added_halfway_to_the_next() {
+        let mut line = Curve::Linear { first: 0.0, last: 1.1 };
+        assert_eq!(insert_beside(&mut line, LAYERS, 0), Some(1));
+        assert_eq!(points(&line), [(0, 0.0), (5, 0.5), (11, 1.1)]);
+        assert_eq!(insert_beside(&mut line, LAYERS, 2), Some(2), "behind the last there is nothing");
+        assert_eq!(points(&line), [(0, 0.0), (5, 0.5), (8, 0.8), (11, 1.1)]);
+        let mut full = Curve::Layers { values: vec![1.0; LAYERS as usize] };
+        assert_eq!(insert_beside(&mut full, LAYERS, 3), None);
+    }
+
+    #[test]
+    fn layers_are_read_as_they_are_shown() {
+        let ranges = vec![[0, 3].into(), [7, 7].into()];
+        assert_eq!(ranges_text(&ranges), "0–3, 7");
+        for text in ["0–3, 7", "0-3;7", " 0 … 3 , 7-7,"] {
+            assert_eq!(parse_ranges(text, LAYERS), Ok(ranges.clone()), "{text}");
+        }
+        assert_eq!(parse_ranges("", LAYERS), Ok(Vec::new()));
+        for (text, message) in [
+            ("0-", "`0-` is no range of layers; write them as 0–3, 20"),
+            ("3-1", "`3-1` ends before it begins; write the smaller number first"),
+            ("2, 12", "Layer 12 does not exist: the last is 11"),
+        ] {
+            assert_eq!(parse_ranges(text, LAYERS), Err(message.to_owned()));
+        }
+    }
+
+    #[test]
     fn the_last_point_cannot_be_taken_away() {
         let mut curve = Curve::Flat;
         remove_handle(&mut curve, LAYERS, 0);
@@ -318,6 +462,13 @@ mod tests {
         let values = |text: &str| parse_values(text, 3);
         for text in ["1 0.5 0", "1,0.5,0", "[1.0, 0.5, 0]\n", "1;0.5;0", "1\n0.5\n0\n"] {
             assert_eq!(values(text), Ok(Curve::Layers { values: vec![1.0, 0.5, 0.0] }), "{text}");
+        }
+        for table in [
+            "layer,curve,coefficient_q\n0,1,9\n1,0.5,9\n2,−0,9\nembed,,9\n",
+            "Curve\n1\n0.5\n0",
+            "a\tcurve\n8\t1\n8\t.5\n8\t0",
+        ] {
+            assert_eq!(values(table), Ok(Curve::Layers { values: vec![1.0, 0.5, 0.0] }), "{table}");
         }
         assert_eq!(values("1 a 0"), Err("`a` is not a number; give one for each layer, such as 0.5".to_owned()));
         assert!(values("1 nan 0").is_err());

@@ -6,5 +6,6 @@ pub mod cli;
 pub mod curve_edit;
 pub mod demo;
 pub mod format;
+pub mod past;
 pub mod vector;
 pub mod window;

@@ -23,6 +23,7 @@ use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::progress::{Control, Stage};
 use mergescope_core::recipe::Recipe;
+use mergescope_core::scaling::{Between, Curve, Keep, Pattern, Point, ScalingSpec};
 use mergescope_core::stream::{Resources, StreamError};
 
 /// As deep as a real model, and small.
@@ -140,6 +141,87 @@ fn merge(harness: &mut Harness<'_, App>, folder: &Path) {
     common::fill(harness, "Name", "merged-w0.50");
     harness.get_by_label("Merge").click();
     harness.run_steps(2);
+}
+
+/// A window on the Scaling tab.
+fn scaling_in(theme: Theme, recipe: Recipe, scaling: ScalingSpec) -> Harness<'static, App> {
+    let mut recipe = recipe;
+    recipe.vector.scaling = scaling;
+    let mut harness = window_in(theme, Setup { recipe: Some(recipe), ..setup() });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Scaling").click();
+    harness.run_steps(3);
+    harness
+}
+
+/// A curve that was drawn by hand, half of it for one projection, and norms that stay the target's.
+fn drawn() -> ScalingSpec {
+    let points = [(0, 0.2), (6, 0.35), (14, 0.6), (19, 1.1), (23, 0.7)];
+    let points = points.map(|(layer, value)| Point { layer, value }).into();
+    ScalingSpec {
+        curve: Curve::Points { points, between: Between::Smooth },
+        patterns: vec![Pattern { tensors: "*.down_proj.*".into(), factor: 0.5 }],
+        keep: Keep { norm: true, ..Keep::default() },
+        ..ScalingSpec::default()
+    }
+}
+
+#[test]
+fn scaling() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "scaling-dark"), (Theme::Light, "scaling-light")] {
+        let folder = stage(name);
+        let mut harness = scaling_in(theme, deep_recipe(&folder), drawn());
+        harness.get_by_label("Value of layer 19").focus();
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn scaling_with_patterns() {
+    let folder = stage("scaling-patterns-light");
+    let pattern = |tensors: &str, factor| Pattern { tensors: tensors.into(), factor };
+    let spec = ScalingSpec {
+        curve: Curve::Last { count: 16, inside: 1.0, outside: -0.25 },
+        patterns: vec![
+            pattern("*.layers.[0-3].mlp.*", 0.25),
+            pattern("*.down_proj.*", 0.5),
+            pattern("*.o_projection.*", 0.0),
+        ],
+        keep: Keep { layers: vec![[20, 21].into()], ..Keep::default() },
+        ..ScalingSpec::default()
+    };
+    let mut harness = scaling_in(Theme::Light, deep_recipe(&folder), spec);
+    picture(&mut harness, "scaling-patterns-light");
+}
+
+#[test]
+fn scaling_of_experts() {
+    let folder = stage("scaling-experts-dark");
+    let recipe = deep_recipe(&folder);
+    common::add_experts(&folder, DEEP, 8, common::Experts::Apart);
+    let curve = Curve::Bump { centre: 15.0, width: 9.0, base: 0.25, peak: 1.0 };
+    let spec = ScalingSpec { curve, keep: Keep { router: true, ..Keep::default() }, ..ScalingSpec::default() };
+    picture(&mut scaling_in(Theme::Dark, recipe, spec), "scaling-experts-dark");
+}
+
+#[test]
+fn scaling_table() {
+    let folder = stage("scaling-table-dark");
+    let mut harness = scaling_in(Theme::Dark, deep_recipe(&folder), drawn());
+    harness.get_by_label("Table").click();
+    harness.run_steps(3);
+    picture(&mut harness, "scaling-table-dark");
+}
+
+#[test]
+fn narrow_scaling() {
+    let folder = stage("scaling-narrow-light");
+    let curve = Curve::Lines { alpha: 0.25, beta: 0.75 };
+    let mut harness = scaling_in(Theme::Light, deep_recipe(&folder), ScalingSpec { curve, ..ScalingSpec::default() });
+    harness.set_size([760.0, 600.0].into());
+    picture(&mut harness, "scaling-narrow-light");
 }
 
 #[test]

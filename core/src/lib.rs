@@ -22,9 +22,9 @@ pub mod alignment;
 
 pub mod preflight;
 
-pub mod recipe;
-
 pub mod scaling;
+
+pub mod recipe;
 
 mod method;
 
@@ -33,3 +33,5 @@ pub mod stream;
 pub mod analysis;
 
 pub mod merge;
+
+pub mod adapter;

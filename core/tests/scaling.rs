@@ -89,6 +89,16 @@ fn every_tensor_is_written_with_its_own_coefficient() {
     merge(&again, &twice, &Resources::default(), &Control::new()).unwrap();
     assert_eq!(read(&out), read(&twice));
     let card = fs::read_to_string(out.join("README.md")).unwrap();
+    let asked = report.asked().unwrap();
+    let moved = || report.tensors.iter().filter(|tensor| tensor.change.vector_sq > 0.0);
+    let sum: f64 = moved().map(|tensor| f64::from(tensor.coefficient) * tensor.change.vector_sq).sum();
+    assert_eq!((asked.least, asked.most), (-0.375, 1.5));
+    assert!((asked.mean - sum / report.total().vector_sq).abs() < 1e-12, "{asked:?}");
+    // Rounding to bf16 loses a little; held against w itself it would seem to lose nearly half.
+    let effective = report.total().effective_w();
+    assert!((effective / asked.mean - 1.0).abs() < 0.05 && effective / W < 0.65, "{effective}, {asked:?}");
+    assert!(card.contains(&format!("| w asked for, in the mean weighted by ‖v‖² | {:.4} |", asked.mean)), "{card}");
+    assert!(card.contains("plus c times, with a c from -0.375 to 1.5 in each of "), "{card}");
     assert!(card.contains("LiNeS, α 0.5, β 1; mlp × 0.25, embed × 2; 1 pattern; keeps norm"), "{card}");
 }
 

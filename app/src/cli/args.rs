@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use mergescope_core::recipe::{OutputDtype, Rounding};
+use mergescope_core::adapter::{AdapterPart, Ranks};
+use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::vector::svg::Theme;
@@ -44,6 +45,74 @@ pub enum Command {
     /// Write target + w·(post − pre) as a new model
     #[command(after_help = exit::HELP)]
     Merge(MergeArgs),
+    /// Write post − pre as a folder of its own, which merges take in place of the two models
+    #[command(after_help = exit::HELP)]
+    SaveVector(SaveVectorArgs),
+    /// List the merges of the past, show the recipe of one, or compare two
+    ///
+    /// They are numbered from the latest, which is 1. Whoever merges in the window or here, it is the same list.
+    #[command(after_help = exit::HELP)]
+    History(HistoryArgs),
+    /// Write w·(post − pre) as a low-rank adapter (LoRA) for the target
+    ///
+    /// A small folder that PEFT loads, and with the default parts and ranks vLLM and llama.cpp's convert_lora_to_gguf.py
+    /// too. How much of w·v it keeps is measured and told, and so is what it leaves out.
+    #[command(after_help = exit::HELP)]
+    Lora(LoraArgs),
+    /// Check recipe files, and translate the merge files of mergekit
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+}
+
+/// What can be done with recipe files.
+#[derive(Debug, Subcommand)]
+pub enum RecipeCommand {
+    /// Say what recipes do, whether they are sound, and whether their models are there
+    ///
+    /// Reads headers alone. Ends with 0 where every file could be merged as it is. Takes merge files of mergekit too.
+    #[command(after_help = exit::HELP)]
+    Check(RecipeCheckArgs),
+    /// Write a merge file of mergekit (YAML) as a recipe
+    ///
+    /// What a recipe has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Import(ConvertArgs),
+    /// Write a recipe as a merge file of mergekit (YAML)
+    ///
+    /// What mergekit has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Export(ConvertArgs),
+}
+
+/// Arguments of `recipe check`.
+#[derive(Debug, Args)]
+pub struct RecipeCheckArgs {
+    /// Recipes, or merge files of mergekit
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `recipe import` and `recipe export`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// The file to read
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out what cannot be carried over
+    #[arg(long)]
+    pub lossy: bool,
+    /// Replace the file to write, if there is one
+    #[arg(long)]
+    pub force: bool,
+    /// How many layers the models have, where they are not at hand; gradients need it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9999))]
+    pub layers: Option<u32>,
 }
 
 /// Arguments of `demo`.
@@ -92,19 +161,25 @@ pub struct PreflightArgs {
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
     /// The model before fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub pre: Option<String>,
     /// The model after fine-tuning
-    #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
+    #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub post: Option<String>,
+    /// A saved vector, in place of pre and post (`mergescope save-vector`)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pre", "post"])]
+    pub vector: Option<String>,
     /// The model that the vector is added to
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
     /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
     #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
-    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    /// Start from a recipe, such as the mergescope.toml beside a merged model, or from a merge file of mergekit; flags given
+    /// here override it
     ///
+    /// Relative paths in the file are relative to its folder. A merge file that says what a recipe cannot is refused; see
+    /// `mergescope recipe import`.
     /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
     /// do not count.
     #[arg(long = "recipe", id = "recipe", value_name = "FILE")]
@@ -178,10 +253,13 @@ pub struct MergeArgs {
     /// What is merged, and how.
     #[command(flatten)]
     pub recipe: RecipeArgs,
+    /// How vectors are combined, and what of them is kept.
+    #[command(flatten)]
+    pub method: MethodArgs,
     /// Folder to write, which must not exist
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Seed of stochastic rounding [default: 0]
+    /// Seed of all that is drawn at random: stochastic rounding, DARE, DELLA, controls [default: 0]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Most bytes of tensors in one weight file, such as 5GB or 2GiB [default: 5GB]
@@ -200,6 +278,146 @@ pub struct MergeArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// What a recipe says of its method. Numbers that a method has no use for are refused.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Method")]
+pub struct MethodArgs {
+    /// How vectors are combined [default: task_arithmetic]
+    ///
+    /// The names and defaults are mergekit's. linear, slerp and nuslerp also take whole models, which recipes can name.
+    #[arg(long, value_parser = one_of(&Method::ALL, Method::label))]
+    pub method: Option<Method>,
+    /// A further vector, with its own coefficient; may be given several times. `none` for PRE makes POST a saved vector
+    #[arg(long, num_args = 3, value_names = ["PRE", "POST", "W"], allow_hyphen_values = true)]
+    pub also: Vec<String>,
+    /// Share of each tensor's elements that are kept, 0 to 1 (ties, trim, dare, della, breadcrumbs)
+    #[arg(long, value_name = "SHARE")]
+    pub density: Option<f64>,
+    /// Share of the largest elements that breadcrumbs drops [default: 0.01]
+    #[arg(long, value_name = "SHARE")]
+    pub gamma: Option<f64>,
+    /// Half the spread of DELLA's probabilities [default: 0.15]
+    #[arg(long, value_name = "P")]
+    pub epsilon: Option<f64>,
+    /// Scale what is kept until its magnitudes add up to those of the whole vector [default: true for dare and della]
+    #[arg(long, value_name = "BOOL")]
+    pub rescale: Option<bool>,
+    /// Divide by the sum of the weights that took part [default: true for ties, della and linear]
+    #[arg(long, value_name = "BOOL")]
+    pub normalize: Option<bool>,
+    /// What the combined vector is multiplied by [default: 1]
+    #[arg(long, value_name = "X", value_parser = w, allow_hyphen_values = true)]
+    pub lambda: Option<f64>,
+    /// Share of each tensor's elements that SCE selects [default: 1]
+    #[arg(long, value_name = "SHARE")]
+    pub select_topk: Option<f64>,
+    /// Put in the place of the first vector one that should not help, to tell its gain from chance
+    #[arg(long, value_parser = one_of(&ControlKind::ALL, ControlKind::label))]
+    pub control: Option<ControlKind>,
+}
+
+/// Arguments of `save-vector`.
+#[derive(Debug, Args)]
+pub struct SaveVectorArgs {
+    /// The model before fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub pre: String,
+    /// The model after fine-tuning
+    #[arg(long, value_name = "MODEL")]
+    pub post: String,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Element type: f32 holds each difference to 24 bits, bf16 takes half the room and holds 8
+    #[arg(long, default_value = "f32", value_parser = one_of(&VECTOR_DTYPES, OutputDtype::label))]
+    pub dtype: OutputDtype,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `lora`.
+#[derive(Debug, Args)]
+pub struct LoraArgs {
+    /// What is decomposed. Factors are rounded to nearest whatever --rounding says.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Rank of the factors, or with --energy the highest [default: 16]
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
+    /// Share of each tensor's ‖w·v‖² to keep, such as 0.9: it gets the lowest rank that does
+    #[arg(long, value_name = "SHARE")]
+    pub energy: Option<f64>,
+    /// How ranks that differ are written [default: uniform]
+    ///
+    /// uniform fills up with zeros to the highest, which every program takes; per-tensor is smaller and for PEFT alone.
+    #[arg(long, value_parser = one_of(&Ranks::ALL, Ranks::label))]
+    pub ranks: Option<Ranks>,
+    /// What goes in, separated by commas [default: attention,mlp]
+    ///
+    /// Norms and biases are stored whole, which PEFT alone takes. Embeddings that are the output head too are always left
+    /// out. other is matrices of unknown name and routers, taken for linear layers.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = one_of(&AdapterPart::ALL, AdapterPart::label))]
+    pub parts: Vec<AdapterPart>,
+    /// Write v itself, without w and its spread, to be weighted where it is loaded
+    #[arg(long)]
+    pub vector_alone: bool,
+    /// Take NaN and infinity in a model as no change instead of refusing them
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Check everything and say what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// What to do; without it they are listed
+    #[command(subcommand)]
+    pub command: Option<HistoryCommand>,
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What can be done with merges of the past.
+#[derive(Debug, Subcommand)]
+pub enum HistoryCommand {
+    /// Print the recipe of a merge, as run, with the fingerprints of its models
+    Show {
+        /// Its number
+        number: usize,
+        /// Write the recipe to this file, which must not exist
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Say in what the recipes of two merges differ
+    Diff {
+        /// The number of the one
+        left: usize,
+        /// The number of the other
+        right: usize,
+    },
+    /// Forget all of them; what they wrote stays
+    Clear,
+}
+
+/// What a vector can be saved in.
+const VECTOR_DTYPES: [OutputDtype; 3] = [OutputDtype::F32, OutputDtype::Bf16, OutputDtype::F16];
 
 /// A number, with a hyphen or a minus sign. Whether it can scale anything is for the engine to say.
 fn w(text: &str) -> Result<f64, String> {

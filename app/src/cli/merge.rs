@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mergescope_core::merge::{MergeError, Plan, check_inputs, check_output, merge, open, plan};
+use mergescope_core::merge::{MergeError, MergeReport, Plan, check_inputs, check_output, merge, open, plan};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
+use mergescope_core::scaling::moving_tensors;
 use serde_json::{Value, json};
 
 use super::args::MergeArgs;
@@ -15,6 +16,7 @@ use super::print::{self, Printer};
 use super::progress::Job;
 use super::report;
 use crate::format;
+use crate::past::{PastMerge, PastMerges};
 
 /// Checks, merges and reports; with `--dry-run` checks and tells.
 pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
@@ -34,6 +36,9 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
             return Err(MergeError::Unfit { findings: found.findings }.into());
         }
         warnings.extend(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning));
+        if let Some(spec) = recipe.vectors().nth(vector) {
+            warnings.extend(spec.scaling.findings(moving_tensors(&found.alignment, &models.target)));
+        }
     }
     // Before hours of work, not after.
     let words: String = warnings.iter().map(findings::finding_text).collect();
@@ -54,15 +59,36 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     }
     let report = merge(&recipe, &args.out, &args.resources.resources(), &job.control)?;
     drop(job);
+    remember(&report);
     printer.text(&report::text(&report))?;
     printer.document(&report::document(&report, &warnings))?;
     Ok(Exit::Done)
 }
 
+/// Puts the merge among those of the past. That this fails is no reason to call the merge failed.
+fn remember(report: &MergeReport) {
+    let Some(past) = PastMerges::of_user() else { return };
+    if let Err(error) = past.add(&PastMerge::new(report)) {
+        print::note(&format!(
+            "NOTE  The merge is not among those of the past: cannot write {}: {error}",
+            past.file().display()
+        ));
+    }
+}
+
 /// What the flags and the recipe file say.
 fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
     let mut recipe = args.recipe.recipe()?;
-    recipe.output.seed = args.seed.unwrap_or(recipe.output.seed);
+    args.method.apply(&mut recipe)?;
+    if let Some(seed) = args.seed {
+        recipe.output.seed = seed;
+        if recipe.draws() {
+            recipe.method.seed = seed;
+        }
+        for control in recipe.vectors_mut().filter_map(|vector| vector.control.as_mut()) {
+            control.seed = seed;
+        }
+    }
     recipe.output.shard_bytes = args.shard_size.unwrap_or(recipe.output.shard_bytes);
     recipe.output.allow_nonfinite |= args.allow_nonfinite;
     Ok(recipe)

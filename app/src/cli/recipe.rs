@@ -1,15 +1,22 @@
 //! From flags to the recipe and the resources that they stand for.
 
-use mergescope_core::recipe::{Recipe, RecipeError};
+use anyhow::Context as _;
+use mergescope_core::recipe::file::Opened;
+use mergescope_core::recipe::{ControlSpec, Recipe, RecipeError, VectorSpec};
 use mergescope_core::stream::Resources;
 
-use super::args::{RecipeArgs, ResourceArgs};
+use super::args::{MethodArgs, RecipeArgs, ResourceArgs};
+use super::print;
 
 impl RecipeArgs {
     /// The recipe file, or a new recipe, with what the flags say.
     pub fn recipe(&self) -> Result<Recipe, RecipeError> {
         let mut recipe = match &self.file {
-            Some(path) => Recipe::read(path)?,
+            Some(path) => {
+                let Opened { recipe, notes, .. } = Recipe::open(path)?;
+                notes.iter().for_each(|note| print::note(&format!("NOTE  {}", print::line(note))));
+                recipe
+            }
             None => Recipe::new("", "", ""),
         };
         let models = [
@@ -24,10 +31,42 @@ impl RecipeArgs {
                 recipe.inputs = None;
             }
         }
+        if let Some(vector) = &self.vector {
+            recipe.vector.pre.clear();
+            recipe.vector.post.clone_from(vector);
+            recipe.inputs = None;
+        }
         recipe.vector.w = self.w.unwrap_or(recipe.vector.w);
         recipe.output.dtype = self.dtype.unwrap_or(recipe.output.dtype);
         recipe.output.rounding = self.rounding.unwrap_or(recipe.output.rounding);
         Ok(recipe)
+    }
+}
+
+impl MethodArgs {
+    /// Puts what the flags say into a recipe.
+    pub fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+        let method = &mut recipe.method;
+        method.name = self.method.unwrap_or(method.name);
+        method.density = self.density.or(method.density);
+        method.gamma = self.gamma.or(method.gamma);
+        method.epsilon = self.epsilon.or(method.epsilon);
+        method.rescale = self.rescale.or(method.rescale);
+        method.normalize = self.normalize.or(method.normalize);
+        method.lambda = self.lambda.or(method.lambda);
+        method.select_topk = self.select_topk.or(method.select_topk);
+        if let Some(kind) = self.control {
+            let seed = recipe.vector.control.map_or(0, |control| control.seed);
+            recipe.vector.control = Some(ControlSpec { kind, seed });
+        }
+        for vector in self.also.chunks(3) {
+            let [pre, post, w] = vector else { continue };
+            let w = w.replace('−', "-").parse().with_context(|| format!("--also {pre} {post} {w}: W is a number"))?;
+            let pre = if pre == "none" { "" } else { pre };
+            recipe.others.push(VectorSpec { w, ..VectorSpec::new(pre, post) });
+            recipe.inputs = None;
+        }
+        Ok(())
     }
 }
 

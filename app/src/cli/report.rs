@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use mergescope_core::checkpoint::dtype_label;
-use mergescope_core::merge::{ChangeSums, MergeReport};
+use mergescope_core::merge::{ChangeSums, MergeReport, TensorReport};
 use mergescope_core::preflight::Finding;
+use mergescope_core::scaling::Spread;
 use serde_json::{Value, json};
 
 use super::print;
@@ -13,29 +14,31 @@ use crate::format;
 
 /// The report as text: a row a layer, the total, and where it is.
 pub fn text(report: &MergeReport) -> String {
-    let mut table = Table::new(&[
-        ("layer", Align::Right),
-        ("intended ‖w·v‖", Align::Right),
-        ("written", Align::Right),
-        ("effective w", Align::Right),
-        ("lost updates", Align::Right),
-        ("cosine", Align::Right),
-    ]);
-    let mut row = |name: String, change: &ChangeSums| {
-        table.row([
-            name,
-            format::norm(change.intended()),
-            format::norm(change.written()),
-            format::fixed(change.effective_w(), 4),
-            format::percent(change.lost_share()),
-            format::fixed(change.cosine(), 6),
-        ]);
+    // Of several vectors or a method there is no one w; the share of the intended change says the same.
+    let plain = report.recipe.is_plain();
+    let asked = report.asked();
+    // One w for all of it is no column.
+    let is_spread = asked.is_some_and(|asked| asked.differs());
+    let intended = if plain { "intended ‖w·v‖" } else { "intended change" };
+    let mut columns = vec![("layer", Align::Right), (intended, Align::Right), ("written", Align::Right)];
+    columns.extend(is_spread.then_some(("w asked for", Align::Right)));
+    let effective = if plain { "effective w" } else { "of it written" };
+    columns.extend([(effective, Align::Right), ("lost updates", Align::Right), ("cosine", Align::Right)]);
+    let mut table = Table::new(&columns);
+    let mut row = |name: String, change: &ChangeSums, asked: Option<Spread>| {
+        let mut cells = vec![name, format::norm(change.intended()), format::norm(change.written())];
+        let mean = || asked.map_or_else(|| format::NONE.to_owned(), |asked| format::fixed(asked.mean, 4));
+        cells.extend(is_spread.then(mean));
+        cells.push(format::fixed(change.effective_w(), 4));
+        cells.push(format::percent(change.lost_share()));
+        cells.push(format::fixed(change.cosine(), 6));
+        table.row(cells);
     };
     for entry in report.layers() {
-        row(layer_label(entry.layer), &entry.change);
+        row(layer_label(entry.layer), &entry.change, entry.asked);
     }
     let total = report.total();
-    row("total".to_owned(), &total);
+    row("total".to_owned(), &total, asked);
 
     let mut text = format!("{}\n", table.render());
     if total.overflowed + total.clipped > 0 {
@@ -44,6 +47,15 @@ pub fn text(report: &MergeReport) -> String {
             "WARNING  {} values became infinite, {} were held at the largest value of the dtype; a wider --dtype has room",
             format::count(total.overflowed),
             format::count(total.clipped),
+        );
+    }
+    if let Some(asked) = asked.filter(Spread::differs) {
+        let _ = writeln!(
+            text,
+            "w = {} came to {} to {} from tensor to tensor; what was asked for is their mean, weighted by ‖v‖²",
+            format::w(report.recipe.vector.w),
+            format::significant(asked.least.into()),
+            format::significant(asked.most.into()),
         );
     }
     if !report.left_out.is_empty() {
@@ -73,7 +85,11 @@ pub fn layer_label(layer: Option<u32>) -> String {
 /// The report as JSON; `warnings` are what preflight had to say.
 pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
     let layers = report.layers();
-    let layers = layers.iter().map(|entry| json!({ "layer": entry.layer, "change": change(&entry.change) }));
+    let layers =
+        layers.iter().map(|entry| json!({ "layer": entry.layer, "change": change(&entry.change, entry.asked) }));
+    let plain = report.recipe.is_plain();
+    let asked_of =
+        |tensor: &TensorReport| plain.then(|| Spread::of([(tensor.coefficient, tensor.change.vector_sq)])).flatten();
     let tensors = report.tensors.iter().map(|tensor| {
         json!({
             "name": tensor.name,
@@ -83,14 +99,15 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
             "dtype": dtype_label(tensor.dtype),
             "shape": tensor.shape,
             "coefficient": tensor.coefficient,
-            "change": change(&tensor.change),
+            "other_coefficients": tensor.other_coefficients,
+            "change": change(&tensor.change, asked_of(tensor)),
         })
     });
     json!({
         "output": print::path(&report.output),
         "bytes_written": report.bytes_written,
         "elapsed_secs": report.elapsed.as_secs_f64(),
-        "total": change(&report.total()),
+        "total": change(&report.total(), report.asked()),
         "layers": layers.collect::<Vec<_>>(),
         "tensors": tensors.collect::<Vec<_>>(),
         "left_out": report.left_out,
@@ -100,10 +117,11 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
 }
 
 /// The numbers that follow from the sums; `null` where there is none.
-fn change(change: &ChangeSums) -> Value {
+fn change(change: &ChangeSums, asked: Option<Spread>) -> Value {
     json!({
         "intended": change.intended(),
         "written": change.written(),
+        "asked_w": asked.map(|asked| asked.mean),
         "effective_w": change.effective_w(),
         "lost_share": change.lost_share(),
         "cosine": change.cosine(),

@@ -50,7 +50,7 @@ pub struct Figures {
 }
 
 /// Numbers in [`Figures`].
-const COUNT: usize = 22;
+const COUNT: usize = 23;
 
 impl Figures {
     /// The numbers of the tensors at those positions, whose sums are `sums`.
@@ -58,12 +58,13 @@ impl Figures {
         let survival = view.survival(tensors.iter().copied());
         let change = view.change(tensors);
         let effect = view.effect(tensors);
+        let asked = view.asked(tensors.iter().copied()).map_or(f64::NAN, |asked| asked.mean);
         let of = |metric: Metric| (metric.key(), metric.label(), Figure::Of(metric, metric.of(sums)));
         Self {
             fields: [
                 ("elements", "Elements", Figure::Count(sums.elements)),
                 of(Metric::Norm),
-                ("norm_pre", "‖pre‖", Figure::Number(sums.gram.pre_norm())),
+                ("norm_pre", view.analysis.reference(), Figure::Number(sums.gram.pre_norm())),
                 of(Metric::RelativeNorm),
                 of(Metric::Rms),
                 ("mean", "Mean", Figure::Number(sums.mean())),
@@ -79,6 +80,7 @@ impl Figures {
                     Figure::Of(Metric::RoundingSurvival, survival.value),
                 ),
                 ("rounding_survival_margin", "± (95 %)", Figure::Share(margin(survival.value, survival.margin))),
+                ("asked_w", "w asked for", Figure::Number(asked)),
                 ("effective_w", "Effective w", Figure::Number(effect.effective_w.value)),
                 (
                     "effective_w_margin",

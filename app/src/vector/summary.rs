@@ -4,6 +4,7 @@ use mergescope_core::alignment::Role;
 use mergescope_core::analysis::{Estimate, GroupSums, OutOfRange, RoundedEffect, Sums};
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::recipe::Rounding;
+use mergescope_core::scaling::{Spread, scaled};
 
 use super::{LayerCosine, Metric, View, whereabouts};
 use crate::format;
@@ -157,19 +158,27 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     if total.gram.v_v == 0.0 || total.elements == 0 {
         return Vec::new();
     }
-    let w = format::w(view.w);
     let grid = Chart::Grid(Metric::RoundingSurvival);
     if view.w == 0.0 {
         return vec![Sentence::new("At w = 0 nothing is added: the merged model is the target.")];
     }
+    if view.shares.iter().all(|share| *share == 0.0) {
+        return vec![Sentence::new(
+            "Nothing is added: the scaling is 0 in every tensor, so the merged model is the target.",
+        )];
+    }
     let is_lost = (0..view.analysis.tensors.len()).all(|position| view.coefficient(position) == 0.0);
     if is_lost && view.w.abs() < 1.0 {
+        let w = format::w(view.w);
         let words = format!("At w = {w} nothing is added: in f32, which a merge computes in, that is 0.");
         return vec![Sentence::new(words)];
     }
+    let Some(asked) = view.asked(0..view.analysis.tensors.len()) else { return Vec::new() };
     if view.output.rounding == Rounding::Stochastic {
-        let words = "Stochastic rounding keeps the mean of every update, so the effective w is ";
-        return vec![Sentence::new(words).figure(w, grid).words(".")];
+        let words =
+            format!("{}stochastic rounding keeps the mean of every update, so the effective w is ", at_w(view, &asked));
+        let mean = if asked.differs() { format::significant(asked.mean) } else { coefficient(asked.least, view.w) };
+        return vec![Sentence::new(words).figure(mean, grid).words(".")];
     }
     let survival = survival.unwrap_or_else(|| view.survival_at(view.w));
     if survival.value.is_nan() {
@@ -178,7 +187,7 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     let lost = 1.0 - survival.value;
     let dtype = view.written_dtype();
     let is_wide = view.written_dtypes().into_iter().all(|dtype| matches!(dtype, Dtype::F32 | Dtype::F64));
-    let mut sentence = Sentence::new(format!("At w = {w} {dtype} would lose "))
+    let mut sentence = Sentence::new(format!("{}{dtype} would lose ", at_w(view, &asked)))
         .figure(format::percent(lost), grid)
         .words(" of the updates");
     let effect = effect.unwrap_or_else(|| {
@@ -187,7 +196,7 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
     });
     let effective = effect.effective_w;
     let mut estimated = survival.is_estimated();
-    if effective.value.is_finite() && (effective.value - view.w).abs() > OFF * view.w.abs() {
+    if effective.value.is_finite() && (effective.value - asked.mean).abs() > OFF * asked.root_mean_square {
         estimated |= effective.is_estimated();
         sentence = sentence.words(", an effective w of ").figure(format::significant(effective.value), grid);
     }
@@ -214,6 +223,39 @@ pub fn about_w(view: &View<'_>, effect: Option<RoundedEffect>, survival: Option<
         });
     }
     vec![sentence.words(".")]
+}
+
+/// The beginning of a sentence about w, with how it is spread: `At w = 0.50, spread as 0.10 to 0.55 over the tensors
+/// (0.41 in the mean), `.
+fn at_w(view: &View<'_>, asked: &Spread) -> String {
+    let w = format::w(view.w);
+    let all = view.analysis.tensors.len();
+    let moved = (0..all).filter(|&position| view.moves(position)).count();
+    let over = match moved == all {
+        true => "the tensors".to_owned(),
+        false => format!("{} of {}", format::count(moved as u64), format::plural(all, "tensor")),
+    };
+    if asked.differs() {
+        let [least, most] = [asked.least, asked.most].map(|end| coefficient(end, view.w));
+        let mean = format::significant(asked.mean);
+        format!("At w = {w}, spread as {least} to {most} over {over} ({mean} in the mean), ")
+    } else if asked.least != scaled(view.w, 1.0) {
+        format!("At w = {w}, which comes to {} in {over}, ", coefficient(asked.least, view.w))
+    } else if moved < all {
+        format!("At w = {w}, added to {over}, ")
+    } else {
+        format!("At w = {w} ")
+    }
+}
+
+/// A coefficient in words: w as it was typed, others to three decimals or, where they are small, digits.
+fn coefficient(value: f32, w: f64) -> String {
+    let exact = f64::from(value);
+    match exact.abs() {
+        _ if value == scaled(w, 1.0) => format::w(w),
+        0.01..1e3 => format::w((exact * 1e3).round() / 1e3),
+        _ => format::significant(exact),
+    }
 }
 
 /// A fifth of w, to two digits.

@@ -226,6 +226,32 @@ fn what_rounding_loses_is_said_with_what_to_do() {
 }
 
 #[test]
+fn an_effective_w_is_held_against_the_mean_of_what_w_comes_to() {
+    let mut measured = Measured::new(vec![updates(1.0, 100, true), updates(1.0, 100, true), updates(1.0, 100, true)]);
+    let text = |measured: &Measured| texts(&about_w(&measured.view(0.5), None, None)).join(" ");
+    // 1 beside 1 is kept by bf16 at 0.5, 0.25 and 0.125 exactly, and the effective w is the mean: nothing to say of it.
+    measured.shares = vec![1.0, 0.5, 0.25];
+    assert_eq!(
+        text(&measured),
+        "At w = 0.50, spread as 0.125 to 0.50 over the tensors (0.292 in the mean), bf16 would lose 0 % of the updates."
+    );
+    measured.shares = vec![1.0, 0.0, 0.5];
+    assert!(
+        text(&measured).starts_with("At w = 0.50, spread as 0.25 to 0.50 over 2 of 3 tensors (0.375 in the mean), ")
+    );
+    measured.shares = vec![1.0, 0.0, 1.0];
+    assert!(text(&measured).starts_with("At w = 0.50, added to 2 of 3 tensors, bf16"), "{}", text(&measured));
+    measured.shares = vec![0.5; 3];
+    assert!(
+        text(&measured).starts_with("At w = 0.50, which comes to 0.25 in the tensors, bf16"),
+        "{}",
+        text(&measured)
+    );
+    measured.shares = vec![0.0; 3];
+    assert!(text(&measured).starts_with("Nothing is added: the scaling is 0 in every tensor"), "{}", text(&measured));
+}
+
+#[test]
 fn a_small_effective_w_keeps_its_digits() {
     // Beside so small a weight one update in twenty survives.
     let mut part = updates(0.01, 100, true);

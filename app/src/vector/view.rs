@@ -8,7 +8,7 @@ use mergescope_core::analysis::{
 use mergescope_core::checkpoint::{Dtype, dtype_label};
 use mergescope_core::layout::Part;
 use mergescope_core::recipe::{OutputSpec, Rounding};
-use mergescope_core::scaling::scaled;
+use mergescope_core::scaling::{Spread, scaled};
 
 use super::{Figures, Metric};
 use crate::format;
@@ -80,9 +80,23 @@ impl View<'_> {
         Estimate::combined(cells.map(|cell| (cell.sums.updates() as f64, view.cell_survival(cell))))
     }
 
-    /// What reaches the output of some tensors taken together.
+    /// What reaches the output of some tensors taken together; those that stay the target's count only when all do, as in
+    /// the report of a merge.
     pub fn effect(&self, tensors: &[usize]) -> RoundedEffect {
-        self.preview.effect(tensors.iter().map(|&position| (position, self.coefficient(position))))
+        let any_moves = tensors.iter().any(|&position| self.moves(position));
+        let taken = tensors.iter().filter(|&&position| !any_moves || self.moves(position));
+        self.preview.effect(taken.map(|&position| (position, self.coefficient(position))))
+    }
+
+    /// Whether a merge adds anything to a tensor; the mergekit modes go through their steps at 0 too.
+    pub fn moves(&self, position: usize) -> bool {
+        self.coefficient(position) != 0.0 || !self.output.rounding.is_single()
+    }
+
+    /// The coefficients that the effective w of some tensors is to be held against; `None` when none of them moves.
+    pub fn asked(&self, tensors: impl IntoIterator<Item = usize>) -> Option<Spread> {
+        let moving = tensors.into_iter().filter(|&position| self.moves(position));
+        Spread::of(moving.map(|at| (self.coefficient(at), self.analysis.tensors[at].sums.gram.v_v)))
     }
 
     /// What the merge intends to do to some tensors taken together.

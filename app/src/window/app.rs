@@ -13,6 +13,7 @@ use super::engine::Engine;
 use super::jobs::{Event, Jobs, Waker};
 use super::live::Live;
 use super::palette::PaletteState;
+use super::past_dialog::PastDialog;
 use super::persist::Saved;
 use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
 use super::results_tab::ResultsView;
@@ -150,6 +151,11 @@ impl App {
         self.tab
     }
 
+    /// Whether a dialog or the palette is open, which takes what is typed and pasted.
+    pub(super) fn is_busy_with_dialog(&self) -> bool {
+        self.dialog.is_some() || self.palette.is_some()
+    }
+
     /// The folder that a merge is offered to go into.
     pub(super) fn output_parent(&self) -> PathBuf {
         let last = self.last_parent.clone().filter(|parent| parent.is_dir());
@@ -224,7 +230,7 @@ impl App {
     fn has_numbers(&self) -> bool {
         match self.tab {
             Tab::Vector => self.session.vector.done().is_some(),
-            Tab::Scaling => scaling_tab::values_table(&self.session).is_some(),
+            Tab::Scaling => scaling_tab::has_values(&self.session),
             Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
         }
     }
@@ -282,11 +288,14 @@ impl App {
                 self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
             }
             Command::OpenOutput => {
-                if let Some(MergeEnd::Written(written)) = &self.session.end
-                    && let Err(error) = open::that_detached(&written.report.output)
-                {
-                    self.session.fail(format!("The folder could not be opened: {error}"));
+                if let Some(MergeEnd::Written(written)) = &self.session.end {
+                    let folder = written.report.output.clone();
+                    self.open_folder(&folder);
                 }
+            }
+            Command::PastMerges => {
+                let past = self.session.jobs.engine().past();
+                self.dialog = Some(Dialog::Past(Box::new(PastDialog::new(past.as_ref()))));
             }
             Command::ToggleTheme => {
                 let dark = ctx.theme() == egui::Theme::Light;
@@ -315,7 +324,7 @@ impl App {
                     return self.session.fail(format!("“{chart}” has no numbers yet"));
                 }
             },
-            (Tab::Scaling, _) => match scaling_tab::values_table(&self.session) {
+            (Tab::Scaling, _) => match scaling_tab::values_table(self) {
                 Some(table) => table.to_csv(),
                 None => return,
             },
@@ -448,6 +457,13 @@ impl App {
         self.content_ui(ui);
     }
 
+    /// Shows a folder in the file manager.
+    fn open_folder(&mut self, folder: &Path) {
+        if let Err(error) = open::that_detached(folder) {
+            self.session.fail(format!("The folder could not be opened: {error}"));
+        }
+    }
+
     fn dialogs_ui(&mut self, ctx: &Context) {
         let Some(dialog) = self.dialog.take() else { return };
         match dialogs::ui(self, ctx, dialog) {
@@ -465,6 +481,14 @@ impl App {
             DialogEnd::Browse(dialog, start) => {
                 self.dialog = Some(dialog);
                 self.pick(PickFor::OutputFolder, start, String::new());
+            }
+            DialogEnd::Recipe(recipe) => {
+                self.session.set_recipe(*recipe);
+                self.session.say("Opened the recipe of a past merge; Undo brings the other back".to_owned());
+            }
+            DialogEnd::Folder(dialog, folder) => {
+                self.dialog = Some(dialog);
+                self.open_folder(&folder);
             }
             DialogEnd::Quit => {
                 self.quit_confirmed = true;

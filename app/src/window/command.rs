@@ -14,6 +14,8 @@ pub enum Command {
     SaveRecipeAs,
     /// Chooses a model's folder.
     Browse(Role),
+    /// Shows the merges of the past.
+    PastMerges,
     /// Takes the demo models.
     UseDemo,
     /// Closes the window.
@@ -54,7 +56,7 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Merge,
         Self::CancelMerge,
         Self::ShowVector,
@@ -65,6 +67,7 @@ impl Command {
         Self::CopyCsv,
         Self::SavePng,
         Self::OpenOutput,
+        Self::PastMerges,
         Self::Browse(Role::Pre),
         Self::Browse(Role::Post),
         Self::Browse(Role::Target),
@@ -90,6 +93,7 @@ impl Command {
             Self::Browse(Role::Pre) => "Choose the pre model…",
             Self::Browse(Role::Post) => "Choose the post model…",
             Self::Browse(Role::Target) => "Choose the target model…",
+            Self::PastMerges => "Merges of the past…",
             Self::UseDemo => "Use the demo models",
             Self::Quit => "Quit",
             Self::Undo => "Undo",
@@ -120,6 +124,7 @@ impl Command {
             Self::Browse(Role::Pre) => "Choose the folder of the model before fine-tuning",
             Self::Browse(Role::Post) => "Choose the folder of the model after fine-tuning",
             Self::Browse(Role::Target) => "Choose the folder of the model that the vector is added to",
+            Self::PastMerges => "What was merged so far: recipes to open again, and what differs between two",
             Self::UseDemo => "Take the three small models that come with Mergescope",
             Self::Quit => "Close the window; a merge under way is cancelled",
             Self::Undo => "Take the last change of models, w or output choices back",
@@ -158,6 +163,7 @@ impl Command {
             Self::ShowResults => command(Key::Num3),
             Self::ToggleTable => command(Key::T),
             Self::Palette => command(Key::K),
+            Self::PastMerges => command(Key::H),
             _ => None,
         }
     }

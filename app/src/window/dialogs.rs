@@ -6,10 +6,11 @@ use eframe::egui::{
     self, Align, Button, Context, Frame, Id, Key, Layout, Modal, Modifiers, Response, RichText, TextEdit, Ui, Vec2,
     text::{CCursor, CCursorRange},
 };
-use mergescope_core::recipe::OutputSpec;
+use mergescope_core::recipe::{OutputSpec, Recipe};
 
 use super::app::App;
 use super::merge_dialog::{self, MergeDialog, MergeEnd};
+use super::past_dialog::{self, PastDialog, PastEnd};
 use super::picker::{NO_DIALOG, PickFor, PickRequest};
 use super::session::Session;
 use super::{theme, widgets};
@@ -25,6 +26,8 @@ pub enum Dialog {
     Path(PathDialog),
     /// Leave although a merge is under way?
     Quit,
+    /// Merges of the past.
+    Past(Box<PastDialog>),
     /// Version and licences.
     About,
 }
@@ -54,6 +57,10 @@ pub enum DialogEnd {
     },
     /// A folder is to be chosen for the merge dialog.
     Browse(Dialog, Option<PathBuf>),
+    /// Take that recipe.
+    Recipe(Box<Recipe>),
+    /// Show that folder; the dialog stays.
+    Folder(Dialog, PathBuf),
     /// Leave.
     Quit,
 }
@@ -76,8 +83,17 @@ impl Dialog {
 pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
     let backdrop = if ctx.theme() == egui::Theme::Dark { theme::DARK.backdrop } else { theme::LIGHT.backdrop };
     let shown = Modal::new(Id::unique("dialog")).backdrop_color(backdrop).frame(frame(ctx)).show(ctx, |ui| {
-        ui.set_width(WIDTH);
+        ui.set_width(match dialog {
+            Dialog::Past(_) => past_dialog::WIDTH.min(ctx.content_rect().width() - 64.0),
+            _ => WIDTH,
+        });
         match dialog {
+            Dialog::Past(mut dialog) => match past_dialog::ui(ui, &mut dialog) {
+                PastEnd::Open => DialogEnd::Open(Dialog::Past(dialog)),
+                PastEnd::Closed => DialogEnd::Closed,
+                PastEnd::Recipe(recipe) => DialogEnd::Recipe(recipe),
+                PastEnd::Folder(folder) => DialogEnd::Folder(Dialog::Past(dialog), folder),
+            },
             Dialog::Merge(mut dialog) => match merge_dialog::ui(app, ui, &mut dialog) {
                 MergeEnd::Open => DialogEnd::Open(Dialog::Merge(dialog)),
                 MergeEnd::Cancelled => DialogEnd::Closed,

@@ -14,6 +14,8 @@ use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 use mergescope_core::stream::{Resources, StreamError};
 
+use crate::past::PastMerges;
+
 /// The work that the window starts. Every method but `plan` may take long and runs off the window's thread.
 pub trait Engine: Send + Sync {
     /// Opens the model that a person's words stand for.
@@ -80,6 +82,11 @@ pub trait Engine: Send + Sync {
         merge::merge(recipe, output, &self.resources(), control)
     }
 
+    /// Where merges are remembered; `None` to remember none.
+    fn past(&self) -> Option<PastMerges> {
+        None
+    }
+
     /// Models in the local Hub cache.
     fn cached_models(&self) -> Vec<CachedModel> {
         hub::cache_dir().map(|cache| hub::cached_models(&cache)).unwrap_or_default()
@@ -100,4 +107,8 @@ pub trait Engine: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CoreEngine;
 
-impl Engine for CoreEngine {}
+impl Engine for CoreEngine {
+    fn past(&self) -> Option<PastMerges> {
+        PastMerges::of_user()
+    }
+}

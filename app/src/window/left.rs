@@ -4,12 +4,13 @@ use eframe::egui::{
     self, Align, DragValue, Frame, Label, Layout, Margin, Panel, RichText, ScrollArea, TextStyle, Ui, Vec2,
 };
 use mergescope_core::alignment::Role;
-use mergescope_core::scaling::ScalingSpec;
+use mergescope_core::scaling::{Keep, ScalingSpec, Spread};
 
 use super::app::App;
 use super::command::Command;
 use super::live::Live;
 use super::{merge_area, model_field, theme, verdict, widgets};
+use crate::curve_edit::Kind;
 use crate::format;
 
 /// w at the start, and after a double click on the slider.
@@ -98,11 +99,7 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
         .on_hover_text("Drag, or use the arrow keys for steps of 0.01; double-click for 0.50");
     ui.add_space(4.0);
     let scaling = &app.session.recipe.vector.scaling;
-    let words = if *scaling == ScalingSpec::default() {
-        "The same in all layers".to_owned()
-    } else {
-        format::sentence(&scaling.to_string())
-    };
+    let (words, all_words) = spread_words(scaling);
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::link_ui(ui, "Shape it").on_hover_text(Command::ShowScaling.explanation()).clicked() {
@@ -110,10 +107,24 @@ fn w_ui(app: &mut App, ui: &mut Ui) {
             }
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let text = RichText::new(&words).color(palette.weak);
-                ui.add(Label::new(text).truncate()).on_hover_text(&words);
+                ui.add(Label::new(text).truncate()).on_hover_text(&all_words);
             });
         });
     });
+}
+
+/// How w is spread over the tensors: in as many words as there is room for, and in all.
+fn spread_words(scaling: &ScalingSpec) -> (String, String) {
+    if *scaling == ScalingSpec::default() {
+        return ("The same in all layers".to_owned(), "Every tensor gets w".to_owned());
+    }
+    let ScalingSpec { curve, factors, patterns, keep } = scaling;
+    let factors = factors.named().iter().filter(|(_, factor)| *factor != 1.0).count();
+    let Keep { router, embed, head, norm, layers, tensors } = keep;
+    let switches = [*router, *embed, *head, *norm].into_iter().filter(|is_on| *is_on).count();
+    let more = factors + patterns.len() + switches + layers.len() + tensors.len();
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    (format!("Shape: {}{more}", Kind::of(curve).label()), format::sentence(&scaling.to_string()))
 }
 
 /// How much of w is left after rounding, and what that means; `None` where there is nothing to keep.
@@ -123,7 +134,13 @@ fn kept(live: &Live) -> Option<(String, String)> {
     if !effective.value.is_finite() {
         return None;
     }
-    let text = format!("{} keeps {}", live.dtype, format::fixed(effective.value, 3));
+    let spread = live.asked.filter(Spread::differs);
+    let keeps = format::fixed(effective.value, 3);
+    let text = match spread {
+        // Beside w there is no room for the type too; it is in the explanation.
+        Some(asked) => format!("keeps {keeps} of {}", format::fixed(asked.mean, 3)),
+        None => format!("{} keeps {keeps}", live.dtype),
+    };
     let accuracy = if effective.is_estimated() {
         format!("; estimated from a sample, ± {} at 95 %", format::fixed(effective.margin, 4))
     } else {
@@ -131,9 +148,16 @@ fn kept(live: &Live) -> Option<(String, String)> {
     };
     let explanation = format!(
         "Effective w: how much of v the merged model will have in it once it is rounded to {}{accuracy}. The cosine of \
-         what is asked for and what is written is {}",
+         what is asked for and what is written is {}{}",
         live.dtype,
         format::fixed(effect.cosine, 4),
+        spread.map_or_else(String::new, |asked| format!(
+            ". w is spread over the tensors that it moves as {} to {}: {} in the mean, weighted by ‖v‖², is what would \
+             be kept without rounding",
+            format::fixed(asked.least.into(), 3),
+            format::fixed(asked.most.into(), 3),
+            format::fixed(asked.mean, 3),
+        )),
     );
     Some((text, explanation))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mergescope_core::analysis::{Cell, Estimate, Group, RoundedEffect, TensorAnalysis};
 use mergescope_core::layout::Part;
-use mergescope_core::scaling::{Scaling, ScalingSpec};
+use mergescope_core::scaling::{Scaling, ScalingSpec, Spread};
 
 use super::jobs::JobId;
 use super::session::{Measured, Session};
@@ -82,6 +82,8 @@ struct Shares {
     of: Option<(JobId, ScalingSpec)>,
     /// By position in the analysis; all 0 when the scaling has no coefficients for this model.
     values: Arc<[f64]>,
+    /// Whether it has coefficients.
+    is_sound: bool,
     /// Differs from one scaling or vector to the next.
     number: u64,
 }
@@ -99,6 +101,7 @@ impl Shares {
         };
         let scaling = Scaling::new(1.0, spec, layers).ok();
         self.values = measured.analysis.tensors.iter().map(|tensor| share(scaling.as_ref(), tensor)).collect();
+        self.is_sound = scaling.is_some();
         self.of = Some((measured.number, spec.clone()));
         self.number += 1;
     }
@@ -114,6 +117,8 @@ pub struct Live {
     survival: Survival,
     /// What reaches the output; `None` while the preview is being prepared.
     pub effect: Option<RoundedEffect>,
+    /// The coefficients that its effective w is to be held against.
+    pub asked: Option<Spread>,
     /// What is written: `bf16`, or several types.
     pub dtype: String,
     about_vector: Vec<Sentence>,
@@ -136,20 +141,20 @@ impl Live {
             let cosine = products.map(|products| LayerCosine::new(products, PartSet::All));
             self.about_vector = summary::about_vector(&source.view, cosine.as_ref());
         }
-        if self.key == Some(source.key) && self.effect.is_some() == source.has_preview {
+        if self.key == Some(source.key) && self.effect.is_some() == (source.has_preview && shares.is_sound) {
             return;
         }
         self.key = Some(source.key);
         self.dtype = source.view.written_dtype();
         self.survival.clear();
-        (self.effect, self.about_w) = (None, Vec::new());
-        if source.has_preview {
+        (self.effect, self.asked, self.about_w) = (None, None, Vec::new());
+        if source.has_preview && shares.is_sound {
             let view = &source.view;
             let cells = source.measured.overview.groups.iter().flat_map(|group| &group.cells);
             self.survival.extend(cells.map(|cell| ((cell.group, cell.row.part), view.cell_survival(cell))));
-            let all = 0..view.analysis.tensors.len();
-            let effect = view.preview.effect(all.map(|tensor| (tensor, view.coefficient(tensor))));
-            self.effect = Some(effect);
+            let all: Vec<usize> = (0..view.analysis.tensors.len()).collect();
+            let effect = view.effect(&all);
+            (self.effect, self.asked) = (Some(effect), view.asked(all));
             self.about_w = summary::about_w(view, Some(effect), Some(self.sum_of_survival(&source)));
         }
     }

@@ -29,6 +29,7 @@ const MENUS: [(&str, &[Option<Command>]); 4] = [
             Some(Command::Merge),
             Some(Command::CancelMerge),
             Some(Command::OpenOutput),
+            Some(Command::PastMerges),
             None,
             Some(Command::Quit),
         ],

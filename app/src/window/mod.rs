@@ -24,6 +24,7 @@ mod merge_dialog;
 mod model_field;
 mod output;
 mod palette;
+mod past_dialog;
 mod persist;
 pub mod picker;
 mod results_tab;

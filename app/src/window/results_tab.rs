@@ -7,6 +7,7 @@ use egui_extras::{Column, TableBuilder};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::merge::{ChangeSums, TensorReport};
 use mergescope_core::preflight::Finding;
+use mergescope_core::scaling::{ScalingSpec, Spread};
 
 use super::app::App;
 use super::chart::{self, BarPlot, Segment, Tick};
@@ -202,7 +203,7 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
     ui.horizontal_wrapped(|ui| {
         ui.label(RichText::new(format!("{} Written. ", fonts::CHECK)).color(palette.good).line_height(line));
-        let w = format::w(report.recipe.vector.w);
+        let w = asked_words(written);
         ui.label(RichText::new(format!("{} + {w}·v is in ", written.target)).line_height(line));
         let link = RichText::new(&path).color(palette.link).line_height(line);
         clicked = ui
@@ -235,13 +236,30 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     clicked
 }
 
+/// What v was multiplied by: w, or the ends of what it came to.
+fn asked_words(written: &Written) -> String {
+    match written.asked {
+        Some(asked) if asked.differs() => {
+            format!("({} to {})", format::fixed(asked.least.into(), 2), format::fixed(asked.most.into(), 2))
+        }
+        Some(asked) if written.report.recipe.vector.scaling != ScalingSpec::default() => {
+            format::significant(asked.least.into())
+        }
+        _ => format::w(written.report.recipe.vector.w),
+    }
+}
+
 fn numbers_sentence(written: &Written) -> String {
     let total = &written.total;
     if total.updates == 0 {
         return "Nothing was to be changed: w·v is zero everywhere.".to_owned();
     }
+    let asked = written.asked.filter(|asked| asked.differs());
+    let asked = asked.map_or_else(String::new, |asked| {
+        format!(", where {} was asked for in the mean of what w comes to in each tensor", format::fixed(asked.mean, 3))
+    });
     format!(
-        "The written change has {} of the vector in it; {} of the updates were too small for {}.",
+        "The written change has {} of the vector in it{asked}; {} of the updates were too small for {}.",
         format::fixed(total.effective_w(), 3),
         format::percent(total.lost_share()),
         written.dtype,
@@ -261,6 +279,7 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
         Segment { tick, base: 0.0, height, fill, stroke, width }
     };
     let outline = Stroke::new(1.0, palette.weak);
+    let is_spread = written.asked.is_some_and(|asked| asked.differs());
     let mut segments = Vec::new();
     for (tick, sums) in layers.iter().enumerate() {
         let change = &sums.change;
@@ -271,12 +290,21 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
                 segments.push(Segment { fill: fill_colour, stroke: outline, ..bar(tick, height, 1.0) });
                 segments.push(bar(tick, change.written(), WRITTEN_WIDTH));
             }
-            Metric::EffectiveW => segments.push(bar(tick, change.effective_w(), WRITTEN_WIDTH)),
+            Metric::EffectiveW => {
+                if let Some(asked) = sums.asked.filter(|_| is_spread) {
+                    segments.push(Segment { fill: palette.background, stroke: outline, ..bar(tick, asked.mean, 1.0) });
+                }
+                segments.push(bar(tick, change.effective_w(), WRITTEN_WIDTH));
+            }
             Metric::Lost => segments.push(bar(tick, change.lost_share(), WRITTEN_WIDTH)),
         }
     }
     let (title, meaning) = match metric {
         Metric::Change => ("What was asked for, and what was written", "‖change‖ per layer"),
+        // Where there is no one w, there is no line either.
+        Metric::EffectiveW if is_spread || written.asked.is_none() => {
+            ("How much of the vector arrived", "effective w per layer")
+        }
         Metric::EffectiveW => ("How much of the vector arrived", "effective w per layer; dotted: the w asked for"),
         Metric::Lost => ("What rounding lost", "share of the non-zero updates per layer, in %"),
     };
@@ -287,6 +315,10 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             Metric::Change => {
                 vec![entry("intended", palette.background, outline), entry("written", palette.accent, Stroke::NONE)]
             }
+            Metric::EffectiveW if is_spread => vec![
+                entry("asked for, in the mean", palette.background, outline),
+                entry("written", palette.accent, Stroke::NONE),
+            ],
             _ => Vec::new(),
         };
         let heading =
@@ -299,13 +331,13 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
             description: format!("Chart: {title}, {}", format::plural(layers.len(), "bar")),
             ticks: &ticks,
             segments,
-            reference: (metric == Metric::EffectiveW).then_some(written.report.recipe.vector.w),
+            reference: written.asked.filter(|_| metric == Metric::EffectiveW && !is_spread).map(|asked| asked.mean),
             is_percent: metric == Metric::Lost,
             size: Vec2::new(ui.available_width(), (height - used).max(100.0)),
         };
         let (_, frame) = plot.show(ui, |ui, position| {
             let sums = &layers[position];
-            change_tooltip_ui(ui, &layer_title(sums.layer), &sums.change);
+            change_tooltip_ui(ui, &layer_title(sums.layer), &sums.change, sums.asked);
         });
         match metric {
             Metric::Change if is_empty => chart::empty_ui(ui, frame, "Nothing was to be changed"),
@@ -320,7 +352,7 @@ fn layer_title(layer: Option<u32>) -> String {
     layer.map_or_else(|| "Embeddings, head and final norm".to_owned(), |layer| format!("Layer {layer}"))
 }
 
-fn change_tooltip_ui(ui: &mut Ui, title: &str, change: &ChangeSums) {
+fn change_tooltip_ui(ui: &mut Ui, title: &str, change: &ChangeSums, asked: Option<Spread>) {
     let palette = theme::palette(ui);
     ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
     ui.label(RichText::new(title).text_style(theme::strong()));
@@ -331,6 +363,7 @@ fn change_tooltip_ui(ui: &mut Ui, title: &str, change: &ChangeSums) {
         for (label, value) in [
             ("Intended ‖w·v‖", format::norm(change.intended())),
             ("Written", format::norm(change.written())),
+            ("w asked for", asked.map_or_else(|| format::NONE.to_owned(), |asked| format::fixed(asked.mean, 4))),
             ("Effective w", format::fixed(change.effective_w(), 4)),
             ("Updates lost", format!("{}, {lost}", format::percent(change.lost_share()))),
             ("Cosine", format::fixed(change.cosine(), 5)),
@@ -432,7 +465,7 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
         .body(|body| {
             body.rows(theme::ROW_HEIGHT, order.len(), |mut row| {
                 let tensor = &written.report.tensors[order[row.index()]];
-                row.col(|ui| name_ui(ui, tensor));
+                row.col(|ui| name_ui(ui, tensor, written.asked.is_some()));
                 for text in cells(&tensor.change) {
                     row.col(|ui| drop(ui.with_layout(right, |ui| ui.label(text))));
                 }
@@ -445,12 +478,13 @@ fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, heig
     }
 }
 
-fn name_ui(ui: &mut Ui, tensor: &TensorReport) {
+fn name_ui(ui: &mut Ui, tensor: &TensorReport, is_asked: bool) {
     let shape: Vec<String> = tensor.shape.iter().map(|&dim| format::count(dim)).collect();
     let moved = if tensor.coefficient == 0.0 { "as in the target" } else { "target + w·v" };
     let tooltip = format!("{}\n{}, {}, {moved}", tensor.name, shape.join(" × "), dtype_label(tensor.dtype));
     ui.add(Label::new(&tensor.name).truncate()).on_hover_ui(|ui| {
-        change_tooltip_ui(ui, &tooltip, &tensor.change);
+        let asked = Spread::of([(tensor.coefficient, tensor.change.vector_sq)]).filter(|_| is_asked);
+        change_tooltip_ui(ui, &tooltip, &tensor.change, asked);
     });
 }
 

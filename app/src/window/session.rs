@@ -13,8 +13,9 @@ use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::{ChangeSums, LayerChange, MergeReport, Plan};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::Progress;
+use mergescope_core::recipe::file::{FileFormat, Opened};
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError};
-use mergescope_core::scaling::Scaling;
+use mergescope_core::scaling::{Scaling, Spread};
 
 use super::details::Details;
 use super::history::History;
@@ -23,6 +24,7 @@ pub use super::measured::Measured;
 use super::slot;
 pub use super::slot::{Slot, SlotState};
 use crate::format;
+use crate::past::PastMerge;
 
 /// Paths that the menus remember.
 const MAX_RECENT: usize = 12;
@@ -103,6 +105,8 @@ pub struct Written {
     pub layers: Vec<LayerChange>,
     /// Over all.
     pub total: ChangeSums,
+    /// The coefficients that its effective w is to be held against; `None` when nothing was moved.
+    pub asked: Option<Spread>,
     /// The target's short name.
     pub target: String,
     /// The type of most of what was written.
@@ -116,7 +120,7 @@ impl Written {
         let target = target.map_or_else(|| report.recipe.target.clone(), |name| name.to_string_lossy().into_owned());
         let largest = report.tensors.iter().max_by_key(|tensor| tensor.shape.iter().product::<u64>());
         let dtype = largest.map(|tensor| dtype_label(tensor.dtype)).unwrap_or_default();
-        Self { id, layers: report.layers(), total: report.total(), target, dtype, report }
+        Self { id, layers: report.layers(), total: report.total(), asked: report.asked(), target, dtype, report }
     }
 }
 
@@ -279,12 +283,18 @@ impl Session {
 
     /// Reads a recipe file.
     pub fn open_recipe(&mut self, path: &Path) {
-        match Recipe::read(path) {
-            Ok(recipe) => {
+        match Recipe::open(path) {
+            Ok(Opened { recipe, format: FileFormat::Toml, .. }) => {
                 self.saved = recipe.clone();
                 self.file = Some(path.to_owned());
                 self.set_recipe(recipe);
                 self.say(format!("Opened {}", format::path(path)));
+            }
+            Ok(Opened { recipe, format: FileFormat::Mergekit, .. }) => {
+                // A merge file is read, never written over.
+                self.file = None;
+                self.set_recipe(recipe);
+                self.say(format!("Read {} as a recipe that is not saved yet", format::path(path)));
             }
             Err(error) => self.complain(&error),
         }
@@ -292,13 +302,13 @@ impl Session {
 
     /// Writes the recipe to a file.
     pub fn save_recipe(&mut self, path: &Path) {
-        match std::fs::write(path, self.recipe.to_toml()) {
+        match self.recipe.save(path) {
             Ok(()) => {
                 self.saved = self.recipe.clone();
                 self.file = Some(path.to_owned());
                 self.say(format!("Saved {}", format::path(path)));
             }
-            Err(error) => self.fail(format!("Cannot write {}: {error}", format::path(path))),
+            Err(error) => self.complain(&error),
         }
     }
 
@@ -562,12 +572,22 @@ impl Session {
         }
     }
 
+    /// Puts a merge among those of the past.
+    fn remember(&mut self, report: &MergeReport) {
+        let Some(past) = self.jobs.engine().past() else { return };
+        if let Err(error) = past.add(&PastMerge::new(report)) {
+            let file = format::path(past.file());
+            self.fail(format!("Merged, but not among the merges of the past: cannot write {file}: {error}"));
+        }
+    }
+
     fn on_merge_ended(&mut self, id: JobId, result: Result<Outcome, JobError>) {
         self.merge = None;
         self.merge_just_ended = true;
         let end = match result {
             Ok(Outcome::Merged(report)) => {
                 self.say(format!("Written to {}", format::path(&report.output)));
+                self.remember(&report);
                 MergeEnd::Written(Box::new(Written::new(id, *report)))
             }
             Ok(_) | Err(JobError::Cancelled) => {

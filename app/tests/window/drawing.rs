@@ -4,8 +4,10 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{Rect, Shape, epaint::ClippedShape};
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use egui_kittest::{Harness, Node};
+use mergescope::curve_edit::Kind;
 use mergescope::vector::Metric;
 use mergescope::window::{App, Setup};
+use mergescope_core::scaling::{Curve, Keep, Pattern, ScalingSpec};
 
 use super::common::{Shape as ModelShape, TINY, Triple, setup, wait_for_charts, window};
 use super::vector::{charted, choose};
@@ -14,6 +16,8 @@ use super::vector::{charted, choose};
 const SIX: ModelShape = ModelShape { layers: 6, ..TINY };
 /// A model whose cells are only just wide enough for numbers.
 const TWELVE: ModelShape = ModelShape { layers: 12, ..TINY };
+/// As deep as a real model.
+const DEEP: ModelShape = ModelShape { layers: 24, ..TINY };
 
 /// Every line of text that the last frame painted, and where it can be seen.
 fn texts(harness: &Harness<'_, App>) -> Vec<(String, Rect)> {
@@ -124,6 +128,20 @@ fn a_zero_vector_has_neither_colours_nor_numbers_at_its_axis() {
     assert_eq!(inside, ["v is zero: nothing moved"]);
 }
 
+/// Whether no two lines of text share a place, and none passes the right margin of a window this wide and high.
+#[track_caller]
+fn check_texts(harness: &Harness<'_, App>, width: f32, height: f32) {
+    let texts = texts(harness);
+    for (position, (text, rect)) in texts.iter().enumerate() {
+        let margin = if rect.top() > 80.0 && rect.bottom() < height - 24.0 { 24.0 } else { 12.0 };
+        assert!(rect.right() <= width + 0.5 - margin, "{text} passes the margin: {rect:?}");
+        for (other, other_rect) in &texts[position + 1..] {
+            let shared = rect.shrink(1.0).intersect(other_rect.shrink(1.0));
+            assert!(!shared.is_positive(), "{text} and {other} overlap at {shared:?}");
+        }
+    }
+}
+
 #[test]
 fn nothing_overlaps_or_passes_the_margin_in_the_smallest_window() {
     let triple = Triple::new(TINY);
@@ -136,16 +154,67 @@ fn nothing_overlaps_or_passes_the_margin_in_the_smallest_window() {
             harness.remove_cursor();
             harness.run_steps(4);
         }
-        let texts = texts(&harness);
-        for (position, (text, rect)) in texts.iter().enumerate() {
-            let margin = if rect.top() > 80.0 && rect.bottom() < 576.0 { 24.0 } else { 12.0 };
-            assert!(rect.right() <= 760.5 - margin, "{text} passes the margin: {rect:?}");
-            for (other, other_rect) in &texts[position + 1..] {
-                let shared = rect.shrink(1.0).intersect(other_rect.shrink(1.0));
-                assert!(!shared.is_positive(), "{text} and {other} overlap at {shared:?}");
+        check_texts(&harness, 760.0, 600.0);
+    }
+}
+
+/// Scalings with the most to say: every kind of curve, and one with patterns, complaints and things that are kept.
+fn scalings() -> Vec<ScalingSpec> {
+    let kinds = Kind::ALL.map(|kind| kind.curve(&Curve::Linear { first: -0.25, last: 1.0 }, 24));
+    let mut all: Vec<ScalingSpec> =
+        kinds.into_iter().map(|curve| ScalingSpec { curve, ..ScalingSpec::default() }).collect();
+    let pattern = |tensors: &str| Pattern { tensors: tensors.into(), factor: 0.125 };
+    all.push(ScalingSpec {
+        curve: Curve::Lines { alpha: 0.1234, beta: 0.5678 },
+        patterns: ["*.mlp.*", "*.layers.[0-9].mlp.down_proj.weight", "*.nothing.*"].map(pattern).into(),
+        keep: Keep { norm: true, layers: vec![[3, 11].into()], tensors: vec!["*.nothing.*".into()], ..Keep::default() },
+        ..ScalingSpec::default()
+    });
+    all
+}
+
+#[test]
+fn nothing_overlaps_or_is_cut_in_the_scaling_tab() {
+    let triple = Triple::new(DEEP);
+    let scalings = scalings();
+    for (position, scaling) in scalings.iter().enumerate() {
+        let mut recipe = triple.recipe();
+        recipe.vector.scaling = scaling.clone();
+        let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+        wait_for_charts(&mut harness);
+        harness.get_by_label("Scaling").click();
+        // Kinds differ in the row of their numbers, which has least room in the smallest window.
+        let says_most = position + 1 == scalings.len();
+        let sizes = [(760.0, 600.0), (900.0, 700.0), (1100.0, 700.0), (1280.0, 800.0)];
+        for (width, height) in sizes.into_iter().take(if says_most { sizes.len() } else { 1 }) {
+            harness.set_size([width, height].into());
+            harness.remove_cursor();
+            harness.run_steps(3);
+            check_scaling(&harness, width, height);
+            if says_most {
+                for _ in ["the table", "the charts again"] {
+                    harness.get_by_label("Table").click();
+                    harness.remove_cursor();
+                    harness.run_steps(3);
+                    check_scaling(&harness, width, height);
+                }
             }
         }
     }
+}
+
+/// Whether nothing overlaps, and no words end with … that do not ask for more.
+#[track_caller]
+fn check_scaling(harness: &Harness<'_, App>, width: f32, height: f32) {
+    check_texts(harness, width, height);
+    let cut = texts(harness).into_iter().filter(|(text, rect)| {
+        let asks =
+            ["From file…", "Add a name pattern…", "Keep tensors by name…", "none; 0–3, 20 …"].contains(&text.as_str());
+        let is_content = rect.left() > 300.0 && rect.top() > 80.0;
+        text.ends_with('…') && !asks && (is_content || text.contains("keeps") || text.starts_with("Shape"))
+    });
+    let cut: Vec<_> = cut.collect();
+    assert!(cut.is_empty(), "at {width} × {height}: {cut:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::sample::{Drawn, Sample, SampleSizes, Sampler};
 use super::stack::{Entry, entries};
 use super::{Sums, TensorAnalysis, VectorAnalysis};
 use crate::alignment::{Alignment, Role, Triple, element_bytes};
-use crate::checkpoint::Dtype;
+use crate::checkpoint::{CheckpointKind, Dtype};
 use crate::layout::Part;
 use crate::method::LEAF;
 use crate::numeric::{BLOCK, decode};
@@ -103,8 +103,12 @@ pub fn measure(
         },
     )?;
 
-    let tensors = jobs.into_iter().map(Job::finish).collect();
-    Ok(VectorAnalysis { tensors, bytes_read, elapsed: began.elapsed(), cached: false })
+    let mut tensors: Vec<TensorAnalysis> = jobs.into_iter().map(Job::finish).collect();
+    let against_target = triple.pre.kind() == CheckpointKind::Zeros;
+    if against_target {
+        tensors.iter_mut().for_each(|tensor| tensor.sums.measure_against_target());
+    }
+    Ok(VectorAnalysis { tensors, against_target, bytes_read, elapsed: began.elapsed(), cached: false })
 }
 
 impl<'a> Job<'a> {

@@ -39,6 +39,7 @@ pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_pr
 pub use measure::measure;
 pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
+pub(crate) use spectrum::Matrix;
 pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
 pub use vectors::{Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorsError, compare_vectors};
@@ -83,6 +84,9 @@ pub struct VectorAnalysis {
     /// Stacks of more experts than any model has are not divided, nor is a stack one of whose experts would bear the name
     /// of another tensor: every name is there once.
     pub tensors: Vec<TensorAnalysis>,
+    /// Whether the target stands for pre in all sums, since there is none: the vector was saved, and is not the difference of
+    /// two models at hand.
+    pub against_target: bool,
     /// Bytes read.
     pub bytes_read: u64,
     /// Time taken.
@@ -95,6 +99,11 @@ impl VectorAnalysis {
     /// Sums over all tensors.
     pub fn total(&self) -> Sums {
         self.tensors.iter().map(|tensor| &tensor.sums).sum()
+    }
+
+    /// What relative norms are relative to: `‖pre‖`, or `‖target‖` where there is no pre.
+    pub fn reference(&self) -> &'static str {
+        if self.against_target { "‖target‖" } else { "‖pre‖" }
     }
 
     /// Where what is called `name` stands among the tensors: `NAME[3]` is the stack `NAME` where that was not divided.

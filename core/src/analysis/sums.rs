@@ -57,6 +57,13 @@ impl Sums {
         self.same_sign as f64 / (self.same_sign + self.opposite_sign) as f64
     }
 
+    /// Puts the target in the place of a pre that is all zeros, as that of a saved vector: v is then measured against the
+    /// target, and what compares it with target − pre has nothing to compare.
+    pub(super) fn measure_against_target(&mut self) {
+        self.gram = Gram { pre_pre: self.gram.u_u, pre_v: self.gram.v_u, v_v: self.gram.v_v, ..Gram::default() };
+        (self.same_sign, self.opposite_sign) = (0, 0);
+    }
+
     /// Elements in which v is not zero: the updates that a merge makes at any w but 0.
     pub fn updates(&self) -> u64 {
         self.finite() - self.zeros

@@ -19,7 +19,7 @@ pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
-pub(crate) use locate::MODEL_STEM;
+pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
 use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.

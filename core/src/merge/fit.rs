@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::mixes::is_plain;
 use super::permute::Permutation;
 use crate::alignment::{ModelId, Models, Role};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
@@ -18,7 +17,7 @@ enum Wanted {
 
 /// Refuses parameters that are out of range or without effect, vectors where whole models are wanted or the other way
 /// round, and mergekit's rounding for what mergekit cannot say.
-pub(super) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
+pub(crate) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
     recipe.check_method()?;
     if models.target.kind() == CheckpointKind::Vector {
         let message = format!("{} is a saved vector; the target must be a model", models.target.label());
@@ -84,7 +83,7 @@ fn check_steps(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
     if let Some(vector) = models.vectors.iter().find(|vector| vector.post.kind() == CheckpointKind::Vector) {
         return refuse(format!("mergekit knows no saved vectors, such as {}", vector.post.label()));
     }
-    if is_plain(recipe) || is_model(models, 0) {
+    if recipe.is_plain() || is_model(models, 0) {
         return Ok(());
     }
     let base = &models.vectors[0].pre;

@@ -3,7 +3,7 @@
 use super::measure::{Elements, Gram, Ranks, Spot, has_rows, keep_counts};
 use super::plan::PlannedTensor;
 use crate::method::mix::{Arc, ArcCoefficients, Base, Blend, Ingredient, Keep, KeepRule, Mix};
-use crate::recipe::{Combination, ControlKind, Recipe, Sparsify};
+use crate::recipe::{Combination, Recipe, Sparsify};
 
 /// |cos| above which SLERP goes in a straight line, as in mergekit.
 const STRAIGHT_COS: f64 = 0.9995;
@@ -17,16 +17,6 @@ const PARALLEL: f64 = 1e-9;
 const SMALLEST_WEIGHT_SUM: f64 = 1e-6;
 /// See [`smallest_product`].
 const SMALLEST_PRODUCT: f64 = 1e-6;
-
-/// Whether a recipe is target + w·v with nothing else, which has a kernel of its own.
-pub(super) fn is_plain(recipe: &Recipe) -> bool {
-    recipe.others.is_empty()
-        && recipe.method.name.combination() == Combination::Sum
-        && !recipe.method.normalize()
-        && recipe.method.lambda() == 1.0
-        && recipe.method.rule_of(&recipe.vector).sparsify == Sparsify::None
-        && recipe.vector.control.is_none_or(|control| control.kind == ControlKind::PermuteLayers)
-}
 
 /// How a tensor is made.
 pub(super) fn mix_of(elements: &Elements<'_>, tensor: usize) -> Mix {

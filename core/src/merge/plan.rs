@@ -76,6 +76,13 @@ pub(super) enum Source {
     Bytes,
 }
 
+impl PlannedTensor {
+    /// Whether some vector moves it.
+    pub fn moves(&self) -> bool {
+        self.sources.iter().any(Option::is_some)
+    }
+}
+
 impl Plan {
     /// Bytes of all weight files.
     pub fn bytes(&self) -> u64 {

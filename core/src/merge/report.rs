@@ -1,5 +1,6 @@
 //! What a merge wrote, tensor by tensor.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::ChangeSums;
 use crate::checkpoint::Dtype;
 use crate::layout::Place;
 use crate::recipe::Recipe;
+use crate::scaling::Spread;
 
 /// The recipe with its inputs' fingerprints, beside the merged model.
 pub const RECIPE_FILE: &str = "mergescope.toml";
@@ -63,9 +65,17 @@ pub struct LayerChange {
     pub layer: Option<u32>,
     /// Sums over its tensors.
     pub change: ChangeSums,
+    /// The coefficients of those that were moved, which the effective w is to be held against; `None` when none was.
+    pub asked: Option<Spread>,
 }
 
 impl MergeReport {
+    /// The coefficients of the tensors that were moved; `None` when none was, and where there is no one w since there are
+    /// several vectors or a method.
+    pub fn asked(&self) -> Option<Spread> {
+        self.recipe.is_plain().then(|| spread(self.tensors.iter())).flatten()
+    }
+
     /// Sums over all tensors.
     pub fn total(&self) -> ChangeSums {
         self.tensors.iter().map(|tensor| &tensor.change).sum()
@@ -73,16 +83,18 @@ impl MergeReport {
 
     /// Sums per layer, ascending, then those of the tensors beside the layers.
     pub fn layers(&self) -> Vec<LayerChange> {
-        let mut layers: Vec<LayerChange> = Vec::new();
+        let mut layers: BTreeMap<(bool, Option<u32>), Vec<&TensorReport>> = BTreeMap::new();
         for tensor in &self.tensors {
             let layer = tensor.place.layer;
-            match layers.iter_mut().find(|entry| entry.layer == layer) {
-                Some(entry) => entry.change.add(&tensor.change),
-                None => layers.push(LayerChange { layer, change: tensor.change }),
-            }
+            layers.entry((layer.is_none(), layer)).or_default().push(tensor);
         }
-        layers.sort_by_key(|entry| (entry.layer.is_none(), entry.layer));
-        layers
+        let plain = self.recipe.is_plain();
+        let sums = |((_, layer), tensors): (_, Vec<&TensorReport>)| LayerChange {
+            layer,
+            change: tensors.iter().map(|tensor| &tensor.change).sum(),
+            asked: plain.then(|| spread(tensors.into_iter())).flatten(),
+        };
+        layers.into_iter().map(sums).collect()
     }
 
     /// The report as indented JSON.
@@ -90,6 +102,10 @@ impl MergeReport {
         // Strings, finite numbers and lists of them: all of it has a JSON form.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
+}
+
+fn spread<'a>(tensors: impl Iterator<Item = &'a TensorReport>) -> Option<Spread> {
+    Spread::of(tensors.map(|tensor| (tensor.coefficient, tensor.change.vector_sq)))
 }
 
 /// A path as text; a name that is not Unicode loses what JSON cannot hold.

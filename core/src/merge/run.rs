@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::measure::{Elements, Measured, odds_of};
-use super::mixes::{is_plain, mix_of};
+use super::mixes::mix_of;
 use super::plan::{PlannedTensor, Segment, Source};
 use super::report::TensorReport;
 use super::weights::{Range, RangeBuffers, Weights};
@@ -78,7 +78,7 @@ pub(super) fn write_weights(
         outcomes[unit.tensor].leaves.expect_unit();
     }
     let elements = Elements { weights, recipe, measured };
-    let mixes = match is_plain(recipe) {
+    let mixes = match recipe.is_plain() {
         true => Vec::new(),
         false => (0..plan.tensors.len()).map(|tensor| mix_of(&elements, tensor)).collect(),
     };

@@ -54,7 +54,7 @@ impl Finding {
         Self::new(Severity::Error, code, title)
     }
 
-    fn warning(code: &'static str, title: impl Into<String>) -> Self {
+    pub(crate) fn warning(code: &'static str, title: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, title)
     }
 
@@ -62,12 +62,12 @@ impl Finding {
         Self::new(Severity::Note, code, title)
     }
 
-    fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
 
-    fn action(mut self, action: impl Into<String>) -> Self {
+    pub(crate) fn action(mut self, action: impl Into<String>) -> Self {
         self.action = action.into();
         self
     }

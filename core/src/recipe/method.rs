@@ -13,34 +13,35 @@ use crate::scaling::ScalingSpec;
 pub struct MethodSpec {
     /// Which method.
     pub name: Method,
-    /// Share of each tensor's elements that are kept, 0 to 1 [1].
+    /// Share of each tensor's elements that are kept, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
-    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 [0.01].
+    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 (0.01 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) [0.15].
+    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) (0.15 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector [true for dare and della].
+    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector (by default in dare and della).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescale: Option<bool>,
-    /// Whether the sum is divided by the sum of the weights that went into it [true for ties, della and linear].
+    /// Whether the sum is divided by the sum of the weights that went into it (by default in ties, della and linear).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
-    /// What the combined vector is multiplied by before it is added [1].
+    /// What the combined vector is multiplied by before it is added (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lambda: Option<f64>,
-    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 [1].
+    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select_topk: Option<f64>,
-    /// Whether NuSLERP takes a tensor as one long vector [true].
+    /// Whether NuSLERP takes a tensor as one long vector (true by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flatten: Option<bool>,
-    /// Whether NuSLERP that does not flatten goes by rows instead of by columns [false].
+    /// Whether NuSLERP that does not flatten takes each column for a vector and not each row, which is what mergekit means by
+    /// it (false by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_wise: Option<bool>,
-    /// What the random methods draw from [0].
+    /// What the random methods draw from (0 by default).
     #[serde(skip_serializing_if = "is_zero")]
     pub seed: u64,
 }
@@ -545,5 +546,50 @@ fn check_range(
 impl fmt::Display for Method {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.label())
+    }
+}
+
+impl fmt::Display for MethodSpec {
+    /// The name and what is said of its parameters: `ties, density 0.2, lambda 0.7`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name.label())?;
+        let numbers = [
+            (Parameter::Density, self.density),
+            (Parameter::Gamma, self.gamma),
+            (Parameter::Epsilon, self.epsilon),
+            (Parameter::Lambda, self.lambda),
+            (Parameter::SelectTopk, self.select_topk),
+        ];
+        for (parameter, value) in numbers {
+            if let Some(value) = value {
+                write!(formatter, ", {} {value}", parameter.label())?;
+            }
+        }
+        let switches = [
+            (Parameter::Rescale, self.rescale),
+            (Parameter::Normalize, self.normalize),
+            (Parameter::Flatten, self.flatten),
+            (Parameter::RowWise, self.row_wise),
+        ];
+        for (parameter, value) in switches {
+            if let Some(value) = value {
+                write!(formatter, ", {} {value}", parameter.label())?;
+            }
+        }
+        if self.seed > 0 { write!(formatter, ", seed {}", self.seed) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for SparsifyRule {
+    /// What is kept: `all`, or the share and how it is chosen.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { density, gamma, epsilon, .. } = self;
+        match self.sparsify {
+            Sparsify::None => formatter.write_str("all"),
+            Sparsify::Trim => write!(formatter, "the largest, density {density}"),
+            Sparsify::Dare => write!(formatter, "at random, density {density}"),
+            Sparsify::Della => write!(formatter, "at random by rank, density {density}, epsilon {epsilon}"),
+            Sparsify::Breadcrumbs => write!(formatter, "neither ends, density {density}, gamma {gamma}"),
+        }
     }
 }

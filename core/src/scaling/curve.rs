@@ -4,16 +4,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::Plain;
+
 /// The value of each layer, by which w is multiplied.
 ///
 /// Layers count from zero. What lies outside the layers (embeddings, head, final norm) has no value: it gets w as it is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Curve {
-    /// 1 everywhere.
+    /// 1 everywhere; over L layers the values add up to L.
     #[default]
     Flat,
-    /// A straight line over the layers.
+    /// A straight line over the layers; the values add up to L·(first + last) ∕ 2.
     Linear {
         /// In the first layer.
         first: f64,
@@ -21,6 +23,8 @@ pub enum Curve {
         last: f64,
     },
     /// α + β·(ℓ − 1) ∕ (L − 1) for ℓ = 1…L: LiNeS (arXiv 2410.17146, eq. 4), which keeps what early layers know.
+    ///
+    /// The values add up to L·(α + β ∕ 2).
     Lines {
         /// α: in the first layer.
         alpha: f64,
@@ -29,6 +33,9 @@ pub enum Curve {
     },
     /// Half a period of a cosine around a layer: `base` + (`peak` − `base`)·(1 + cos(π·d ∕ `width`)) ∕ 2 at a distance of
     /// d < `width` layers.
+    ///
+    /// Where centre and width are whole numbers and the bump lies within the layers, the values add up to
+    /// L·`base` + (`peak` − `base`)·`width`.
     Bump {
         /// The layer of the peak; may lie between two.
         centre: f64,
@@ -157,7 +164,21 @@ impl Curve {
     /// and points that are out of order or beyond the last layer.
     pub fn values(&self, layers: u32) -> Result<Vec<f64>, CurveError> {
         self.check(layers)?;
-        Ok((0..layers).map(|layer| self.at(layer, layers)).collect())
+        Ok((0..layers).map(|layer| self.at(f64::from(layer), layers)).collect())
+    }
+
+    /// The curve as it is drawn: (layer, value), where it is smooth also between the layers, `steps` for each.
+    ///
+    /// Only the values at layers are used in a merge. Empty for a curve that has none.
+    pub fn trace(&self, layers: u32, steps: u32) -> Vec<(f64, f64)> {
+        if self.check(layers).is_err() {
+            return Vec::new();
+        }
+        let is_smooth = matches!(self, Self::Bump { .. } | Self::Points { between: Between::Smooth, .. });
+        let steps = if is_smooth { steps.max(1) } else { 1 };
+        let last = layers.saturating_sub(1) * steps;
+        let positions = (0..=last).take(layers as usize * steps as usize);
+        positions.map(|step| f64::from(step) / f64::from(steps)).map(|at| (at, self.at(at, layers))).collect()
     }
 
     fn check(&self, layers: u32) -> Result<(), CurveError> {
@@ -214,24 +235,24 @@ impl Curve {
         }
     }
 
-    /// The value of a layer below `layers`; the curve has been checked.
-    fn at(&self, layer: u32, layers: u32) -> f64 {
-        let depth = if layers > 1 { f64::from(layer) / f64::from(layers - 1) } else { 0.0 };
+    /// The value at a layer, or between two, of `layers`; the curve has been checked.
+    fn at(&self, layer: f64, layers: u32) -> f64 {
+        let depth = if layers > 1 { layer / f64::from(layers - 1) } else { 0.0 };
         match self {
             Self::Flat => 1.0,
             // Both ends to the bit.
             Self::Linear { first, last } => first * (1.0 - depth) + last * depth,
             Self::Lines { alpha, beta } => alpha + beta * depth,
             Self::Bump { centre, width, base, peak } => {
-                let distance = (f64::from(layer) - centre).abs() / width;
+                let distance = (layer - centre).abs() / width;
                 let share = if distance < 1.0 { (1.0 + (std::f64::consts::PI * distance).cos()) / 2.0 } else { 0.0 };
                 base * (1.0 - share) + peak * share
             }
-            Self::First { count, inside, outside } => *if layer < *count { inside } else { outside },
+            Self::First { count, inside, outside } => *if layer < f64::from(*count) { inside } else { outside },
             Self::Last { count, inside, outside } => {
-                *if layer >= layers.saturating_sub(*count) { inside } else { outside }
+                *if layer >= f64::from(layers.saturating_sub(*count)) { inside } else { outside }
             }
-            Self::Step { at, before, after } => *if layer < *at { before } else { after },
+            Self::Step { at, before, after } => *if layer < f64::from(*at) { before } else { after },
             Self::Points { points, between } => between_points(points, *between, layer),
             Self::Layers { values } => values[layer as usize],
         }
@@ -243,18 +264,20 @@ impl fmt::Display for Curve {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flat => write!(formatter, "flat"),
-            Self::Linear { first, last } => write!(formatter, "linear from {first} to {last}"),
-            Self::Lines { alpha, beta } => write!(formatter, "LiNeS, α {alpha}, β {beta}"),
+            Self::Linear { first, last } => write!(formatter, "linear from {} to {}", Plain(*first), Plain(*last)),
+            Self::Lines { alpha, beta } => write!(formatter, "LiNeS, α {}, β {}", Plain(*alpha), Plain(*beta)),
             Self::Bump { centre, width, base, peak } => {
+                let [centre, width, base, peak] = [*centre, *width, *base, *peak].map(Plain);
                 write!(formatter, "bump of {peak} around layer {centre}, {width} layers to each side, else {base}")
             }
-            Self::First { count, inside, outside } => {
-                write!(formatter, "{inside} in the first {count} layers, else {outside}")
+            Self::First { count, inside, outside } | Self::Last { count, inside, outside } => {
+                let which = if matches!(self, Self::First { .. }) { "first" } else { "last" };
+                let layers = if *count == 1 { "layer".to_owned() } else { format!("{count} layers") };
+                write!(formatter, "{} in the {which} {layers}, else {}", Plain(*inside), Plain(*outside))
             }
-            Self::Last { count, inside, outside } => {
-                write!(formatter, "{inside} in the last {count} layers, else {outside}")
+            Self::Step { at, before, after } => {
+                write!(formatter, "{} before layer {at}, {} from it on", Plain(*before), Plain(*after))
             }
-            Self::Step { at, before, after } => write!(formatter, "{before} before layer {at}, {after} from it on"),
             Self::Points { points, between } => {
                 let kind = if *between == Between::Smooth { "smooth" } else { "linear" };
                 match points.len() {
@@ -268,15 +291,15 @@ impl fmt::Display for Curve {
 }
 
 /// The value at a layer of a curve through points, of which there is one at least.
-fn between_points(points: &[Point], between: Between, layer: u32) -> f64 {
-    let after = points.partition_point(|point| point.layer <= layer);
+fn between_points(points: &[Point], between: Between, layer: f64) -> f64 {
+    let after = points.partition_point(|point| f64::from(point.layer) <= layer);
     let (Some(before), Some(next)) = (after.checked_sub(1), points.get(after)) else {
         // Before the first or behind the last.
         return points[after.min(points.len() - 1)].value;
     };
     let start = points[before];
     let width = f64::from(next.layer - start.layer);
-    let t = f64::from(layer - start.layer) / width;
+    let t = (layer - f64::from(start.layer)) / width;
     match between {
         Between::Linear => start.value * (1.0 - t) + next.value * t,
         Between::Smooth => {

@@ -1,14 +1,20 @@
 //! How much of the vector each tensor gets: w × layer curve × factor.
 
 mod curve;
+mod reach;
 mod spec;
+mod spread;
+
+use std::fmt;
 
 use glob::Pattern as Glob;
 
 use crate::layout::Place;
 
 pub use curve::{Between, Curve, CurveError, Point};
+pub use reach::{Matches, Reach, moving_tensors};
 pub use spec::{Factors, Keep, LayerRange, PartKind, Pattern, ScalingSpec};
+pub use spread::Spread;
 
 /// The scaling of one model: from the name and place of a tensor to its coefficient.
 #[derive(Clone, Debug)]
@@ -84,6 +90,16 @@ pub fn scaled(w: f64, share: f64) -> f32 {
 /// Whether arithmetic, which is done in f32, can use it.
 fn fits(value: f64) -> bool {
     (value as f32).is_finite()
+}
+
+/// A number as people read it: with − for minus.
+#[derive(Clone, Copy)]
+struct Plain(f64);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.to_string().replace('-', "−"))
+    }
 }
 
 impl Scaling {
@@ -171,15 +187,6 @@ impl Scaling {
     fn pattern_of(&self, name: &str) -> Option<usize> {
         self.patterns.iter().position(|(glob, _)| glob.matches(name))
     }
-
-    /// How many of these tensors each pattern decides on, in the order of [`ScalingSpec::patterns`].
-    pub fn pattern_counts<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<u64> {
-        let mut counts = vec![0; self.patterns.len()];
-        for position in names.into_iter().filter_map(|name| self.pattern_of(name)) {
-            counts[position] += 1;
-        }
-        counts
-    }
 }
 
 #[cfg(test)]
@@ -247,7 +254,7 @@ mod tests {
         };
         let scaling = scaled(1.0, &spec);
         assert_eq!([Q, UP, EMBED].map(|name| coefficient(&scaling, name)), [2.0, 0.5, 1.0]);
-        assert_eq!(scaling.pattern_counts([Q, UP, EMBED, "lm_head.weight"]), [1, 0, 1]);
+        assert_eq!(coefficient(&scaling, "lm_head.weight"), 4.0);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Curve;
+use super::{Curve, Plain};
 use crate::layout::Part;
 
 /// How w is spread over the tensors: the coefficient of a tensor is w × the curve's value of its layer × its factor.
@@ -215,7 +215,7 @@ impl fmt::Display for ScalingSpec {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.curve)?;
         let factors = self.factors.named().into_iter().filter(|(_, factor)| *factor != 1.0);
-        let factors: Vec<String> = factors.map(|(of, factor)| format!("{of} × {factor}")).collect();
+        let factors: Vec<String> = factors.map(|(of, factor)| format!("{of} × {}", Plain(factor))).collect();
         let Keep { router, embed, head, norm, layers, tensors } = &self.keep;
         let parts = [(*router, "router"), (*embed, "embed"), (*head, "head"), (*norm, "norm")];
         let mut kept: Vec<String> =

@@ -9,7 +9,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `elements` | elements that take part |
-//! | `norm`, `norm_pre`, `relative_norm` | ‖v‖, ‖pre‖, ‖v‖ ∕ ‖pre‖ |
+//! | `norm`, `norm_pre`, `relative_norm` | ‖v‖, ‖pre‖, ‖v‖ ∕ ‖pre‖; of a saved vector, which has no pre, the target's norm |
 //! | `rms`, `mean`, `max_abs` | of an element of v |
 //! | `zero_share` | share of elements in which v is exactly zero |
 //! | `nonfinite` | elements that are NaN or infinite in any model; left out of all else |
@@ -89,6 +89,7 @@ pub fn provenance(report: &Report) -> Value {
         "post": recipe.vector.post,
         "target": recipe.target,
         "fingerprints": report.fingerprints,
+        "measured_against": if report.analysis.against_target { "target" } else { "pre" },
         "w": recipe.vector.w,
         "dtype": recipe.output.dtype.label(),
         "rounding": recipe.output.rounding.label(),

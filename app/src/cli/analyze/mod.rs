@@ -21,7 +21,7 @@ use mergescope_core::hub;
 use mergescope_core::merge::{MergeError, check_inputs};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
-use mergescope_core::scaling::Scaling;
+use mergescope_core::scaling::{Scaling, moving_tensors};
 use mergescope_core::stream::Resources;
 
 use super::args::AnalyzeArgs;
@@ -78,8 +78,9 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let tensors = analysis.tensors.iter();
     let shares = tensors.map(|tensor| scaling.share(tensor.stored_name(), tensor.place)).collect();
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
-    let warnings: Vec<Finding> =
-        found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning).collect();
+    let unmatched = recipe.vector.scaling.findings(moving_tensors(&found.alignment, &triple.target));
+    let warnings = found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning);
+    let warnings: Vec<Finding> = warnings.chain(unmatched).collect();
     let amounts = if args.log { Amounts::Log } else { Amounts::Linear };
     let report = Report {
         recipe,

@@ -23,7 +23,8 @@ pub fn text(report: &Report) -> String {
     let groups = &view.overview.groups;
     let relative = groups.iter().map(|group| group.all.gram.relative_norm());
     let longest = relative.filter(|norm| norm.is_finite()).fold(0.0, f64::max);
-    let mut columns = vec![("layer", Align::Right), ("‖v‖ ∕ ‖pre‖", Align::Right), ("", Align::Left)];
+    let size = format!("‖v‖ ∕ {}", view.analysis.reference());
+    let mut columns = vec![("layer", Align::Right), (size.as_str(), Align::Right), ("", Align::Left)];
     columns.extend(NUMBERS.map(|(heading, _)| (heading, Align::Right)));
     let mut table = Table::new(&columns);
     for group in groups {
@@ -36,7 +37,7 @@ pub fn text(report: &Report) -> String {
     }
     let _ = write!(text, "\n{}", table.render());
 
-    let mut columns = vec![("part", Align::Left), ("of ‖v‖²", Align::Right), ("‖v‖ ∕ ‖pre‖", Align::Right)];
+    let mut columns = vec![("part", Align::Left), ("of ‖v‖²", Align::Right), (size.as_str(), Align::Right)];
     columns.extend(NUMBERS.map(|(heading, _)| (heading, Align::Right)));
     let mut table = Table::new(&columns);
     for (part, sums) in &view.overview.parts {
@@ -116,6 +117,9 @@ fn legend(view: &View<'_>) -> String {
                     Zeros: of all entries, those that v leaves exactly as they are\n\
                     Same sign: of the entries that v and target − pre both move, those moved the same way\n"
         .to_owned();
+    if view.analysis.against_target {
+        text.push_str("No pre is at hand for a saved vector: the target stands for it\n");
+    }
     let survival = view.survival(0..view.analysis.tensors.len());
     if !survival.value.is_nan() {
         let (w, dtype) = (format::w(view.w), view.written_dtype());

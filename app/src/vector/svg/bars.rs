@@ -13,14 +13,16 @@ const BAR: f64 = 0.82;
 
 /// How far each layer moved: a bar as high as its own ‖v‖ ∕ ‖pre‖, divided by each part's share of ‖v‖².
 pub fn layers(view: &View<'_>) -> Drawing {
-    let description = "How far fine-tuning moved each layer: a bar is as high as the layer's own ‖v‖ ∕ ‖pre‖. Norms do \
-                       not add up, squares do: the colours divide a bar by each part's share of ‖v‖². Embeddings, head \
-                       and final norm stand apart.";
+    let reference = view.analysis.reference();
+    let description = format!(
+        "How far fine-tuning moved each layer: a bar is as high as the layer's own ‖v‖ ∕ {reference}. Norms do not add up, \
+         squares do: the colours divide a bar by each part's share of ‖v‖². Embeddings, head and final norm stand apart."
+    );
     let title = "How far each layer moved";
     let size = [WIDTH, TOP + PLOT + BOTTOM];
-    let mut drawing = Drawing::new("layers".to_owned(), title.to_owned(), description.to_owned(), size);
+    let mut drawing = Drawing::new("layers".to_owned(), title.to_owned(), description, size);
     drawing.text("title", [16.0, 24.0], title);
-    drawing.text("weak", [196.0, 24.0], "‖v‖ ∕ ‖pre‖ in %; colours: share of ‖v‖²");
+    drawing.text("weak", [196.0, 24.0], &format!("‖v‖ ∕ {reference} in %; colours: share of ‖v‖²"));
     legend(&mut drawing, view);
 
     let groups = &view.overview.groups;

@@ -18,15 +18,14 @@ const ROW_HEIGHT: f32 = 27.0;
 const LEAST_ROW_HEIGHT: f32 = 10.0;
 
 /// The smallest and the largest coefficient in a cell.
-type Range = (f32, f32);
+pub type Range = (f32, f32);
 
 /// Draws the chart, at most `height` high.
 pub fn ui(ui: &mut Ui, source: &Source<'_>, height: f32) {
     let palette = theme::palette(ui);
     let overview = &source.measured.overview;
-    let parts: Vec<Part> = overview.parts.iter().map(|(part, _)| *part).collect();
-    let parts: Vec<Part> =
-        parts.into_iter().filter(|part| overview.layers().iter().any(|layer| layer.cell(*part).is_some())).collect();
+    let mut parts = parts(source);
+    parts.retain(|part| overview.layers().iter().any(|layer| layer.cell(*part).is_some()));
     let all = overview.groups.iter().flat_map(|group| &group.cells).filter_map(|cell| range(source, cell));
     let (least, most) = all.fold((0.0_f32, 0.0_f32), |(low, high), (a, b)| (low.min(a), high.max(b)));
     let colours = Colours { least, most };
@@ -103,8 +102,8 @@ pub fn ui(ui: &mut Ui, source: &Source<'_>, height: f32) {
             let name = format!("{}, {}", labels::group_title(cell.group), labels::row_label(cell.row));
             ui.label(RichText::new(name).text_style(theme::strong()));
             let text = match range(source, cell) {
-                Some((low, high)) if low == high => number(low),
-                Some((low, high)) => format!("{} to {} in {}", number(low), number(high), members(cell)),
+                Some((low, high)) if low == high => exact(low),
+                Some((low, high)) => format!("{} to {} in {}", exact(low), exact(high), members(cell)),
                 None => "nothing".to_owned(),
             };
             ui.label(format!("Coefficient {text}"));
@@ -112,18 +111,27 @@ pub fn ui(ui: &mut Ui, source: &Source<'_>, height: f32) {
     }
 }
 
+/// The parts of the models, in the order in which they are shown.
+pub fn parts(source: &Source<'_>) -> Vec<Part> {
+    source.measured.overview.parts.iter().map(|(part, _)| *part).collect()
+}
+
 fn members(cell: &Cell) -> String {
     format::plural(cell.tensors.len(), "tensor")
 }
 
 /// The coefficients in a cell; `None` when it has no tensor.
-fn range(source: &Source<'_>, cell: &Cell) -> Option<Range> {
+pub fn range(source: &Source<'_>, cell: &Cell) -> Option<Range> {
     let coefficients = cell.tensors.iter().map(|&tensor| source.view.coefficient(tensor));
     coefficients.map(|c| (c, c)).reduce(|(low, high), (c, _)| (low.min(c), high.max(c)))
 }
 
 fn number(value: f32) -> String {
     format::fixed(f64::from(value), 2)
+}
+
+fn exact(value: f32) -> String {
+    format::significant(f64::from(value))
 }
 
 /// From zero up, or around zero when a coefficient is below it.

@@ -21,19 +21,21 @@ impl BarMetric {
         }
     }
 
-    fn meaning(self) -> &'static str {
+    /// `reference` is what relative norms are relative to.
+    fn meaning(self, reference: &str) -> String {
         match self {
-            Self::Relative => "‖v‖ ∕ ‖pre‖ in %; colours: share of ‖v‖²",
-            Self::Norm => "‖v‖; colours: share of ‖v‖²",
-            Self::Rms => "root mean square of an element of v; colours: share of ‖v‖²",
+            Self::Relative => format!("‖v‖ ∕ {reference} in %; colours: share of ‖v‖²"),
+            Self::Norm => "‖v‖; colours: share of ‖v‖²".to_owned(),
+            Self::Rms => "root mean square of an element of v; colours: share of ‖v‖²".to_owned(),
         }
     }
 }
 
 /// Draws the choices above the chart.
 pub fn controls_ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured) {
+    let relative = format!("‖v‖ ∕ {}: how far a layer moved, of its own size", measured.analysis.reference());
     let metrics = [
-        (BarMetric::Relative, "Relative norm", "‖v‖ ∕ ‖pre‖: how far a layer moved, of its own size"),
+        (BarMetric::Relative, "Relative norm", relative.as_str()),
         (BarMetric::Norm, "Norm", "‖v‖: how far a layer moved"),
         (BarMetric::Rms, "RMS per element", "‖v‖ ∕ √elements: how far an element moved, whatever the layer's size"),
     ];
@@ -67,6 +69,7 @@ fn shown(view: &VectorView, group: &GroupSums) -> Option<Sums> {
 /// Draws the chart, `room` high, and says where its x axis is.
 pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick], room: f32) -> XScale {
     let palette = theme::palette(ui);
+    let reference = measured.analysis.reference();
     let groups = &measured.overview.groups;
     let heights = || groups.iter().filter_map(|group| shown(view, group)).map(|sums| view.bars.of(&sums));
     let tallest = heights().filter(|height| height.is_finite()).fold(0.0, f64::max);
@@ -94,7 +97,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     let top = ui.cursor().top();
     let heading = Title {
         text: ChartId::Layers.title(),
-        meaning: view.bars.meaning(),
+        meaning: &view.bars.meaning(reference),
         explanation: ChartId::Layers.explanation(),
         is_chosen: view.chart == ChartId::Layers,
     };
@@ -112,7 +115,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
         size,
     };
     let metric = view.bars;
-    let (response, frame) = plot.show(ui, |ui, position| group_tooltip_ui(ui, &groups[position], metric));
+    let (response, frame) = plot.show(ui, |ui, position| group_tooltip_ui(ui, &groups[position], metric, reference));
     if tallest == 0.0 {
         let words = match measured.overview.total.gram.v_v {
             0.0 => "v is zero: nothing moved",
@@ -131,7 +134,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, measured: &Measured, ticks: &[Tick
     XScale::new(ticks, frame.x_range())
 }
 
-fn group_tooltip_ui(ui: &mut Ui, group: &GroupSums, metric: BarMetric) {
+fn group_tooltip_ui(ui: &mut Ui, group: &GroupSums, metric: BarMetric, reference: &str) {
     let palette = theme::palette(ui);
     ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
     ui.label(RichText::new(labels::group_title(group.group)).text_style(theme::strong()));
@@ -141,7 +144,7 @@ fn group_tooltip_ui(ui: &mut Ui, group: &GroupSums, metric: BarMetric) {
             ui.with_layout(Layout::right_to_left(egui::Align::Center), |ui| ui.label(value));
             ui.end_row();
         };
-        line(ui, "‖v‖ ∕ ‖pre‖", format::percent(group.all.gram.relative_norm()));
+        line(ui, &format!("‖v‖ ∕ {reference}"), format::percent(group.all.gram.relative_norm()));
         line(ui, "‖v‖", format::norm(group.all.gram.norm()));
         line(ui, "RMS of v", format::norm(group.all.rms()));
         for cell in &group.cells {

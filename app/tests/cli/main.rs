@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
-#[path = "../../core/tests/support/mod.rs"]
+mod history;
+mod methods;
+mod recipes;
+#[path = "../../../core/tests/support/mod.rs"]
 mod support;
 
 use std::fs;
@@ -16,8 +19,15 @@ use support::{Folders, Model, Size, Tensor, related};
 /// The program with these arguments, in a folder of the test's own, on a machine without a display.
 fn mergescope<'a>(folder: &Path, args: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mergescope"));
+    // Merges of the past are those of the test.
+    command.env("XDG_DATA_HOME", data_folder(folder));
     command.args(args).current_dir(folder).env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
     command
+}
+
+/// Where the program keeps data in a test: not in the folder, whose content tests look at.
+fn data_folder(folder: &Path) -> std::path::PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder.file_name().unwrap())
 }
 
 struct Ran {
@@ -96,8 +106,19 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn help_names_every_subcommand_and_the_exit_codes() {
     let folders = fitting();
-    let words =
-        ["demo", "inspect", "preflight", "analyze", "merge", "3 the models do not fit together", "130 cancelled"];
+    let words = [
+        "demo",
+        "inspect",
+        "preflight",
+        "analyze",
+        "merge",
+        "save-vector",
+        "history",
+        "recipe",
+        "lora",
+        "3 the models do not fit together",
+        "130 cancelled",
+    ];
     run(&folders, ["--help"]).ends_with_code(0).says(&words);
     run(&folders, ["merge", "--help"]).ends_with_code(0).says(&[
         "--pre",
@@ -318,6 +339,40 @@ fn a_dry_run_says_what_would_be_written_and_writes_nothing() {
     assert!(document["files"].as_array().unwrap().len() > 1);
     assert_eq!(document["tensors"].as_array().unwrap().len(), 26);
     assert_eq!(names(folders.dir.path()), ["post", "pre", "target"]);
+}
+
+#[test]
+fn a_vector_spread_over_the_tensors_is_held_against_what_was_asked_for_and_patterns_without_tensors_are_named() {
+    let folders = fitting();
+    run_merge(&folders, &["--out", "first"]).ends_with_code(0);
+    let recipe = fs::read_to_string(folders.dir.path().join("first/mergescope.toml")).unwrap();
+    let scaling = "\n[vector.scaling.curve]\nkind = \"lines\"\nalpha = 0.5\nbeta = 0.5\n\
+                   [[vector.scaling.patterns]]\ntensors = \"*.nothing.*\"\nfactor = 2.0\n\
+                   [vector.scaling.keep]\ntensors = [\"*.neither.*\"]\n";
+    fs::write(folders.dir.path().join("spread.toml"), recipe.clone() + scaling).unwrap();
+    let merge = ["merge", "--recipe", "spread.toml", "--out"];
+    let ran = run(&folders, merge.into_iter().chain(["second"])).ends_with_code(0);
+    let warnings = ["WARNING  `*.nothing.*` matches no tensor", "WARNING  `*.neither.*` matches no tensor"];
+    let ran = ran
+        .says(&warnings)
+        .says(&["Pattern 1 of `scaling.keep.tensors`", "To do: Correct it, with * for what may differ"]);
+    ran.says(&["w asked for", "w = 0.50 came to 0.250 to 0.500 from tensor to tensor"]);
+    let document = run(&folders, merge.into_iter().chain(["third", "--json"])).ends_with_code(0).json();
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 2, "{}", document["warnings"]);
+    let [asked, effective] = ["asked_w", "effective_w"].map(|key| document["total"][key].as_f64().unwrap());
+    assert!(asked < 0.5 && (effective - asked).abs() < 1e-3, "{effective} of {asked}");
+    // A curve that does not suit the model is refused in one line.
+    let short = "\n[vector.scaling.curve]\nkind = \"layers\"\nvalues = [1.0]\n";
+    fs::write(folders.dir.path().join("short.toml"), recipe.clone() + short).unwrap();
+    run(&folders, ["merge", "--recipe", "short.toml", "--out", "fourth"])
+        .ends_with_code(1)
+        .fails_saying(&["the curve has 1 value, and the model has", "give one value for each layer"]);
+    let bad = "\n[vector.scaling.curve]\nkind = \"linear\"\nfirst = nan\nlast = 1.0\n";
+    fs::write(folders.dir.path().join("bad.toml"), recipe + bad).unwrap();
+    run(&folders, ["merge", "--recipe", "bad.toml", "--out", "fourth"])
+        .ends_with_code(1)
+        .fails_saying(&["the curve's first is NaN; it must be a finite number"]);
+    assert!(!folders.dir.path().join("fourth").exists());
 }
 
 #[test]
