@@ -171,6 +171,28 @@ fn slices_that_follow_each_other_are_one_curve() {
 }
 
 #[test]
+fn slices_may_have_different_filters() {
+    let text = "
+merge_method: task_arithmetic
+base_model: /m/base
+slices:
+  - sources:
+      - {model: /m/post, layer_range: [0, 1], parameters: {weight: [{filter: mlp, value: 0.9}, {value: 0.2}]}}
+  - sources:
+      - {model: /m/post, layer_range: [1, 3], parameters: {weight: [0.5, 0.7]}}
+dtype: float32
+";
+    for recipe in [carried(text, None), carried(text, Some(3))] {
+        let layer =
+            |part: &str| [0, 1, 2].map(|layer| coefficient(&recipe, &format!("model.layers.{layer}.{part}"), 3));
+        assert_eq!(layer("mlp.up_proj.weight"), [0.9, 0.5, 0.7]);
+        assert_eq!(layer("self_attn.q_proj.weight"), [0.2, 0.5, 0.7]);
+        let outside = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"];
+        assert_eq!(outside.map(|name| coefficient(&recipe, name, 3)), [0.2, 0.5, 0.5]);
+    }
+}
+
+#[test]
 fn filters_fall_through_from_model_to_slice_to_file() {
     let text = "
 merge_method: task_arithmetic
@@ -274,6 +296,11 @@ fn a_file_that_is_no_merge_says_where_and_what_to_do() {
         ("merge_method: ties\nbase_model: b\nslices:\n- residual_weight: 0.5\n  sources: [{model: a, layer_range: [0, 2]}]".into(), "`residual_weight` of a slice cannot be carried over"),
         (format!("a: {long}"), "nested deeper than 32 levels"),
         ("merge_method: ties\n  base_model: b".into(), "this is not YAML"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 4000000000]}]".into(), "no model has more than 10000 layers"),
+        (
+            format!("{ta}models: [{{model: a}}]\nparameters:\n  weight:\n{}  - value: 1\n", "  - {filter: x, value: [0, 1]}\n".repeat(3000)),
+            "its 3001 filters come to more than 10000 patterns",
+        ),
         ("hello".into(), "a merge file is a table of keys, and here is `hello`"),
     ];
     for (text, words) in cases {
@@ -509,6 +536,27 @@ fn recipe() -> impl Strategy<Value = Recipe> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_slip_in_a_merge_file_makes_it_panic(
+        name in prop::sample::select(vec!["slerp_by_part.yaml", "slices_in_order.yaml", "della_with_gradient.yaml", "ties_of_three.yaml"]),
+        cuts in prop::collection::vec((0.0_f64..1.0, 0_usize..30, "[a-z0-9:\\-\\[\\]{}, \n.&*]{0,8}"), 1..4),
+        known in any::<bool>(),
+    ) {
+        let mut text = file(name);
+        for (at, len, new) in cuts {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + len).min(text.len());
+            if text.is_char_boundary(start) && text.is_char_boundary(end) {
+                text.replace_range(start..end, &new);
+            }
+        }
+        if let Ok(imported) = read(&text, known.then_some(24)) {
+            // What is read can be used: the recipe is sound, or says in words why it is not.
+            let _ = imported.recipe.check_method();
+            let _ = export(&imported.recipe, &|_| known.then(|| qwen2(24)));
+        }
+    }
 
     #[test]
     fn a_recipe_that_mergekit_can_say_comes_back_with_the_same_coefficients(recipe in recipe()) {

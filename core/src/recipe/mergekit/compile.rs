@@ -6,9 +6,12 @@
 use glob::Pattern as Glob;
 
 use super::ModelFacts;
-use super::weights::{Weights, gradient};
+use super::weights::{SliceWeights, Weights, gradient};
 use crate::layout::{place, without_layer};
 use crate::scaling::{Between, Curve, Pattern, Point, Scaling, ScalingSpec};
+
+/// Most patterns that filters may come to. Ten filters in each of 100 layers are 1,000.
+const MAX_PATTERNS: usize = 10_000;
 
 /// What a model's weights are in a recipe.
 #[derive(Debug)]
@@ -46,17 +49,28 @@ const OUTSIDE: [(&str, &str); 3] = [
     ("model.norm.weight", "*model.norm.*"),
 ];
 
+/// What stands before the number of a layer in a model that is not at hand.
+const USUAL_PREFIX: &str = "*.layers.";
+
 /// Translates; an error says what is missing.
 pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<Compiled, String> {
     let tensors: &[String] = facts.map_or(&[], |facts| &facts.tensors);
-    let rows = rows(weights)?;
-    check_coverage(&rows, tensors)?;
-    let (w, scaling, guessed) = match rows.as_slice() {
-        [Row { values: Values::One(w), .. }] => (*w, ScalingSpec::default(), false),
+    let filters: usize = weights.slices.iter().map(|slice| slice.entries.len()).sum();
+    let patterns = filters.saturating_mul(weights.layers().unwrap_or(1) as usize);
+    if filters > MAX_PATTERNS || (patterns > MAX_PATTERNS && filters > weights.slices.len()) {
+        return Err(format!("its {filters} filters come to more than {MAX_PATTERNS} patterns; say it with fewer"));
+    }
+    check_coverage(weights, tensors)?;
+    let rows = rows(weights);
+    let (w, scaling, guessed) = match rows.as_deref() {
+        Some([Row { values: Values::One(w), .. }]) => (*w, ScalingSpec::default(), false),
         rows => {
-            let mut scaling = match along_one_curve(rows, weights) {
-                Some(scaling) => scaling,
-                None => layer_by_layer(rows, tensors)?,
+            let mut scaling = match rows {
+                Some(rows) => match along_one_curve(rows, weights) {
+                    Some(scaling) => scaling,
+                    None => layer_by_layer(rows, tensors)?,
+                },
+                None => slice_by_slice(weights, tensors),
             };
             let guessed = put_outside(&mut scaling, weights, tensors);
             let guessed = guessed || (tensors.is_empty() && names_layers(&scaling));
@@ -67,10 +81,11 @@ pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<C
     Ok(Compiled { w, scaling, guessed, differing })
 }
 
-fn rows(weights: &Weights) -> Result<Vec<Row<'_>>, String> {
+/// The filters with their values; `None` where slices have different ones.
+fn rows(weights: &Weights) -> Option<Vec<Row<'_>>> {
     let filters = |slice: usize| weights.slices[slice].entries.iter().map(|entry| entry.filter.as_deref());
     if (1..weights.slices.len()).any(|slice| !filters(slice).eq(filters(0))) {
-        return Err("its slices have different filters; give all slices the same ones, in the same order".to_owned());
+        return None;
     }
     let row = |(position, filter): (usize, _)| {
         let points = || weights.slices.iter().map(|slice| (&slice.entries[position].points, slice.layers));
@@ -89,16 +104,16 @@ fn rows(weights: &Weights) -> Result<Vec<Row<'_>>, String> {
         };
         Row { filter, values }
     };
-    Ok(filters(0).enumerate().map(row).collect())
+    Some(filters(0).enumerate().map(row).collect())
 }
 
 /// mergekit fails at a tensor that nothing is said about.
-fn check_coverage(rows: &[Row<'_>], tensors: &[String]) -> Result<(), String> {
-    if rows.last().is_some_and(|row| row.filter.is_none()) {
+fn check_coverage(weights: &Weights, tensors: &[String]) -> Result<(), String> {
+    let is_covered = |slice: &SliceWeights| slice.entries.last().is_some_and(|entry| entry.filter.is_none());
+    if weights.slices.iter().all(is_covered) {
         return Ok(());
     }
-    let is_left_out = |name: &&String| !rows.iter().any(|row| row.filter.is_some_and(|filter| name.contains(filter)));
-    let example = match tensors.iter().find(is_left_out) {
+    let example = match tensors.iter().find(|name| weights.of(name, place(name)).is_none()) {
         Some(name) => format!("`{name}`"),
         None if tensors.is_empty() => "some tensors".to_owned(),
         None => return Ok(()),
@@ -183,14 +198,41 @@ fn curve_len(curve: &Curve) -> usize {
     if let Curve::Points { points, .. } = curve { points.len() } else { 2 }
 }
 
-/// A pattern for each layer of each filter that has a gradient.
-fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, String> {
+/// What stands before the number of a layer, as globs.
+fn layer_prefixes(tensors: &[String]) -> Vec<String> {
     let mut prefixes: Vec<String> = tensors.iter().filter_map(|name| layer_prefix(name)).collect();
     prefixes.sort();
     prefixes.dedup();
     if tensors.is_empty() {
-        prefixes.push("*.layers.".to_owned());
+        prefixes.push(USUAL_PREFIX.to_owned());
     }
+    prefixes
+}
+
+/// Patterns for each layer of each slice.
+fn slice_by_slice(weights: &Weights, tensors: &[String]) -> ScalingSpec {
+    let prefixes = layer_prefixes(tensors);
+    let mut patterns = Vec::new();
+    let mut first = 0;
+    for SliceWeights { layers, entries } in &weights.slices {
+        // Slices say how many layers they have.
+        let layers = layers.unwrap_or_default();
+        for layer in 0..layers {
+            for entry in entries {
+                let containing = entry.filter.as_deref().map_or_else(|| "*".to_owned(), containing);
+                let factor = gradient(&entry.points, layer, layers);
+                let of_layer = |prefix| format!("{prefix}{}.{containing}", first + layer);
+                patterns.extend(prefixes.iter().map(|prefix| Pattern { tensors: of_layer(prefix), factor }));
+            }
+        }
+        first += layers;
+    }
+    ScalingSpec { patterns, ..ScalingSpec::default() }
+}
+
+/// A pattern for each layer of each filter that has a gradient.
+fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, String> {
+    let prefixes = layer_prefixes(tensors);
     let mut patterns = Vec::new();
     for row in rows {
         let containing = row.filter.map_or_else(|| "*".to_owned(), containing);
@@ -219,11 +261,11 @@ fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, S
 /// were taken for granted.
 fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String]) -> bool {
     let mut patterns = Vec::new();
+    let found = Scaling::new(1.0, scaling, weights.layers().unwrap_or(2)).ok();
     let mut put = |name: &str, pattern: String| {
         let Some(value) = weights.of(name, place(name)) else { return };
-        let layers = weights.layers().unwrap_or(2);
-        let found = Scaling::new(1.0, scaling, layers).map(|scaling| scaling.coefficient(name, place(name)));
-        if found != Ok(value as f32) {
+        let found = found.as_ref().map(|scaling| scaling.coefficient(name, place(name)));
+        if found != Some(value as f32) {
             patterns.push(Pattern { tensors: pattern, factor: value });
         }
     };
@@ -240,7 +282,7 @@ fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String])
 }
 
 fn names_layers(scaling: &ScalingSpec) -> bool {
-    scaling.patterns.iter().any(|pattern| pattern.tensors.starts_with("*.layers."))
+    scaling.patterns.iter().any(|pattern| pattern.tensors.starts_with(USUAL_PREFIX))
 }
 
 /// What stands before the number of a tensor's layer, as a glob.

@@ -126,6 +126,9 @@ impl ModelRef {
     }
 }
 
+/// Numbers above this are no layer's, so that a short file cannot stand for a long list.
+const MAX_LAYERS: u32 = 10_000;
+
 const TOP: [&str; 11] = [
     "merge_method",
     "base_model",
@@ -301,6 +304,10 @@ fn layer_range(node: Node) -> Result<(Spot, u32, u32), MergekitError> {
     };
     match nodes.as_slice() {
         [first, end] => match (number(first), number(end)) {
+            (Some(_), Some(end)) if end > MAX_LAYERS => Err(MergekitError::at(
+                spot,
+                format!("`layer_range` ends at {end}; no model has more than {MAX_LAYERS} layers"),
+            )),
             (Some(first), Some(end)) if first < end => Ok((spot, first, end)),
             (Some(first), Some(end)) => {
                 let message =

@@ -1,15 +1,15 @@
 //! From a recipe to a merge file.
 
-use std::fmt::Write as _;
-use std::path::Path;
+mod names;
+mod write;
 
+use self::names::Names;
 use super::filters::filtered;
 use super::weights::Weighted;
 use super::{MergekitError, ModelFacts, NotCarried};
-use crate::checkpoint::Dtype;
 use crate::layout::place;
-use crate::recipe::{Method, OutputDtype, OutputSpec, Parameter, Recipe, Rounding, Sparsify, VectorSpec};
-use crate::scaling::{Curve, Factors, Scaling, ScalingSpec};
+use crate::recipe::{Method, Parameter, Recipe, Sparsify, VectorSpec};
+use crate::scaling::Scaling;
 
 /// A recipe as a merge file.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,78 +33,15 @@ pub fn export(recipe: &Recipe, facts: &dyn Fn(&str) -> Option<ModelFacts>) -> Re
     Ok(Exported { yaml, notes: export.notes, not_carried: export.not_carried })
 }
 
-/// The tensors that filters are made for.
-struct Names {
-    all: Vec<String>,
-    /// Whether the target has them, or they are taken for granted.
-    are_real: bool,
-    layers: u32,
-    /// Whether `layers` is the model's.
-    layers_known: bool,
-}
-
-/// What a model of Llama's and Qwen's kind calls its tensors.
-const USUAL_OUTSIDE: [&str; 3] = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"];
-const USUAL_IN_LAYER: [&str; 22] = [
-    "self_attn.q_proj.weight",
-    "self_attn.q_proj.bias",
-    "self_attn.k_proj.weight",
-    "self_attn.k_proj.bias",
-    "self_attn.v_proj.weight",
-    "self_attn.v_proj.bias",
-    "self_attn.o_proj.weight",
-    "self_attn.q_norm.weight",
-    "self_attn.k_norm.weight",
-    "mlp.gate_proj.weight",
-    "mlp.up_proj.weight",
-    "mlp.down_proj.weight",
-    "mlp.gate.weight",
-    "mlp.experts.0.gate_proj.weight",
-    "mlp.experts.0.up_proj.weight",
-    "mlp.experts.0.down_proj.weight",
-    "mlp.shared_expert.up_proj.weight",
-    "mlp.shared_expert_gate.weight",
-    "input_layernorm.weight",
-    "post_attention_layernorm.weight",
-    "pre_feedforward_layernorm.weight",
-    "post_feedforward_layernorm.weight",
-];
-
-impl Names {
-    fn of(recipe: &Recipe, known: Option<&ModelFacts>) -> Result<Self, MergekitError> {
-        if let Some(facts) = known.filter(|facts| !facts.tensors.is_empty()) {
-            return Ok(Self { all: facts.tensors.clone(), are_real: true, layers: facts.layers, layers_known: true });
-        }
-        let listed = recipe.vectors().find_map(|vector| match &vector.scaling.curve {
-            Curve::Layers { values } => Some(values.len() as u32),
-            _ => None,
-        });
-        let layers = known.map(|facts| facts.layers).or(listed).filter(|layers| *layers > 0);
-        let speaks_of_layers =
-            |vector: &VectorSpec| vector.scaling.curve != Curve::Flat || !vector.scaling.keep.layers.is_empty();
-        if layers.is_none() && recipe.vectors().any(speaks_of_layers) {
-            return Err(MergekitError::anywhere(format!(
-                "a gradient has a point for each layer, and how many layers {} has is not known, since it is neither at hand nor \
-                 in the Hub cache; download it, or say --layers",
-                recipe.target
-            )));
-        }
-        let count = layers.unwrap_or(1);
-        let in_layers = (0..count).flat_map(|layer| USUAL_IN_LAYER.map(|part| format!("model.layers.{layer}.{part}")));
-        let all = USUAL_OUTSIDE.iter().map(|name| (*name).to_owned()).chain(in_layers).collect();
-        Ok(Self { all, are_real: false, layers: count, layers_known: layers.is_some() })
-    }
-}
-
-/// A model with its parameters, each by filter.
-type ModelEntry = (String, Vec<(&'static str, Vec<Weighted>)>);
+/// Parameters by name.
+type Settings = Vec<(&'static str, Vec<Weighted>)>;
 
 /// A merge file, before it is text.
 struct File {
     method: Method,
     base: Option<String>,
-    models: Vec<ModelEntry>,
-    parameters: Vec<(&'static str, Vec<Weighted>)>,
+    models: Vec<(String, Settings)>,
+    parameters: Settings,
 }
 
 struct Export<'a> {
@@ -169,30 +106,6 @@ impl Export<'_> {
             if !self.names.are_real {
                 self.check_usual_names(&key, &vector.scaling);
             }
-        }
-    }
-
-    /// Patterns that no usual name matches could match any name.
-    fn check_usual_names(&mut self, key: &str, scaling: &ScalingSpec) {
-        let why = "the target is not at hand, and no tensor of Llama or Qwen has such a name; download it";
-        let patterns = scaling.patterns.iter().map(|pattern| &pattern.tensors).chain(&scaling.keep.tensors);
-        let unmatched: Vec<String> = patterns
-            .filter(|pattern| {
-                glob::Pattern::new(pattern).is_ok_and(|glob| !self.names.all.iter().any(|name| glob.matches(name)))
-            })
-            .cloned()
-            .collect();
-        for pattern in unmatched {
-            self.lose(format!("{key}.scaling"), format!("`{pattern}`"), why);
-        }
-        if scaling.factors.other != Factors::default().other {
-            self.lose(format!("{key}.scaling.factors"), "`other`", why);
-        }
-        let uniform = ScalingSpec { curve: Curve::Flat, ..ScalingSpec::default() };
-        if *scaling != uniform && !self.notes.iter().any(|note| note.starts_with("the target is not at hand")) {
-            self.notes.push(
-                "the target is not at hand, so filters are made for the names of tensors in Llama and Qwen".to_owned(),
-            );
         }
     }
 
@@ -443,90 +356,6 @@ impl Export<'_> {
         }
         file.parameters.append(&mut parameters);
     }
-
-    /// In what mergekit computes, and what it writes.
-    fn dtypes(&mut self, known: Option<&ModelFacts>) -> (&'static str, Option<&'static str>) {
-        let OutputSpec { dtype, rounding, shard_bytes, allow_nonfinite, .. } = &self.recipe.output;
-        let computed = match rounding {
-            Rounding::MergekitBf16 => "bfloat16",
-            Rounding::MergekitF32 => "float32",
-            Rounding::Nearest => {
-                self.notes.push(
-                    "mergekit rounds after every step, and Mergescope once: computed in float32, a few elements in 10,000 differ \
-                     in the last bit"
-                        .to_owned(),
-                );
-                "float32"
-            }
-            Rounding::Stochastic => {
-                self.lose(
-                    "output.rounding",
-                    "`stochastic`",
-                    "mergekit rounds to the nearest; say nearest or mergekit-f32",
-                );
-                "float32"
-            }
-        };
-        let written = match dtype {
-            OutputDtype::Bf16 => Some("bfloat16"),
-            OutputDtype::F16 => Some("float16"),
-            OutputDtype::F32 => Some("float32"),
-            OutputDtype::Target => match known.and_then(|facts| facts.dtype) {
-                Some(Dtype::BF16) => Some("bfloat16"),
-                Some(Dtype::F16) => Some("float16"),
-                Some(Dtype::F32) => Some("float32"),
-                _ => None,
-            },
-        };
-        if written.is_none() {
-            let why = match known.is_some_and(|facts| !facts.tensors.is_empty()) {
-                true => "the target's weights are of several types, and mergekit writes one; say bf16, f16 or f32",
-                false => {
-                    "the target is not at hand, so its type is not known, and mergekit would write float32; \
-                          say bf16, f16 or f32"
-                }
-            };
-            self.lose("output.dtype", "`target`", why);
-        }
-        if *shard_bytes != OutputSpec::default().shard_bytes {
-            self.notes.push(
-                "the size of weight files is no part of a merge file; mergekit-yaml takes --out-shard-size".to_owned(),
-            );
-        }
-        if *allow_nonfinite {
-            self.notes.push("mergekit always carries NaN and infinity through".to_owned());
-        }
-        if self.recipe.inputs.is_some() {
-            self.notes
-                .push("mergekit does not check that the models are those that the recipe was made with".to_owned());
-        }
-        (computed, written)
-    }
-
-    fn write(&mut self, file: &File, known: Option<&ModelFacts>) -> String {
-        let (dtype, out_dtype) = self.dtypes(known);
-        let mut text = format!("merge_method: {}\n", file.method.label());
-        if let Some(base) = &file.base {
-            let _ = writeln!(text, "base_model: {}", model(base));
-        }
-        text.push_str("models:\n");
-        for (name, settings) in &file.models {
-            let _ = writeln!(text, "  - model: {}", model(name));
-            if !settings.is_empty() {
-                text.push_str("    parameters:\n");
-                settings.iter().for_each(|(name, entries)| write_setting(&mut text, "      ", name, entries));
-            }
-        }
-        if !file.parameters.is_empty() {
-            text.push_str("parameters:\n");
-            file.parameters.iter().for_each(|(name, entries)| write_setting(&mut text, "  ", name, entries));
-        }
-        let _ = writeln!(text, "dtype: {dtype}");
-        if let Some(out_dtype) = out_dtype {
-            let _ = writeln!(text, "out_dtype: {out_dtype}");
-        }
-        text
-    }
 }
 
 fn one(value: f64) -> Vec<Weighted> {
@@ -536,59 +365,4 @@ fn one(value: f64) -> Vec<Weighted> {
 /// mergekit takes 1 for true and 0 for false.
 fn flag(value: bool) -> Vec<Weighted> {
     one(f64::from(u8::from(value)))
-}
-
-fn write_setting(text: &mut String, indent: &str, name: &str, entries: &[Weighted]) {
-    let value = |points: &[f64]| match points {
-        [one] if matches!(name, "normalize" | "rescale" | "nuslerp_flatten" | "nuslerp_row_wise") => {
-            (*one != 0.0).to_string()
-        }
-        [one] => number(*one),
-        many => format!("[{}]", many.iter().map(|value| number(*value)).collect::<Vec<_>>().join(", ")),
-    };
-    if let [Weighted { filter: None, points }] = entries {
-        let _ = writeln!(text, "{indent}{name}: {}", value(points));
-        return;
-    }
-    let _ = writeln!(text, "{indent}{name}:");
-    for entry in entries {
-        match &entry.filter {
-            Some(filter) => {
-                let _ = writeln!(text, "{indent}  - filter: {}", string(filter));
-                let _ = writeln!(text, "{indent}    value: {}", value(&entry.points));
-            }
-            None => {
-                let _ = writeln!(text, "{indent}  - value: {}", value(&entry.points));
-            }
-        }
-    }
-}
-
-/// With a decimal point and without an exponent: YAML 1.1, which mergekit reads, takes `1e-7` for a word.
-fn number(value: f64) -> String {
-    let text = value.to_string();
-    if text.contains('.') { text } else { text + ".0" }
-}
-
-/// A model as mergekit takes it: a `+` or `@` in a path would mean an adapter or a revision.
-fn model(name: &str) -> String {
-    let is_path = Path::new(name).is_absolute() || name.starts_with(['.', '~']);
-    if is_path && name.contains(['+', '@']) || name.contains('+') {
-        return format!("{{model: {{path: {}}}}}", string(name));
-    }
-    string(name)
-}
-
-/// A word as it is where YAML takes it for one, else in quotes.
-fn string(text: &str) -> String {
-    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.' | '/' | '@');
-    let begins = text.starts_with(|first: char| first.is_ascii_alphabetic() || matches!(first, '/' | '_'));
-    let is_word = begins && text.chars().all(plain) && yaml_word(text);
-    // JSON's strings are YAML's.
-    if is_word { text.to_owned() } else { serde_json::Value::from(text).to_string() }
-}
-
-/// Whether YAML 1.1 does not take it for a truth value or for nothing.
-fn yaml_word(text: &str) -> bool {
-    !matches!(text.to_ascii_lowercase().as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null")
 }
