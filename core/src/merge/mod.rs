@@ -21,7 +21,7 @@ use crate::checkpoint::{CheckpointKind, OpenError};
 use crate::hub;
 use crate::preflight::{Finding, PreflightError, Severity, preflight};
 use crate::progress::{Cancelled, Control};
-use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe, Sparsify, VectorSpec};
+use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
 
@@ -215,9 +215,7 @@ pub fn merge(
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
     let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
-    let is_ranked = |vector: &&VectorSpec| recipe.method.rule_of(vector).sparsify == Sparsify::Della;
-    let ranked_by_row = recipe.vectors().filter(is_ranked).count() as u64;
-    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control, ranked_by_row };
+    let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
     let measured = measure::measure(weights, &recipe, resources)?;
     let tensors = run::write_weights(weights, &recipe, &measured, staging.path(), resources)?;
     check_unchanged(&models)?;

@@ -115,7 +115,7 @@ pub fn save_vector(
     // As it is: it says what the vector's models are, not what its weights are written in.
     let as_it_is = Recipe { output: OutputSpec::default(), ..recipe.clone() };
     config.copy(&pair.post, &as_it_is, staging.path(), control)?;
-    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control, ranked_by_row: 0 };
+    let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
     let tensors = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources)?;
     super::check_unchanged(&models)?;
     if let Some(index) = &plan.files.index {

@@ -6,6 +6,7 @@ use crate::alignment::{Models, element_bytes};
 use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
 use crate::method::mix::{Bytes, VectorBytes};
 use crate::progress::Control;
+use crate::recipe::{Recipe, Sparsify, VectorSpec};
 use crate::stream::{self, Resources, StreamError};
 
 /// Reads what a plan needs of its models.
@@ -16,7 +17,7 @@ pub(super) struct Weights<'a> {
     pub read_path: ReadPath,
     pub control: &'a Control,
     /// Vectors whose elements are kept by their rank in a row.
-    pub ranked_by_row: u64,
+    ranked_by_row: u64,
 }
 
 /// A range of elements of one tensor of the output.
@@ -35,6 +36,18 @@ pub(super) struct RangeBuffers {
 }
 
 impl<'a> Weights<'a> {
+    pub(super) fn new(
+        models: &'a Models,
+        plan: &'a Plan,
+        recipe: &Recipe,
+        read_path: ReadPath,
+        control: &'a Control,
+    ) -> Self {
+        let by_row = |vector: &&VectorSpec| recipe.method.rule_of(vector).sparsify == Sparsify::Della;
+        let ranked_by_row = recipe.vectors().filter(by_row).count() as u64;
+        Self { models, plan, read_path, control, ranked_by_row }
+    }
+
     /// The tensor of that place among those that are read for `planned`.
     pub(super) fn tensor(&self, planned: &PlannedTensor, read: usize) -> &'a TensorInfo {
         let read = planned.reads[read];

@@ -13,34 +13,35 @@ use crate::scaling::ScalingSpec;
 pub struct MethodSpec {
     /// Which method.
     pub name: Method,
-    /// Share of each tensor's elements that are kept, 0 to 1 (default 1).
+    /// Share of each tensor's elements that are kept, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
-    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 (default 0.01).
+    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 (0.01 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) (default 0.15).
+    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) (0.15 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector (default true for dare and della).
+    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector (by default in dare and della).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescale: Option<bool>,
-    /// Whether the sum is divided by the sum of the weights that went into it (default true for ties, della and linear).
+    /// Whether the sum is divided by the sum of the weights that went into it (by default in ties, della and linear).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
-    /// What the combined vector is multiplied by before it is added (default 1).
+    /// What the combined vector is multiplied by before it is added (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lambda: Option<f64>,
-    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 (default 1).
+    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select_topk: Option<f64>,
-    /// Whether NuSLERP takes a tensor as one long vector (default true).
+    /// Whether NuSLERP takes a tensor as one long vector (true by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flatten: Option<bool>,
-    /// Whether NuSLERP that does not flatten goes by rows instead of by columns (default false).
+    /// Whether NuSLERP that does not flatten takes each column for a vector and not each row, which is what mergekit means by
+    /// it (false by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_wise: Option<bool>,
-    /// What the random methods draw from (default 0).
+    /// What the random methods draw from (0 by default).
     #[serde(skip_serializing_if = "is_zero")]
     pub seed: u64,
 }
