@@ -93,6 +93,23 @@ impl Environment {
         }
     }
 
+    /// What a file in `folder` means by a model; see [`beside`].
+    pub fn beside(&self, spec: &str, folder: &Path) -> String {
+        let path = Path::new(spec);
+        if path.is_absolute() || path.starts_with("~") {
+            return spec.to_owned();
+        }
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let beside = absolute(&folder.join(path));
+        let text = |path: &Path| path.to_str().map_or_else(|| spec.to_owned(), str::to_owned);
+        let cached = self.find_in_cache(spec);
+        if beside.exists() || !(is_hub_id(spec) || cached.is_some()) {
+            return text(&beside);
+        }
+        // As an id it would be taken for the folder of that name that happens to be where the program runs.
+        if path.exists() { text(&cached.unwrap_or(beside)) } else { spec.to_owned() }
+    }
+
     /// `~` and `~/…` with the home folder in place.
     fn expand(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), &self.home) {
@@ -148,6 +165,39 @@ pub fn lasting(spec: &str) -> String {
     let path = environment.resolve(spec);
     // Without a working directory there is nothing better than what was said.
     std::path::absolute(&path).ok().and_then(|path| path.to_str().map(str::to_owned)).unwrap_or_else(|| spec.to_owned())
+}
+
+/// What a file in `folder` means by a model: what lies there, else the name of a model on the Hub as it is, else a path from
+/// `folder`, whether something is there or not. The folder that the program runs in does not count.
+pub fn beside(spec: &str, folder: &Path) -> String {
+    Environment::of_process().beside(spec, folder)
+}
+
+/// How a file in `folder`, which is absolute, names a model: by a relative path what lies in that folder, or below it; by an
+/// absolute path what lies elsewhere; and by its name a model on the Hub.
+pub fn named_from(spec: &str, folder: &Path) -> String {
+    let path = Path::new(spec);
+    if path.starts_with("~") || (is_hub_id(spec) && !path.exists()) {
+        return spec.to_owned();
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let Ok(below) = absolute.strip_prefix(folder) else {
+        return absolute.to_str().map_or_else(|| spec.to_owned(), str::to_owned);
+    };
+    // Slashes on every system, and a dot in front, so that it is never taken for a name on the Hub.
+    let mut relative = ".".to_owned();
+    for part in below.components() {
+        relative.push('/');
+        relative.push_str(&part.as_os_str().to_string_lossy());
+    }
+    relative
+}
+
+/// Whether it could be `org/name[@revision]` of a model on the Hub.
+pub fn is_hub_id(spec: &str) -> bool {
+    let id = spec.split_once('@').map_or(spec, |(id, _)| id);
+    let parts: Vec<&str> = id.split('/').collect();
+    parts.len() == 2 && parts.iter().all(|part| is_hub_name(part))
 }
 
 /// Which of a repository's snapshots is meant when none is named.

@@ -33,3 +33,5 @@ pub mod stream;
 pub mod analysis;
 
 pub mod merge;
+
+pub mod adapter;

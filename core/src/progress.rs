@@ -21,6 +21,8 @@ pub enum Stage {
     Syncing = 3,
     /// Multiplying the vector's layers with one another.
     Comparing = 4,
+    /// Finding the directions of weights that hold most of the vector.
+    Decomposing = 5,
 }
 
 impl Stage {
@@ -32,6 +34,7 @@ impl Stage {
             Self::Merging => "Merging",
             Self::Syncing => "Syncing to disk",
             Self::Comparing => "Comparing layers",
+            Self::Decomposing => "Decomposing",
         }
     }
 
@@ -41,6 +44,7 @@ impl Stage {
             2 => Self::Merging,
             3 => Self::Syncing,
             4 => Self::Comparing,
+            5 => Self::Decomposing,
             _ => Self::Checking,
         }
     }

@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -15,11 +14,8 @@ use mergescope_core::merge::{MergeError, MergeReport, REPORT_FILE, merge, plan};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::{OutputDtype, Recipe, Rounding};
 use mergescope_core::stream::Resources;
-use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use support::{Folders, Model, Size, Tensor, decode, e4m3, e5m2, related, values};
-
-type Written = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+use support::{Folders, Model, Size, Tensor, Written, decode, e4m3, e5m2, read_model, related, values};
 
 /// Merges at `w` with the recipe changed by `change`; gives the report and what the safetensors crate reads.
 fn merged(folders: &Folders, w: f64, change: impl Fn(&mut Recipe)) -> (MergeReport, Written) {
@@ -41,34 +37,6 @@ fn run(folders: &Folders, recipe: &Recipe, resources: &Resources) -> Result<(Mer
     let report = merge(recipe, &output, resources, &Control::new())?;
     let written = read_model(&output);
     Ok((report, written))
-}
-
-/// All tensors of a folder, read by the safetensors crate through the index if there is one.
-fn read_model(folder: &Path) -> Written {
-    let index = fs::read(folder.join("model.safetensors.index.json")).ok();
-    let files: Vec<String> = match index {
-        None => vec!["model.safetensors".to_owned()],
-        Some(index) => {
-            let index: Value = serde_json::from_slice(&index).unwrap();
-            let mut files: Vec<String> = index["weight_map"]
-                .as_object()
-                .unwrap()
-                .values()
-                .map(|file| file.as_str().unwrap().to_owned())
-                .collect();
-            files.sort();
-            files.dedup();
-            files
-        }
-    };
-    let mut tensors = Written::new();
-    for file in files {
-        let bytes = fs::read(folder.join(file)).unwrap();
-        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
-            tensors.insert(name, (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()));
-        }
-    }
-    tensors
 }
 
 fn exact(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
@@ -353,7 +321,7 @@ fn a_recipe_of_another_version_or_with_a_typo_is_refused_in_words() {
     let text = Recipe::new("a", "b", "c").to_toml();
     for (from, to, words) in [
         ("version = 1", "version = 2", "update Mergescope"),
-        ("rounding", "roundng", "unknown field `roundng`"),
+        ("rounding", "roundng", "`roundng` is no known key; did you mean `rounding`?"),
         ("w = 0.5", "w = \"half\"", "invalid type"),
         ("[vector]", "[vector", "TOML parse error"),
     ] {

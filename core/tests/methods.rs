@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
+use mergescope_core::recipe::mergekit::{at_hand, export, import};
 use mergescope_core::recipe::{Method, MethodSpec, OutputDtype, Recipe, Rounding, VectorSpec};
 use mergescope_core::scaling::Pattern;
 use mergescope_core::stream::Resources;
@@ -23,6 +24,7 @@ struct Case {
     expected: String,
     order_of_equals: Vec<String>,
     f64_sums_error: f64,
+    yaml: String,
 }
 
 fn goldens() -> PathBuf {
@@ -208,22 +210,30 @@ fn values(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     }
 }
 
-#[test]
-fn every_method_gives_what_mergekit_wrote() {
+fn cases() -> Vec<Case> {
     let cases: Vec<Case> = serde_json::from_slice(&fs::read(goldens().join("cases.json")).unwrap()).unwrap();
     assert!(cases.len() >= 50, "the goldens are all there");
-    let out = tempfile::tempdir().unwrap();
-    let mut failed = Vec::new();
-    let (mut compared, mut skipped) = (0, 0);
-    for (number, case) in cases.iter().enumerate() {
-        let mut recipe = recipe(&case.name, &Inputs(goldens().join("inputs").join(&case.variant)));
-        if recipe.target.is_empty() {
-            continue;
-        }
-        recipe.output.rounding = if case.dtype == "bfloat16" { Rounding::MergekitBf16 } else { Rounding::MergekitF32 };
-        recipe.output.dtype = if case.out_dtype == "bfloat16" { OutputDtype::Bf16 } else { OutputDtype::F32 };
-        let output = out.path().join(number.to_string());
-        merge(&recipe, &output, &Resources::default(), &Control::new())
+    cases
+}
+
+/// Merges recipes and holds the results against the goldens.
+struct Comparison {
+    out: tempfile::TempDir,
+    merges: usize,
+    compared: usize,
+    skipped: usize,
+    failed: Vec<String>,
+}
+
+impl Comparison {
+    fn new() -> Self {
+        Self { out: tempfile::tempdir().unwrap(), merges: 0, compared: 0, skipped: 0, failed: Vec::new() }
+    }
+
+    fn compare(&mut self, case: &Case, recipe: &Recipe) {
+        self.merges += 1;
+        let output = self.out.path().join(self.merges.to_string());
+        merge(recipe, &output, &Resources::default(), &Control::new())
             .unwrap_or_else(|error| panic!("{case:?}: {error}"));
 
         let written = fs::read(output.join("model.safetensors")).unwrap();
@@ -233,10 +243,10 @@ fn every_method_gives_what_mergekit_wrote() {
         for (name, expected) in expected.tensors() {
             // Which of equal magnitudes comes first is libstdc++'s choice there.
             if case.order_of_equals.contains(&name) {
-                skipped += 1;
+                self.skipped += 1;
                 continue;
             }
-            compared += 1;
+            self.compared += 1;
             let written = written.tensor(&name).unwrap();
             assert_eq!((written.dtype(), written.shape()), (expected.dtype(), expected.shape()), "{name} of {case:?}");
             if written.data() == expected.data() {
@@ -250,9 +260,53 @@ fn every_method_gives_what_mergekit_wrote() {
             let allowed = if case.f64_sums_error > 0.0 { 6e-7 } else { 0.0 };
             if error.is_nan() || error > allowed {
                 let differ = a.iter().zip(&b).filter(|(a, b)| a != b).count();
-                failed.push(format!("{} {} {name}: {error:.2e} ({differ} of {})", case.name, case.dtype, a.len()));
+                self.failed.push(format!("{} {} {name}: {error:.2e} ({differ} of {})", case.name, case.dtype, a.len()));
             }
         }
     }
-    assert!(failed.is_empty(), "{} of {compared} ({skipped} skipped):\n{}", failed.len(), failed.join("\n"));
+
+    #[track_caller]
+    fn finish(&self) {
+        let (failed, compared, skipped) = (&self.failed, self.compared, self.skipped);
+        assert!(failed.is_empty(), "{} of {compared} ({skipped} skipped):\n{}", failed.len(), failed.join("\n"));
+    }
+}
+
+#[test]
+fn every_method_gives_what_mergekit_wrote() {
+    let mut comparison = Comparison::new();
+    for case in cases() {
+        let mut recipe = recipe(&case.name, &Inputs(goldens().join("inputs").join(&case.variant)));
+        if recipe.target.is_empty() {
+            continue;
+        }
+        recipe.output.rounding = if case.dtype == "bfloat16" { Rounding::MergekitBf16 } else { Rounding::MergekitF32 };
+        recipe.output.dtype = if case.out_dtype == "bfloat16" { OutputDtype::Bf16 } else { OutputDtype::F32 };
+        comparison.compare(&case, &recipe);
+    }
+    comparison.finish();
+}
+
+#[test]
+fn the_merge_files_of_the_goldens_give_what_mergekit_wrote_and_so_they_do_when_written_anew() {
+    let mut comparison = Comparison::new();
+    let mut not_carried = Vec::new();
+    for case in cases() {
+        let inputs = goldens().join("inputs").join(&case.variant);
+        let yaml = case.yaml.replace('$', &format!("{}/", inputs.display()));
+        let imported = import(&yaml, &inputs, &at_hand).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
+        if !imported.not_carried.is_empty() {
+            not_carried.push(case.name);
+            continue;
+        }
+        comparison.compare(&case, &imported.recipe);
+        let exported = export(&imported.recipe, &at_hand).unwrap_or_else(|error| panic!("{yaml}\n{error}"));
+        assert_eq!(exported.not_carried, [], "{yaml}");
+        let again = import(&exported.yaml, &inputs, &at_hand).unwrap();
+        assert_eq!(again.not_carried, [], "{}", exported.yaml);
+        comparison.compare(&case, &again.recipe);
+    }
+    comparison.finish();
+    not_carried.dedup();
+    assert_eq!(not_carried, ["ties-slices", "model-stock-filter-wise"]);
 }

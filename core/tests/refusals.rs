@@ -293,7 +293,7 @@ fn a_second_merge_to_the_same_output() {
     let held = fs::File::create(&lock).unwrap();
     held.try_lock().unwrap();
     scene.before = files(scene.folders.dir.path());
-    says(&scene.refused(), &["another merge is writing to", "merged"]);
+    says(&scene.refused(), &["another run is writing to", "merged"]);
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn a_disk_without_room() {
     check_output(&scene.output(), &Models::from(&scene.folders.open()), &plan).unwrap();
     plan.files.files[0].bytes = u64::MAX / 2;
     let message = chain(&check_output(&scene.output(), &Models::from(&scene.folders.open()), &plan).unwrap_err());
-    says(&message, &["bytes free but the merged model needs", "free some space"]);
+    says(&message, &["bytes free but the output needs", "free some space"]);
 }
 
 #[cfg(unix)]

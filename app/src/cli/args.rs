@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use mergescope_core::adapter::{AdapterPart, Ranks};
 use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
@@ -52,6 +53,66 @@ pub enum Command {
     /// They are numbered from the latest, which is 1. Whoever merges in the window or here, it is the same list.
     #[command(after_help = exit::HELP)]
     History(HistoryArgs),
+    /// Write w·(post − pre) as a low-rank adapter (LoRA) for the target
+    ///
+    /// A small folder that PEFT loads, and with the default parts and ranks vLLM and llama.cpp's convert_lora_to_gguf.py
+    /// too. How much of w·v it keeps is measured and told, and so is what it leaves out.
+    #[command(after_help = exit::HELP)]
+    Lora(LoraArgs),
+    /// Check recipe files, and translate the merge files of mergekit
+    #[command(subcommand)]
+    Recipe(RecipeCommand),
+}
+
+/// What can be done with recipe files.
+#[derive(Debug, Subcommand)]
+pub enum RecipeCommand {
+    /// Say what recipes do, whether they are sound, and whether their models are there
+    ///
+    /// Reads headers alone. Ends with 0 where every file could be merged as it is. Takes merge files of mergekit too.
+    #[command(after_help = exit::HELP)]
+    Check(RecipeCheckArgs),
+    /// Write a merge file of mergekit (YAML) as a recipe
+    ///
+    /// What a recipe has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Import(ConvertArgs),
+    /// Write a recipe as a merge file of mergekit (YAML)
+    ///
+    /// What mergekit has no word for is named, and without --lossy nothing is written then.
+    #[command(after_help = exit::HELP)]
+    Export(ConvertArgs),
+}
+
+/// Arguments of `recipe check`.
+#[derive(Debug, Args)]
+pub struct RecipeCheckArgs {
+    /// Recipes, or merge files of mergekit
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `recipe import` and `recipe export`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// The file to read
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// File to write [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Leave out what cannot be carried over
+    #[arg(long)]
+    pub lossy: bool,
+    /// Replace the file to write, if there is one
+    #[arg(long)]
+    pub force: bool,
+    /// How many layers the models have, where they are not at hand; gradients need it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9999))]
+    pub layers: Option<u32>,
 }
 
 /// Arguments of `demo`.
@@ -114,8 +175,11 @@ pub struct RecipeArgs {
     /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
     #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
     pub w: Option<f64>,
-    /// Start from a recipe, such as the mergescope.toml beside a merged model; flags given here override it
+    /// Start from a recipe, such as the mergescope.toml beside a merged model, or from a merge file of mergekit; flags given
+    /// here override it
     ///
+    /// Relative paths in the file are relative to its folder. A merge file that says what a recipe cannot is refused; see
+    /// `mergescope recipe import`.
     /// The recipe's fingerprints make sure that its models are the same as then; with --pre, --post or --target they
     /// do not count.
     #[arg(long = "recipe", id = "recipe", value_name = "FILE")]
@@ -271,6 +335,49 @@ pub struct SaveVectorArgs {
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `lora`.
+#[derive(Debug, Args)]
+pub struct LoraArgs {
+    /// What is decomposed. Factors are rounded to nearest whatever --rounding says.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder to write, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Rank of the factors, or with --energy the highest [default: 16]
+    #[arg(long, value_name = "R")]
+    pub rank: Option<u32>,
+    /// Share of each tensor's ‖w·v‖² to keep, such as 0.9: it gets the lowest rank that does
+    #[arg(long, value_name = "SHARE")]
+    pub energy: Option<f64>,
+    /// How ranks that differ are written [default: uniform]
+    ///
+    /// uniform fills up with zeros to the highest, which every program takes; per-tensor is smaller and for PEFT alone.
+    #[arg(long, value_parser = one_of(&Ranks::ALL, Ranks::label))]
+    pub ranks: Option<Ranks>,
+    /// What goes in, separated by commas [default: attention,mlp]
+    ///
+    /// Norms and biases are stored whole, which PEFT alone takes. Embeddings that are the output head too are always left
+    /// out. other is matrices of unknown name and routers, taken for linear layers.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = one_of(&AdapterPart::ALL, AdapterPart::label))]
+    pub parts: Vec<AdapterPart>,
+    /// Write v itself, without w and its spread, to be weighted where it is loaded
+    #[arg(long)]
+    pub vector_alone: bool,
+    /// Take NaN and infinity in a model as no change instead of refusing them
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Check everything and say what would be written, but write nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,

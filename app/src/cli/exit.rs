@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Error;
+use mergescope_core::adapter::AdapterError;
 use mergescope_core::analysis::{LayerProductsError, SpectrumError, VectorsError};
 use mergescope_core::merge::MergeError;
 use mergescope_core::preflight::PreflightError;
@@ -41,6 +42,7 @@ impl Exit {
     pub fn of(error: &Error) -> Self {
         let cancelled = error.is::<Cancelled>()
             || error.downcast_ref().is_some_and(MergeError::is_cancelled)
+            || error.downcast_ref().is_some_and(AdapterError::is_cancelled)
             || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(LayerProductsError::Stream(StreamError::Cancelled(_))))
@@ -49,6 +51,7 @@ impl Exit {
         match error.downcast_ref() {
             _ if cancelled => Self::Cancelled,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
+            _ if matches!(error.downcast_ref(), Some(AdapterError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ => Self::Failed,
         }
     }
@@ -71,6 +74,7 @@ mod tests {
             StreamError::from(Cancelled).into(),
             PreflightError::from(Cancelled).into(),
             MergeError::from(Cancelled).into(),
+            AdapterError::from(MergeError::from(Cancelled)).into(),
             LayerProductsError::from(StreamError::from(Cancelled)).into(),
             SpectrumError::from(StreamError::from(Cancelled)).into(),
             VectorsError::from(StreamError::from(Cancelled)).into(),

@@ -28,7 +28,7 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
     let mut warnings: Vec<Finding> = Vec::new();
     for vector in 0..models.vectors.len() {
         let triple = models.triple(vector);
-        let found = preflight(&triple, &job.control)?;
+        let found = preflight(&triple, &job.control)?.of_vector(vector);
         if !found.passes() {
             drop(job);
             // A script wants the findings as `preflight --json` has them; people read them in the error.

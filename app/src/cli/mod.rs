@@ -6,11 +6,13 @@ mod demo;
 mod exit;
 mod history;
 mod inspect;
+mod lora;
 mod merge;
 mod preflight;
 mod print;
 mod progress;
 mod recipe;
+mod recipes;
 mod report;
 mod save_vector;
 mod size;
@@ -46,6 +48,8 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Merge(args)) => merge::run(&args),
         Some(Command::SaveVector(args)) => save_vector::run(&args),
         Some(Command::History(args)) => history::run(&args),
+        Some(Command::Recipe(command)) => recipes::run(&command),
+        Some(Command::Lora(args)) => lora::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));

@@ -1,16 +1,22 @@
 //! From flags to the recipe and the resources that they stand for.
 
 use anyhow::Context as _;
+use mergescope_core::recipe::file::Opened;
 use mergescope_core::recipe::{ControlSpec, Recipe, RecipeError, VectorSpec};
 use mergescope_core::stream::Resources;
 
 use super::args::{MethodArgs, RecipeArgs, ResourceArgs};
+use super::print;
 
 impl RecipeArgs {
     /// The recipe file, or a new recipe, with what the flags say.
     pub fn recipe(&self) -> Result<Recipe, RecipeError> {
         let mut recipe = match &self.file {
-            Some(path) => Recipe::read(path)?,
+            Some(path) => {
+                let Opened { recipe, notes, .. } = Recipe::open(path)?;
+                notes.iter().for_each(|note| print::note(&format!("NOTE  {}", print::line(note))));
+                recipe
+            }
             None => Recipe::new("", "", ""),
         };
         let models = [

@@ -21,7 +21,7 @@ pub fn take(app: &mut App, ctx: &Context) {
         pointer.is_some_and(|pointer| rect.contains(pointer))
     });
     for path in paths {
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path.extension().is_some_and(|extension| ["toml", "yaml", "yml"].iter().any(|known| extension == *known)) {
             app.session.open_recipe(&path);
             continue;
         }

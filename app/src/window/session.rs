@@ -14,6 +14,7 @@ use mergescope_core::hub::CachedModel;
 use mergescope_core::merge::MergeReport;
 use mergescope_core::preflight::Preflight;
 use mergescope_core::progress::Progress;
+use mergescope_core::recipe::file::{FileFormat, Opened};
 use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError, VectorSpec};
 use mergescope_core::scaling::Scaling;
 
@@ -210,12 +211,18 @@ impl Session {
 
     /// Reads a recipe file.
     pub fn open_recipe(&mut self, path: &Path) {
-        match Recipe::read(path) {
-            Ok(recipe) => {
+        match Recipe::open(path) {
+            Ok(Opened { recipe, format: FileFormat::Toml, .. }) => {
                 self.saved = recipe.clone();
                 self.file = Some(path.to_owned());
                 self.set_recipe(recipe);
                 self.say(format!("Opened {}", format::path(path)));
+            }
+            Ok(Opened { recipe, format: FileFormat::Mergekit, .. }) => {
+                // A merge file is read, never written over.
+                self.file = None;
+                self.set_recipe(recipe);
+                self.say(format!("Read {} as a recipe that is not saved yet", format::path(path)));
             }
             Err(error) => self.complain(&error),
         }
@@ -223,13 +230,13 @@ impl Session {
 
     /// Writes the recipe to a file.
     pub fn save_recipe(&mut self, path: &Path) {
-        match std::fs::write(path, self.recipe.to_toml()) {
+        match self.recipe.save(path) {
             Ok(()) => {
                 self.saved = self.recipe.clone();
                 self.file = Some(path.to_owned());
                 self.say(format!("Saved {}", format::path(path)));
             }
-            Err(error) => self.fail(format!("Cannot write {}: {error}", format::path(path))),
+            Err(error) => self.complain(&error),
         }
     }
 

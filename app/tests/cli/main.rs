@@ -4,6 +4,7 @@
 
 mod history;
 mod methods;
+mod recipes;
 #[path = "../../../core/tests/support/mod.rs"]
 mod support;
 
@@ -113,6 +114,8 @@ fn help_names_every_subcommand_and_the_exit_codes() {
         "merge",
         "save-vector",
         "history",
+        "recipe",
+        "lora",
         "3 the models do not fit together",
         "130 cancelled",
     ];

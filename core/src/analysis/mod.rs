@@ -39,6 +39,7 @@ pub use layer_products::{LayerProducts, LayerProductsError, MAX_LAYERS, layer_pr
 pub use measure::measure;
 pub use rounding::{Estimate, RoundedEffect, RoundingPreview};
 pub use sample::{FULL_SAMPLE, Sample};
+pub(crate) use spectrum::Matrix;
 pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
 pub use vectors::{Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorsError, compare_vectors};

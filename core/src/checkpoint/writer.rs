@@ -107,6 +107,15 @@ impl WeightFiles {
         Self { files, slots, index }
     }
 
+    /// Lays out `tensors` in one file of that name.
+    pub fn one(name: &str, tensors: &[OutputTensor]) -> Self {
+        let mut plan = Self::plan(super::MODEL_STEM, tensors, u64::MAX);
+        for file in &mut plan.files {
+            name.clone_into(&mut file.name);
+        }
+        plan
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add)

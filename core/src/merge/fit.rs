@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::permute::Permutation;
 use crate::alignment::{ModelId, Models, Role};
 use crate::checkpoint::{Checkpoint, CheckpointKind};
-use crate::recipe::{Combination, MethodError, Recipe};
+use crate::recipe::{Combination, ControlKind, MethodError, Recipe};
 
 /// What a method wants of each vector.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ enum Wanted {
 
 /// Refuses parameters that are out of range or without effect, vectors where whole models are wanted or the other way
 /// round, and mergekit's rounding for what mergekit cannot say.
-pub(super) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
+pub(crate) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError> {
     recipe.check_method()?;
     if models.target.kind() == CheckpointKind::Vector {
         let message = format!("{} is a saved vector; the target must be a model", models.target.label());
@@ -53,6 +54,14 @@ pub(super) fn check(recipe: &Recipe, models: &Models) -> Result<(), MethodError>
     for (vector, spec) in recipe.vectors().enumerate() {
         if spec.control.is_some() && is_model(models, vector) {
             let message = "a control stands for a vector; it has no effect on whole models, so remove it".to_owned();
+            return Err(MethodError::Kind(message));
+        }
+        let permuted = spec.control.filter(|control| control.kind == ControlKind::PermuteLayers);
+        if permuted.is_some_and(|control| Permutation::new(models.target.tensors(), control.seed).is_identity()) {
+            let target = models.target.label();
+            let message = format!(
+                "permute-layers has no effect: no two layers of {target} hold the same tensors; choose another control"
+            );
             return Err(MethodError::Kind(message));
         }
     }

@@ -7,10 +7,12 @@ use crate::recipe::{Combination, Recipe, Sparsify};
 
 /// |cos| above which SLERP goes in a straight line, as in mergekit.
 const STRAIGHT_COS: f64 = 0.9995;
-/// Norms up to this are not divided by, as in mergekit's SLERP.
+/// Norms up to this are not divided by in mergekit's SLERP.
 const SMALLEST_NORM: f64 = 1e-8;
 /// Norms are at least this in mergekit's NuSLERP.
 const SMALLEST_ARC_NORM: f64 = 1e-7;
+/// 1 − |cos| up to which NuSLERP goes in a straight line: f64 sums cannot tell such vectors from parallel or opposite ones.
+const PARALLEL: f64 = 1e-9;
 /// Sums of two weights below this share evenly, as in mergekit's NuSLERP.
 const SMALLEST_WEIGHT_SUM: f64 = 1e-6;
 /// See [`smallest_product`].
@@ -35,18 +37,21 @@ pub(super) fn mix_of(elements: &Elements<'_>, tensor: usize) -> Mix {
         Combination::Elect => Blend::Elect { normalize, lambda },
         Combination::Average => Blend::Average { normalize },
         Combination::Slerp => {
-            let (share, other) = gram().map_or((1.0, 0.0), |gram| slerp(gram, f64::from(planned.coefficients[0])));
+            let (share, other) =
+                gram().map_or((1.0, 0.0), |gram| slerp(elements, gram, f64::from(planned.coefficients[0])));
             if let Some(Some(ingredient)) = ingredients.first_mut() {
                 ingredient.coefficient = other;
             }
             Blend::Between { share }
         }
         Combination::Nuslerp => Blend::Arc(arc(elements, tensor, planned)),
-        Combination::ModelStock => Blend::Stock { ratio: gram().map_or(0.0, |gram| stock_ratio(elements, gram)) },
+        Combination::ModelStock => {
+            Blend::Stock { ratio: gram().map_or(0.0, |gram| stock_ratio(elements, gram, planned)) }
+        }
         Combination::Sce => {
             let spot = Spot { tensor, vector: None };
             let within = elements.measured.cuts.get(&spot).and_then(|ranks| ranks.within);
-            Blend::Sce { weights: gram().map(|gram| sce_weights(elements, gram)).unwrap_or_default(), within }
+            Blend::Sce { weights: gram().map(|gram| sce_weights(elements, gram, planned)).unwrap_or_default(), within }
         }
     };
     let (base, whole) = base_of(recipe, planned);
@@ -102,8 +107,9 @@ pub(super) fn keep_rule(elements: &Elements<'_>, tensor: usize, vector: usize) -
         _ if rule.density <= 0.0 => KeepRule::Nothing,
         Sparsify::Della => {
             let shape = &planned.output.shape;
-            // A row of a matrix; all of a vector.
-            let row = if shape.len() > 1 { shape.last().copied().unwrap_or(1) } else { shape.iter().product() };
+            // A row of a matrix; all that a vector has of a tensor without rows.
+            let row =
+                if shape.len() > 1 { shape.last().copied().unwrap_or(1) } else { elements.weights.elements(spot) };
             let (least, most) = (rule.density - rule.epsilon, rule.density + rule.epsilon);
             KeepRule::RankedRandom { least, most, row: row as usize, key: key() }
         }
@@ -113,8 +119,9 @@ pub(super) fn keep_rule(elements: &Elements<'_>, tensor: usize, vector: usize) -
 
 /// The coefficients of the target and of the other model at `t` along the great circle between them (Shoemake, "Animating
 /// rotation with quaternion curves", 1985), a straight line where they are nearly parallel.
-fn slerp(gram: &Gram, t: f64) -> (f64, f64) {
-    let unit = |norm: f64| if norm > SMALLEST_NORM { norm } else { 1.0 };
+fn slerp(elements: &Elements<'_>, gram: &Gram, t: f64) -> (f64, f64) {
+    let smallest = if is_exact(elements) { 0.0 } else { SMALLEST_NORM };
+    let unit = |norm: f64| if norm > smallest { norm } else { 1.0 };
     let cos = (gram.product(0, 1) / (unit(gram.norm(0)) * unit(gram.norm(1)))).clamp(-1.0, 1.0);
     if cos.abs() > STRAIGHT_COS {
         return (1.0 - t, t);
@@ -127,7 +134,7 @@ fn arc(elements: &Elements<'_>, tensor: usize, planned: &PlannedTensor) -> Arc {
     let method = &elements.recipe.method;
     if let Some(each) = elements.measured.arcs.get(&tensor).cloned() {
         let row = planned.output.shape.last().copied().unwrap_or(1).max(1);
-        return match each.as_slice() {
+        return match &*each {
             [whole] if method.flatten.unwrap_or(true) || !has_rows(elements.weights, tensor) => Arc::Whole(*whole),
             _ if method.row_wise.unwrap_or(false) => Arc::Columns { row, each },
             _ => Arc::Rows { row, each },
@@ -144,7 +151,8 @@ fn arc(elements: &Elements<'_>, tensor: usize, planned: &PlannedTensor) -> Arc {
 
 /// What NuSLERP divides a vector by, from its squared norm.
 pub(super) fn arc_norm(elements: &Elements<'_>, squared: f64) -> f64 {
-    elements.stored(elements.stored(squared.sqrt()).max(SMALLEST_ARC_NORM))
+    let smallest = if is_exact(elements) { f64::MIN_POSITIVE } else { SMALLEST_ARC_NORM };
+    elements.stored(elements.stored(squared.sqrt()).max(smallest))
 }
 
 /// What NuSLERP gives two vectors a and b with these weights, from ⟨a, a⟩, ⟨a, b⟩ and ⟨b, b⟩; in mergekit's steps ⟨a, b⟩ is
@@ -157,10 +165,11 @@ pub(super) fn arc_coefficients(
     let stored = |value| elements.stored(value);
     let sum = first + second;
     let t = if sum.abs() < SMALLEST_WEIGHT_SUM { 0.5 } else { second / sum };
-    let exact = elements.recipe.output.rounding.is_single();
-    let cos = if exact { ab / (arc_norm(elements, aa) * arc_norm(elements, bb)) } else { stored(ab) };
+    let exact = is_exact(elements);
+    // One after the other: the product of two short norms may be no normal number.
+    let cos = if exact { ab / arc_norm(elements, aa) / arc_norm(elements, bb) } else { stored(ab) };
     let cos = cos.clamp(-1.0, 1.0);
-    if cos.abs() >= 1.0 {
+    if cos.abs() >= if exact { 1.0 - PARALLEL } else { 1.0 } {
         return ArcCoefficients { first: 1.0 - t, second: t, divisor: 1.0 };
     }
     let angle = stored(cos.acos());
@@ -173,17 +182,34 @@ pub(super) fn arc_coefficients(
 /// The least that mergekit divides by in its model stock and SCE. It is more than the mean squares of many vectors, whose
 /// weights it makes equal: in the exact modes only a division by zero is avoided.
 fn smallest_product(elements: &Elements<'_>) -> f64 {
-    if elements.recipe.output.rounding.is_single() { f64::MIN_POSITIVE } else { SMALLEST_PRODUCT }
+    if is_exact(elements) { f64::MIN_POSITIVE } else { SMALLEST_PRODUCT }
+}
+
+/// Whether nothing is rounded before the output.
+fn is_exact(elements: &Elements<'_>) -> bool {
+    elements.recipe.output.rounding.is_single()
+}
+
+/// Where a Gram matrix has those vectors that the tensor is moved by.
+fn present(planned: &PlannedTensor) -> Vec<usize> {
+    let found = planned.sources.iter().enumerate().filter(|(_, source)| source.is_some());
+    found.map(|(vector, _)| vector + 1).collect()
 }
 
 /// t = N·cos θ ∕ (1 + (N − 1)·cos θ), cos θ being the mean cosine of all pairs of vectors (arXiv 2403.19522, eq. 6).
-fn stock_ratio(elements: &Elements<'_>, gram: &Gram) -> f64 {
+///
+/// A vector alone has no angle to another, and stays out.
+fn stock_ratio(elements: &Elements<'_>, gram: &Gram, planned: &PlannedTensor) -> f64 {
     let stored = |value| elements.stored(value);
     let smallest = smallest_product(elements);
-    let count = gram.vectors();
+    let vectors = present(planned);
+    let count = vectors.len();
+    if count < 2 {
+        return 0.0;
+    }
     let (mut sum, mut pairs) = (0.0, 0.0);
-    for i in 1..=count {
-        for j in i + 1..=count {
+    for (position, &i) in vectors.iter().enumerate() {
+        for &j in &vectors[position + 1..] {
             let norms = stored(stored(gram.norm(i)) * stored(gram.norm(j))).max(stored(smallest));
             sum += stored(stored(gram.product(i, j)) / norms).clamp(-1.0, 1.0);
             pairs += 1.0;
@@ -195,11 +221,12 @@ fn stock_ratio(elements: &Elements<'_>, gram: &Gram) -> f64 {
 }
 
 /// The share of each vector in the mean squares of all (arXiv 2408.07990, eq. 5).
-fn sce_weights(elements: &Elements<'_>, gram: &Gram) -> Vec<f64> {
+fn sce_weights(elements: &Elements<'_>, gram: &Gram, planned: &PlannedTensor) -> Vec<f64> {
     let stored = |value| elements.stored(value);
-    let count = gram.vectors();
+    let count = present(planned).len();
     let mean = |i| stored(gram.product(i, i) / gram.elements.max(1) as f64);
-    let squares: Vec<f64> = (1..=count).map(mean).collect();
+    // A vector without the tensor has no squares, so that its weight does not matter.
+    let squares: Vec<f64> = (1..=planned.sources.len()).map(mean).collect();
     let sum = stored(squares.iter().sum());
     let even = sum < stored(smallest_product(elements));
     squares.iter().map(|square| if even { stored(1.0 / count as f64) } else { stored(square / sum) }).collect()

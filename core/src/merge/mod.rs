@@ -1,10 +1,10 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
-mod fit;
+pub(crate) mod fit;
 mod measure;
 mod mixes;
-mod output;
+pub(crate) mod output;
 mod permute;
 mod plan;
 mod report;
@@ -39,6 +39,14 @@ pub enum MergeError {
     /// w cannot scale anything.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
+    /// w of a further vector cannot scale anything.
+    #[error("vector {} cannot be scaled", vector + 1)]
+    OtherScaling {
+        /// The position of the vector.
+        vector: usize,
+        /// Why.
+        source: ScalingError,
+    },
     /// The method cannot be used so.
     #[error(transparent)]
     Method(#[from] MethodError),
@@ -99,13 +107,13 @@ pub enum MergeError {
         source: io::Error,
     },
     /// Another merge writes to the same output.
-    #[error("another merge is writing to {}; wait for it, or choose another name", path.display())]
+    #[error("another run is writing to {}; wait for it, or choose another name", path.display())]
     Busy {
         /// The output folder.
         path: PathBuf,
     },
     /// The disk is too small.
-    #[error("{} has {available_bytes} bytes free but the merged model needs {needed_bytes}; free some space or choose another disk", path.display())]
+    #[error("{} has {available_bytes} bytes free but the output needs {needed_bytes}; free some space or choose another disk", path.display())]
     DiskFull {
         /// Where the output should be made.
         path: PathBuf,
@@ -115,7 +123,7 @@ pub enum MergeError {
         available_bytes: u64,
     },
     /// A write failed.
-    #[error("cannot write {}, so the merge was undone", path.display())]
+    #[error("cannot write {}, so all of it was undone", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -123,7 +131,7 @@ pub enum MergeError {
         source: io::Error,
     },
     /// A weight file changed while it was read.
-    #[error("{} of {model} changed during the merge, so the result would be of two models; nothing was written. Merge again once nobody writes to it", path.display())]
+    #[error("{} of {model} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display())]
     InputChanged {
         /// The model.
         model: ModelId,
@@ -158,6 +166,7 @@ impl From<PlanError> for MergeError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Scaling(error) => Self::Scaling(error),
+            PlanError::OtherScaling { vector, source } => Self::OtherScaling { vector, source },
             PlanError::Method(error) => Self::Method(error),
         }
     }
@@ -196,34 +205,20 @@ pub fn merge(
     let plan = plan(&models, recipe)?;
 
     for vector in 0..models.vectors.len() {
-        let preflight = preflight(&models.triple(vector), control)?;
+        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
         if !preflight.passes() {
             return Err(MergeError::Unfit { findings: preflight.findings });
         }
     }
-    let mut recipe = Recipe {
-        target: hub::lasting(&recipe.target),
-        inputs: Some(check_inputs(recipe, &models, control)?),
-        ..recipe.clone()
-    };
-    for vector in recipe.vectors_mut() {
-        if !vector.stands_alone() {
-            vector.pre = hub::lasting(&vector.pre);
-        }
-        vector.post = hub::lasting(&vector.post);
-    }
+    let recipe = lasting(recipe, &models, control)?;
 
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
     let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
-    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control };
+    let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
     let measured = measure::measure(weights, &recipe, resources)?;
     let tensors = run::write_weights(weights, &recipe, &measured, staging.path(), resources)?;
-    for model in models.ids() {
-        if let Some(path) = models.get(model).changed_shard() {
-            return Err(MergeError::InputChanged { model, path: path.to_owned() });
-        }
-    }
+    check_unchanged(&models)?;
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
@@ -241,6 +236,32 @@ pub fn merge(
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)
+}
+
+/// The recipe as it is written beside what it made: models by names that hold from anywhere, with their fingerprints.
+pub(crate) fn lasting(recipe: &Recipe, models: &Models, control: &Control) -> Result<Recipe, MergeError> {
+    let mut recipe = Recipe {
+        target: hub::lasting(&recipe.target),
+        inputs: Some(check_inputs(recipe, models, control)?),
+        ..recipe.clone()
+    };
+    for vector in recipe.vectors_mut() {
+        if !vector.stands_alone() {
+            vector.pre = hub::lasting(&vector.pre);
+        }
+        vector.post = hub::lasting(&vector.post);
+    }
+    Ok(recipe)
+}
+
+/// Refuses models with a weight file that is no longer what it was when it was opened.
+pub(crate) fn check_unchanged(models: &Models) -> Result<(), MergeError> {
+    for model in models.ids() {
+        if let Some(path) = models.get(model).changed_shard() {
+            return Err(MergeError::InputChanged { model, path: path.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an output folder that [`merge`] would refuse, as far as that can be told without writing: one that exists, lies

@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// A place where an output folder may be made.
 #[derive(Debug)]
-pub(super) struct OutputPlace {
+pub(crate) struct OutputPlace {
     parent: PathBuf,
     output: PathBuf,
     /// What the names of all staging folders for this output begin with.
@@ -40,7 +40,7 @@ pub(super) struct OutputPlace {
 }
 
 /// Refuses an output that exists, lies in a model's folder or has nowhere to be.
-pub(super) fn check(output: &Path, models: &Models) -> Result<OutputPlace, MergeError> {
+pub(crate) fn check(output: &Path, models: &Models) -> Result<OutputPlace, MergeError> {
     let path = output.to_owned();
     let Some(name) = output.file_name() else { return Err(MergeError::OutputName { path }) };
     if fs::symlink_metadata(output).is_ok() {
@@ -71,7 +71,7 @@ pub(super) fn check(output: &Path, models: &Models) -> Result<OutputPlace, Merge
 
 impl OutputPlace {
     /// Refuses an output that the disk has no room for.
-    pub(super) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
+    pub(crate) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
         // A file system that does not tell is tried.
         match fs4::available_space(&self.parent) {
             Ok(available_bytes) if available_bytes < needed_bytes => {
@@ -85,7 +85,7 @@ impl OutputPlace {
     ///
     /// Each has a random name and a lock file beside it that is held while the merge lives. Two merges that begin at the
     /// same moment may not see each other: then both work, and the one that ends first has the output.
-    pub(super) fn stage(self) -> Result<Staging, MergeError> {
+    pub(crate) fn stage(self) -> Result<Staging, MergeError> {
         self.clear_dead()?;
         let unwritable = |source| MergeError::Unwritable { path: self.parent.clone(), source };
         loop {
@@ -139,7 +139,7 @@ impl OutputPlace {
 
 /// The folder in which the output grows. Dropped before [`Staging::commit`], it is removed with all that is in it.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(crate) struct Staging {
     place: OutputPlace,
     folder: PathBuf,
     lock_path: PathBuf,
@@ -148,23 +148,23 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.folder
     }
 
     /// Where the output will be.
-    pub(super) fn place(&self) -> &OutputPlace {
+    pub(crate) fn place(&self) -> &OutputPlace {
         &self.place
     }
 
     /// Writes a small file.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), MergeError> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), MergeError> {
         let path = self.path().join(name);
         fs::write(&path, text).map_err(|source| MergeError::Write { path, source })
     }
 
     /// Syncs everything to the disk and renames the folder into place.
-    pub(super) fn commit(mut self, control: &Control) -> Result<(), MergeError> {
+    pub(crate) fn commit(mut self, control: &Control) -> Result<(), MergeError> {
         control.begin(Stage::Syncing, 0);
         sync_folder(self.path(), control)?;
         let exists = || MergeError::OutputExists { path: self.place.output.clone() };
@@ -241,7 +241,7 @@ fn sync_directory(_path: &Path) -> io::Result<()> {
 }
 
 /// The target's files beside the weights, found and opened before any work is done.
-pub(super) struct Sidecars {
+pub(crate) struct Sidecars {
     files: Vec<(String, File)>,
     /// Bytes of all files.
     pub bytes: u64,
@@ -251,7 +251,7 @@ pub(super) struct Sidecars {
 
 impl Sidecars {
     /// Opens all of them; refuses one that leads out of the folder, leads nowhere or cannot be read.
-    pub(super) fn open(target: &Checkpoint) -> Result<Self, MergeError> {
+    pub(crate) fn open(target: &Checkpoint) -> Result<Self, MergeError> {
         let mut left_out = target.other_folders().map_err(MergeError::Sidecar)?;
         let (mut files, mut bytes) = (Vec::new(), 0);
         for name in target.sidecars().map_err(MergeError::Sidecar)? {
@@ -282,7 +282,7 @@ impl Sidecars {
     }
 
     /// Copies them into `staging`. Where the output has another dtype than the target, `config.json` says so.
-    pub(super) fn copy(
+    pub(crate) fn copy(
         self,
         target: &Checkpoint,
         recipe: &Recipe,

@@ -45,6 +45,11 @@ impl Permutation {
         Self { sources: tensors.iter().enumerate().map(source).collect() }
     }
 
+    /// Whether every tensor stays where it is, since no two layers are alike.
+    pub(super) fn is_identity(&self) -> bool {
+        self.sources.iter().enumerate().all(|(position, source)| position == *source)
+    }
+
     /// The position of the tensor whose vector the tensor at `position` gets.
     pub(super) fn source_of(&self, position: usize) -> usize {
         self.sources[position]

@@ -5,7 +5,7 @@ use super::permute::Permutation;
 use crate::alignment::{Alignment, ModelId, Models, Participation, Role};
 use crate::checkpoint::{CheckpointKind, Dtype, MODEL_STEM, OutputTensor, TensorInfo, WeightFiles, takes_part};
 use crate::layout::{self, Place};
-use crate::recipe::{ControlKind, MethodError, Recipe};
+use crate::recipe::{Combination, ControlKind, MethodError, Recipe};
 use crate::scaling::{Scaling, ScalingError};
 
 /// The output of a merge, planned.
@@ -96,6 +96,14 @@ pub enum PlanError {
     /// A coefficient is none.
     #[error(transparent)]
     Scaling(#[from] ScalingError),
+    /// A coefficient of a further vector is none.
+    #[error("vector {} cannot be scaled", vector + 1)]
+    OtherScaling {
+        /// The position of the vector.
+        vector: usize,
+        /// Why.
+        source: ScalingError,
+    },
     /// The method cannot be used so.
     #[error(transparent)]
     Method(#[from] MethodError),
@@ -111,9 +119,13 @@ pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
     let layers = alignments.iter().map(Alignment::layers).max().unwrap_or(0);
     let scalings: Vec<Scaling> = recipe
         .vectors()
-        .map(|vector| {
+        .enumerate()
+        .map(|(position, vector)| {
             let w = if recipe.method.name.uses_w() { vector.w } else { 1.0 };
-            Scaling::new(w, &vector.scaling, layers)
+            Scaling::new(w, &vector.scaling, layers).map_err(|source| match position {
+                0 => PlanError::Scaling(source),
+                vector => PlanError::OtherScaling { vector, source },
+            })
         })
         .collect::<Result<_, _>>()?;
     let permutations: Vec<Option<Permutation>> = recipe
@@ -144,13 +156,20 @@ pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
                 }
                 _ => None,
             };
+            // Where the weights follow from the vectors, the first one's scaling is that of the whole change.
+            let scaling = if recipe.method.name.uses_w() { scaling } else { &scalings[0] };
             coefficients.push(if source.is_some() { scaling.coefficient(&target.name, place) } else { 0.0 });
             sources.push(source);
+        }
+        if recipe.method.name.compares() {
+            let shared = sources.iter().flatten().map(|source| source.elements).min().unwrap_or(0);
+            sources.iter_mut().flatten().for_each(|source| source.elements = shared);
         }
         if stays(recipe, &coefficients) {
             sources.fill(None);
             reads.truncate(1);
         }
+        check_average(recipe, &target.name, &coefficients)?;
         let segments = segments(target, dtype, &sources);
         let moving_elements = sources.iter().flatten().map(|source| source.elements).max().unwrap_or(0);
         tensors.push(PlannedTensor { output, place, coefficients, moving_elements, sources, reads, segments });
@@ -163,6 +182,19 @@ pub fn plan(models: &Models, recipe: &Recipe) -> Result<Plan, PlanError> {
 fn stays(recipe: &Recipe, coefficients: &[f32]) -> bool {
     // mergekit computes base + (target − base) even at weight 0, which need not give the target back.
     recipe.output.rounding.is_single() && coefficients.iter().all(|coefficient| *coefficient == 0.0)
+}
+
+/// Refuses an average that would be divided by zero.
+fn check_average(recipe: &Recipe, tensor: &str, coefficients: &[f32]) -> Result<(), MethodError> {
+    let averages = recipe.method.name.combination() == Combination::Average && recipe.method.normalize();
+    let sum: f64 = coefficients.iter().copied().map(f64::from).sum();
+    if averages && sum == 0.0 && coefficients.iter().any(|coefficient| *coefficient != 0.0) {
+        let message = format!(
+            "the weights of linear add up to 0 in tensor `{tensor}`, and it divides by their sum; change one, or set normalize = false"
+        );
+        return Err(MethodError::Kind(message));
+    }
+    Ok(())
 }
 
 /// The position of a tensor among those that are read; a tensor of the same checkpoint is read once.

@@ -196,9 +196,9 @@ impl Run<'_> {
                 let skipped = usize::from(recipe.adds_target);
                 let mut odds = vec![Vec::new(); skipped];
                 for (vector, ingredient) in recipe.ingredients.iter().skip(skipped).enumerate() {
-                    odds.push(match ingredient {
-                        Some(found) => odds_of(&self.elements, vector, &found.keep.rule, range, rows)?,
-                        None => Vec::new(),
+                    odds.push(match (ingredient, vectors[skipped + vector]) {
+                        (Some(found), Some(_)) => odds_of(&self.elements, vector, &found.keep.rule, range, read, rows)?,
+                        _ => Vec::new(),
                     });
                 }
                 let stretch = MixStretch {

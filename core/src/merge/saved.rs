@@ -11,7 +11,7 @@ use super::measure::Measured;
 use super::output::Sidecars;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError, Plan, PlannedTensor, TensorReport, output, plan, run};
-use crate::alignment::{ModelId, Models, Role, VectorPair};
+use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{Checkpoint, CheckpointKind, OutputTensor, VECTOR_STEM, WeightFiles, dtype_label};
 use crate::hub;
 use crate::preflight::preflight;
@@ -115,14 +115,9 @@ pub fn save_vector(
     // As it is: it says what the vector's models are, not what its weights are written in.
     let as_it_is = Recipe { output: OutputSpec::default(), ..recipe.clone() };
     config.copy(&pair.post, &as_it_is, staging.path(), control)?;
-    let weights = Weights { models: &models, plan: &plan, read_path: resources.read_path, control };
+    let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
     let tensors = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources)?;
-    for role in [Role::Pre, Role::Post] {
-        let model = ModelId { vector: 0, role };
-        if let Some(path) = models.get(model).changed_shard() {
-            return Err(MergeError::InputChanged { model, path: path.to_owned() });
-        }
-    }
+    super::check_unchanged(&models)?;
     if let Some(index) = &plan.files.index {
         staging.write(&format!("{VECTOR_STEM}.safetensors.index.json"), index)?;
     }

@@ -6,6 +6,7 @@ use crate::alignment::{Models, element_bytes};
 use crate::checkpoint::{ReadPath, TensorInfo, takes_part};
 use crate::method::mix::{Bytes, VectorBytes};
 use crate::progress::Control;
+use crate::recipe::{Recipe, Sparsify, VectorSpec};
 use crate::stream::{self, Resources, StreamError};
 
 /// Reads what a plan needs of its models.
@@ -15,6 +16,8 @@ pub(super) struct Weights<'a> {
     pub plan: &'a Plan,
     pub read_path: ReadPath,
     pub control: &'a Control,
+    /// Vectors whose elements are kept by their rank in a row.
+    ranked_by_row: u64,
 }
 
 /// A range of elements of one tensor of the output.
@@ -33,6 +36,18 @@ pub(super) struct RangeBuffers {
 }
 
 impl<'a> Weights<'a> {
+    pub(super) fn new(
+        models: &'a Models,
+        plan: &'a Plan,
+        recipe: &Recipe,
+        read_path: ReadPath,
+        control: &'a Control,
+    ) -> Self {
+        let by_row = |vector: &&VectorSpec| recipe.method.rule_of(vector).sparsify == Sparsify::Della;
+        let ranked_by_row = recipe.vectors().filter(by_row).count() as u64;
+        Self { models, plan, read_path, control, ranked_by_row }
+    }
+
     /// The tensor of that place among those that are read for `planned`.
     pub(super) fn tensor(&self, planned: &PlannedTensor, read: usize) -> &'a TensorInfo {
         let read = planned.reads[read];
@@ -80,12 +95,20 @@ impl<'a> Weights<'a> {
         })
     }
 
-    /// The tensors that a spot needs: those of its vector, or the target's and those of all vectors.
+    /// The tensors that a spot needs: those of its vector, or those of all vectors; where there is but one, which can only be
+    /// compared with the target, the target's too.
     pub(super) fn reads(&self, spot: Spot) -> Vec<usize> {
         let planned = &self.plan.tensors[spot.tensor];
         match spot.vector {
             Some(vector) => planned.sources[vector].iter().flat_map(VectorSource::reads).collect(),
-            None => (0..planned.reads.len()).collect(),
+            None => {
+                let target = (planned.sources.len() == 1).then_some(0);
+                let of_vectors = planned.sources.iter().flatten().flat_map(VectorSource::reads);
+                let mut reads: Vec<usize> = of_vectors.chain(target).collect();
+                reads.sort_unstable();
+                reads.dedup();
+                reads
+            }
         }
     }
 
@@ -116,7 +139,10 @@ impl<'a> Weights<'a> {
             (0..planned.reads.len()).map(of).sum()
         };
         let read = self.plan.tensors.iter().map(width).max().unwrap_or(1);
-        resources.unit_elements(read + out, out)
+        // Their rows are read beside the unit that they do not end with; then each element has a key, and a probability in each
+        // such vector.
+        let rows = if self.ranked_by_row > 0 { read + 4 + 4 * self.ranked_by_row } else { 0 };
+        resources.unit_elements(read + out + rows, out)
     }
 }
 

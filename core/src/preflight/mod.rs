@@ -109,6 +109,15 @@ impl Preflight {
         self.count(Severity::Error) == 0
     }
 
+    /// The same, with findings that say of which of several vectors they are; of the first it goes without saying.
+    pub fn of_vector(mut self, vector: usize) -> Self {
+        if vector > 0 {
+            let title = |finding: &mut Finding| finding.title = format!("Vector {}: {}", vector + 1, finding.title);
+            self.findings.iter_mut().for_each(title);
+        }
+        self
+    }
+
     /// How many findings have that severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.findings.iter().filter(|finding| finding.severity == severity).count()

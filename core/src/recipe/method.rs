@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::VectorSpec;
+use crate::scaling::ScalingSpec;
 
 /// The method and its parameters. What is not said has mergekit's default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,34 +13,35 @@ use super::VectorSpec;
 pub struct MethodSpec {
     /// Which method.
     pub name: Method,
-    /// Share of each tensor's elements that are kept, 0 to 1 [1].
+    /// Share of each tensor's elements that are kept, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub density: Option<f64>,
-    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 [0.01].
+    /// Share of the largest elements that breadcrumbs drops as outliers, 0 to 1 (0.01 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gamma: Option<f64>,
-    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) [0.15].
+    /// DELLA keeps with density − epsilon (smallest of a row) to density + epsilon (largest) (0.15 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
-    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector [true for dare and della].
+    /// Whether what is kept is scaled until its magnitudes add up to those of the whole vector (by default in dare and della).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rescale: Option<bool>,
-    /// Whether the sum is divided by the sum of the weights that went into it [true for ties, della and linear].
+    /// Whether the sum is divided by the sum of the weights that went into it (by default in ties, della and linear).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
-    /// What the combined vector is multiplied by before it is added [1].
+    /// What the combined vector is multiplied by before it is added (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lambda: Option<f64>,
-    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 [1].
+    /// Share of each tensor's elements, those of the highest variance between the vectors, that SCE keeps, 0 to 1 (1 by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub select_topk: Option<f64>,
-    /// Whether NuSLERP takes a tensor as one long vector [true].
+    /// Whether NuSLERP takes a tensor as one long vector (true by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flatten: Option<bool>,
-    /// Whether NuSLERP that does not flatten goes by rows instead of by columns [false].
+    /// Whether NuSLERP that does not flatten takes each column for a vector and not each row, which is what mergekit means by
+    /// it (false by default).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_wise: Option<bool>,
-    /// What the random methods draw from [0].
+    /// What the random methods draw from (0 by default).
     #[serde(skip_serializing_if = "is_zero")]
     pub seed: u64,
 }
@@ -287,6 +289,11 @@ impl Method {
         !matches!(self, Self::ModelStock | Self::Sce)
     }
 
+    /// Whether it goes by how the vectors lie to each other, so that it takes only those elements that all of them have.
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Nuslerp | Self::ModelStock | Self::Sce)
+    }
+
     /// What normalize is unless said otherwise.
     pub fn normalizes(self) -> bool {
         matches!(self, Self::Ties | Self::Della | Self::Linear)
@@ -334,8 +341,8 @@ pub enum MethodError {
     /// A parameter that the method does not have.
     #[error("{parameter} has no effect with {method}; remove it{instead}")]
     Unused {
-        /// The parameter's name.
-        parameter: &'static str,
+        /// The parameter's name, and whose it is.
+        parameter: String,
         /// The method's name.
         method: String,
         /// Which parameters it has.
@@ -432,7 +439,8 @@ impl MethodSpec {
         for parameter in Parameter::ALL {
             let used = method.uses(parameter) || vectors.iter().any(|vector| own_uses(vector, parameter));
             if self.says(parameter) && !used {
-                return Err(unused(parameter, method.label().to_owned(), |parameter| method.uses(parameter)));
+                let name = parameter.label().to_owned();
+                return Err(unused(name, method.label().to_owned(), |parameter| method.uses(parameter)));
             }
         }
         self.check_count(vectors)?;
@@ -444,7 +452,15 @@ impl MethodSpec {
             let rule = self.rule_of(vector);
             let own = vector.sparsify.unwrap_or_else(|| method.sparsify());
             if vector.sparsify.is_some() && !matches!(method.combination(), Combination::Sum | Combination::Elect) {
-                let message = format!("sparsify has no effect with {}; remove it", method.label());
+                let message = format!("{} has no effect with {}; remove it", whose("sparsify"), method.label());
+                return Err(MethodError::Kind(message));
+            }
+            if index > 0 && !method.uses_w() && vector.scaling != ScalingSpec::default() {
+                let message = format!(
+                    "{} has no effect with {}, which takes one scaling for all vectors; remove it, or set that of the first vector",
+                    whose("scaling"),
+                    method.label()
+                );
                 return Err(MethodError::Kind(message));
             }
             let says = [
@@ -455,8 +471,12 @@ impl MethodSpec {
             if let Some((parameter, _)) =
                 says.into_iter().find(|(parameter, said)| said.is_some() && !own.uses(*parameter))
             {
-                let name = if own == Sparsify::None { method.label() } else { own.label() };
-                return Err(unused(parameter, name.to_owned(), |parameter| own.uses(parameter)));
+                let name = match (own, vector.sparsify) {
+                    (Sparsify::None, None) => method.label().to_owned(),
+                    (Sparsify::None, Some(_)) => "sparsify = \"none\"".to_owned(),
+                    (own, _) => own.label().to_owned(),
+                };
+                return Err(unused(whose(parameter.label()), name, |parameter| own.uses(parameter)));
             }
             let unit = |value: f64| (0.0..=1.0).contains(&value);
             check_range(&whose("density"), Some(rule.density), unit, "it is the share that is kept, from 0 to 1")?;
@@ -500,11 +520,11 @@ fn own_uses(vector: &VectorSpec, parameter: Parameter) -> bool {
     vector.sparsify.is_some_and(|sparsify| sparsify.uses(parameter))
 }
 
-fn unused(parameter: Parameter, method: String, uses: impl Fn(Parameter) -> bool) -> MethodError {
+fn unused(parameter: String, method: String, uses: impl Fn(Parameter) -> bool) -> MethodError {
     let used: Vec<&str> =
         Parameter::ALL.into_iter().filter(|parameter| uses(*parameter)).map(Parameter::label).collect();
     let instead = if used.is_empty() { String::new() } else { format!(" (it has {})", used.join(", ")) };
-    MethodError::Unused { parameter: parameter.label(), method, instead }
+    MethodError::Unused { parameter, method, instead }
 }
 
 fn in_unit(value: f64) -> bool {

@@ -1,22 +1,28 @@
 //! Every choice behind a merge as one small value: what is saved, undone, written beside the model and run again.
+//!
+//! [`mod@file`] reads and saves it, [`mergekit`] translates the merge files of mergekit.
 
 mod compare;
+pub mod file;
+pub mod mergekit;
 mod method;
+mod nearest;
 mod output;
 mod vector;
 
 use std::fmt;
-use std::path::Path;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use compare::{Difference, differences};
+pub use file::RecipeError;
 pub use method::{Combination, Method, MethodError, MethodSpec, Parameter, Sparsify, SparsifyRule};
 pub use output::{OutputDtype, OutputSpec, Rounding};
 pub use vector::{ControlKind, ControlSpec, VectorSpec};
 
+use crate::adapter::AdapterSpec;
 use crate::alignment::{ModelId, Role};
 
 /// The format version this engine writes and reads.
@@ -38,6 +44,8 @@ pub struct Recipe {
     pub others: Vec<VectorSpec>,
     /// How the output is written.
     pub output: OutputSpec,
+    /// What an adapter holds; a merge takes no notice of it.
+    pub adapter: Option<AdapterSpec>,
     /// The weights it was run with; a run refuses others.
     pub inputs: Option<Fingerprints>,
 }
@@ -53,6 +61,8 @@ struct RecipeFile {
     vector: OneOrMore,
     #[serde(default)]
     output: OutputSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterSpec>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     inputs: Option<Fingerprints>,
 }
@@ -101,18 +111,18 @@ impl TryFrom<RecipeFile> for Recipe {
     type Error = String;
 
     fn try_from(file: RecipeFile) -> Result<Self, String> {
-        let RecipeFile { version, target, method, vector, output, inputs } = file;
+        let RecipeFile { version, target, method, vector, output, adapter, inputs } = file;
         let mut vectors = vector.0.into_iter();
         let vector = vectors.next().ok_or("there is no vector; add a [vector] table with post, pre and w")?;
-        Ok(Self { version, target, method, vector, others: vectors.collect(), output, inputs })
+        Ok(Self { version, target, method, vector, others: vectors.collect(), output, adapter, inputs })
     }
 }
 
 impl From<Recipe> for RecipeFile {
     fn from(recipe: Recipe) -> Self {
-        let Recipe { version, target, method, vector, others, output, inputs } = recipe;
+        let Recipe { version, target, method, vector, others, output, adapter, inputs } = recipe;
         let vector = OneOrMore(std::iter::once(vector).chain(others).collect());
-        Self { version, target, method, vector, output, inputs }
+        Self { version, target, method, vector, output, adapter, inputs }
     }
 }
 
@@ -156,36 +166,6 @@ impl Fingerprints {
     }
 }
 
-/// Why a recipe cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
-    /// The file cannot be read.
-    #[error("cannot read the recipe {path}")]
-    Io {
-        /// The file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is no recipe.
-    #[error("the recipe {path} is not valid")]
-    Toml {
-        /// The file.
-        path: String,
-        /// Where and why.
-        source: toml::de::Error,
-    },
-    /// It was written by a newer version.
-    #[error("the recipe has version {found}; this version of Mergescope reads version {VERSION}: update Mergescope")]
-    Version {
-        /// The version in the file.
-        found: u32,
-    },
-}
-
-/// Largest recipe that is read, in bytes.
-const MAX_RECIPE_BYTES: u64 = 1 << 20;
-
 impl Recipe {
     /// A recipe with everything but the models at its default: w = 0.5, the target's dtype, nearest rounding.
     pub fn new(pre: impl Into<String>, post: impl Into<String>, target: impl Into<String>) -> Self {
@@ -196,6 +176,7 @@ impl Recipe {
             vector: VectorSpec::new(pre, post),
             others: Vec::new(),
             output: OutputSpec::default(),
+            adapter: None,
             inputs: None,
         }
     }
@@ -229,40 +210,5 @@ impl Recipe {
     /// Refuses parameters of the method that are out of range or without effect, and vectors that it cannot take.
     pub fn check_method(&self) -> Result<(), MethodError> {
         self.method.check(&self.vectors().collect::<Vec<_>>())
-    }
-
-    /// Parses TOML; `path` is for the message only.
-    pub fn from_toml(text: &str, path: &Path) -> Result<Self, RecipeError> {
-        /// What every version of the format has.
-        #[derive(Deserialize)]
-        struct Versioned {
-            version: u32,
-        }
-        let toml_error = |source| RecipeError::Toml { path: path.display().to_string(), source };
-        let Versioned { version } = toml::from_str(text).map_err(toml_error)?;
-        if version != VERSION {
-            return Err(RecipeError::Version { found: version });
-        }
-        toml::from_str(text).map_err(toml_error)
-    }
-
-    /// Reads a recipe file. Relative paths in it stay as they are written.
-    pub fn read(path: &Path) -> Result<Self, RecipeError> {
-        let io = |source| RecipeError::Io { path: path.display().to_string(), source };
-        let metadata = std::fs::metadata(path).map_err(io)?;
-        if !metadata.is_file() {
-            return Err(io(std::io::Error::other("it is not a file")));
-        }
-        let bytes = metadata.len();
-        if bytes > MAX_RECIPE_BYTES {
-            return Err(io(std::io::Error::other(format!("{bytes} bytes are too many for a recipe"))));
-        }
-        Self::from_toml(&std::fs::read_to_string(path).map_err(io)?, path)
-    }
-
-    /// The recipe as TOML.
-    pub fn to_toml(&self) -> String {
-        // Strings, numbers and unit variants in nested structs: all of it has a TOML form.
-        toml::to_string_pretty(self).unwrap_or_default()
     }
 }

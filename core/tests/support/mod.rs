@@ -13,6 +13,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use mergescope_core::alignment::Triple;
 use mergescope_core::checkpoint::{Checkpoint, Dtype};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -156,6 +157,37 @@ pub fn write_safetensors(path: &Path, tensors: &[Tensor]) {
     });
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     fs::write(path, safetensors::serialize(views, Some(metadata)).unwrap()).unwrap();
+}
+
+/// Tensors by name: dtype, shape and bytes.
+pub type Written = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// All tensors of a folder, read by the safetensors crate through the index if there is one.
+pub fn read_model(folder: &Path) -> Written {
+    let index = fs::read(folder.join("model.safetensors.index.json")).ok();
+    let files: Vec<String> = match index {
+        None => vec!["model.safetensors".to_owned()],
+        Some(index) => {
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            let mut files: Vec<String> = index["weight_map"]
+                .as_object()
+                .unwrap()
+                .values()
+                .map(|file| file.as_str().unwrap().to_owned())
+                .collect();
+            files.sort();
+            files.dedup();
+            files
+        }
+    };
+    let mut tensors = Written::new();
+    for file in files {
+        let bytes = fs::read(folder.join(file)).unwrap();
+        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            tensors.insert(name, (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec()));
+        }
+    }
+    tensors
 }
 
 /// A safetensors file with any header at all: its length, the JSON, then `data_bytes` zeros.

@@ -6,14 +6,15 @@ use faer::{Mat, MatRef};
 
 use super::factor::{self, Qr};
 use super::source::{RowBlock, Source};
-use super::{Found, OVERLAP_RANK, SpectrumError};
+use super::{Found, SpectrumError};
 use crate::progress::Control;
 use crate::stream::{self, Resources, StreamError};
 
-/// Memory that [`decompose`] takes: the matrix, what the SVD of its smaller side works on, and a block for each worker.
-pub(super) fn bytes(source: &Source<'_>, resources: &Resources) -> u64 {
+/// Memory that [`decompose`] takes for so many vectors: the matrix, what the SVD of its smaller side works on, and a block
+/// for each worker.
+pub(super) fn bytes(source: &Source<'_>, vectors: usize, resources: &Resources) -> u64 {
     let (short, long) = sides(source);
-    let numbers = short * long + 11 * short * short + 4 * OVERLAP_RANK * long;
+    let numbers = short * long + 11 * short * short + 4 * vectors.min(short) * long;
     8 * numbers as u64 + workers(source, resources) as u64 * source.block_bytes()
 }
 
@@ -28,8 +29,13 @@ fn sides(source: &Source<'_>) -> (usize, usize) {
 /// Reads the matrix and decomposes it: QR of its tall side, then the SVD of R (Chan 1982).
 ///
 /// The QR takes what is left of a column below 16 · long side · ε of its length as zero, so that much, relative to the
-/// norm of the matrix, is the accuracy of the singular values.
-pub(super) fn decompose(source: &Source<'_>, resources: &Resources, control: &Control) -> Result<Found, SpectrumError> {
+/// norm of the matrix, is the accuracy of the singular values. `vectors` is how many of them get their vectors.
+pub(super) fn decompose(
+    source: &Source<'_>,
+    vectors: usize,
+    resources: &Resources,
+    control: &Control,
+) -> Result<Found, SpectrumError> {
     let (short, long) = sides(source);
     let wide = source.cols > source.rows;
     let tall = Mutex::new(Mat::<f64>::zeros(long, short));
@@ -59,7 +65,7 @@ pub(super) fn decompose(source: &Source<'_>, resources: &Resources, control: &Co
     let qr = Qr::new(tall.into_inner().unwrap_or_else(PoisonError::into_inner));
     control.check().map_err(StreamError::from)?;
     let svd = factor::svd(qr.r.as_ref()).ok_or_else(|| SpectrumError::NoConvergence { name: source.name.clone() })?;
-    let count = short.min(OVERLAP_RANK);
+    let count = short.min(vectors);
     let long_side = qr.q_times(svd.left.as_ref().subcols(0, count));
     let short_side = svd.right.as_ref().subcols(0, count).to_owned();
     let (left, right) = if wide { (short_side, long_side) } else { (long_side, short_side) };

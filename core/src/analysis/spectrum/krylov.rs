@@ -6,7 +6,7 @@ use faer::{Accum, Mat, MatRef};
 use super::factor::{self, Qr};
 use super::pass::{Pass, Plan};
 use super::source::Source;
-use super::{Found, OVERLAP_RANK, SpectrumError};
+use super::{Found, SpectrumError, Wanted};
 use crate::progress::Control;
 use crate::stream::Resources;
 
@@ -25,18 +25,17 @@ const AS_GOOD_AS_ZERO: f64 = 1e-6;
 /// Values below this share of the largest are lost in the rounding of AᵀA.
 const LOST_IN_SQUARES: f64 = 1e-7;
 
-/// Finds the first `count` singular values of `source`, in `passes` passes or fewer.
+/// Finds the first singular values of `source`, in `wanted.passes` passes or fewer.
 pub(super) fn decompose(
     source: &Source<'_>,
-    count: usize,
-    passes: usize,
+    wanted: &Wanted,
     resources: &Resources,
     control: &Control,
 ) -> Result<Found, SpectrumError> {
     let no_convergence = || SpectrumError::NoConvergence { name: source.name.clone() };
-    let plan = Plan::new(source, count, passes, resources)?;
+    let plan = Plan::new(source, wanted, resources)?;
     let mut krylov = Krylov::new(source.cols, plan.width, plan.depth);
-    let mut done = 0;
+    let (mut done, mut kept) = (0, 0.0);
     let vectors = loop {
         let pass = plan.run(krylov.newest(), false, control)?;
         source.check_range(pass.energy, pass.is_tiny)?;
@@ -47,23 +46,26 @@ pub(super) fn decompose(
         let error = error.ok_or_else(no_convergence)?;
         let (largest, last) = (ritz.values[0], ritz.values[plan.count - 1]);
         let good = error <= (GOOD_ENOUGH * last).max(AS_GOOD_AS_ZERO * largest);
-        if good || next.vectors.ncols() == 0 || done + 1 >= passes {
+        let before = std::mem::replace(&mut kept, ritz.values[..plan.count].iter().map(|value| value * value).sum());
+        let settled = wanted.gain.is_some_and(|gain| kept - before <= gain * pass.energy);
+        if good || settled || next.vectors.ncols() == 0 || done + 1 >= wanted.passes {
             break krylov.vectors(&ritz, plan.width);
         }
         krylov.push(next, &ritz);
     };
     drop(krylov);
     let pass = plan.run(vectors.as_ref(), true, control)?;
-    measure(source, plan.count, &vectors, pass).ok_or_else(no_convergence)
+    measure(source, plan.count, wanted.vectors, &vectors, pass).ok_or_else(no_convergence)
 }
 
-/// The singular values and vectors of A on the span of `vectors`, and how far they are from those of A.
-fn measure(source: &Source<'_>, count: usize, vectors: &Mat<f64>, pass: Pass) -> Option<Found> {
+/// The singular values of A on the span of `vectors`, those of the `first` with their vectors, and how far they are from
+/// those of A.
+fn measure(source: &Source<'_>, count: usize, first: usize, vectors: &Mat<f64>, pass: Pass) -> Option<Found> {
     let Pass { z, y, energy, left_out, .. } = pass;
     let spread = y.norm_l2();
     let qr = Qr::new(y);
     let svd = factor::svd(qr.r.as_ref())?;
-    let first = count.min(OVERLAP_RANK);
+    let first = count.min(first);
     let left = qr.q_times(svd.left.as_ref().subcols(0, first));
     drop(qr);
     let rotation = svd.right.as_ref().subcols(0, count);

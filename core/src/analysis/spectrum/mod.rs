@@ -6,6 +6,7 @@
 mod dense;
 mod factor;
 mod krylov;
+mod low_rank;
 mod pass;
 mod rank;
 mod source;
@@ -21,6 +22,8 @@ use crate::stream::{Resources, StreamError};
 
 use super::stack::{self, Stack};
 use source::Source;
+
+pub(crate) use low_rank::Matrix;
 
 /// Directions of the principal subspaces that [`Overlap`] compares, where there are as many.
 const OVERLAP_RANK: usize = 16;
@@ -187,19 +190,37 @@ pub enum SpectrumError {
     Stream(#[from] StreamError),
 }
 
+/// What is asked of a decomposition.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// Singular values to find.
+    values: usize,
+    /// Of these the first so many with their vectors.
+    vectors: usize,
+    /// Most passes over the rows.
+    passes: usize,
+    /// Blocks of vectors that the iteration remembers; `None` for as many as the memory has room for.
+    depth: Option<usize>,
+    /// Share of ‖A‖² that a pass must add to what the values hold, or it is the last; `None` to go by their error alone.
+    gain: Option<f64>,
+}
+
 /// What a decomposition found in one matrix A.
-struct Found {
+pub(crate) struct Found {
     /// Descending.
-    values: Vec<f64>,
-    complete: bool,
-    error: f64,
+    pub values: Vec<f64>,
+    /// Whether these are all.
+    pub complete: bool,
+    /// No value is further than this from the true one.
+    pub error: f64,
     /// ‖A‖².
-    energy: f64,
-    left_out: u64,
-    /// First left singular vectors, rows × at most [`OVERLAP_RANK`].
-    left: Mat<f64>,
-    /// First right singular vectors, columns × as many.
-    right: Mat<f64>,
+    pub energy: f64,
+    /// Elements taken as 0.
+    pub left_out: u64,
+    /// First left singular vectors as columns.
+    pub left: Mat<f64>,
+    /// First right singular vectors as columns, as many.
+    pub right: Mat<f64>,
 }
 
 /// The spectrum of what is called `name` in the target, or in the analysis, with the default [`SpectrumOptions`].
@@ -246,14 +267,17 @@ pub fn spectrum_with(
     let [v, pre] = sources(triple, alignment, name, resources)?;
     let (rows, cols) = (v.rows as u64, v.cols as u64);
 
-    let dense = v.rows.min(v.cols) <= options.full_side && dense::bytes(&v, resources) <= memory_bytes(resources);
+    let dense =
+        v.rows.min(v.cols) <= options.full_side && dense::bytes(&v, OVERLAP_RANK, resources) <= memory_bytes(resources);
     let most_passes = if dense { 1 } else { options.passes.max(krylov::LEAST_PASSES) as u64 };
     control.begin(Stage::Measuring, most_passes * (v.bytes() + pre.bytes()));
     let decompose = |source: &Source<'_>, values: usize| {
         if dense {
-            dense::decompose(source, resources, control)
+            dense::decompose(source, OVERLAP_RANK, resources, control)
         } else {
-            krylov::decompose(source, values, most_passes as usize, resources, control)
+            let passes = most_passes as usize;
+            let wanted = Wanted { values, vectors: OVERLAP_RANK, passes, depth: None, gain: None };
+            krylov::decompose(source, &wanted, resources, control)
         }
     };
     let found = decompose(&v, options.values.max(1))?;

@@ -7,7 +7,7 @@ use faer::{Accum, Mat, MatMut, MatRef};
 use super::factor;
 use super::krylov::OVERSAMPLING;
 use super::source::{RowBlock, Source};
-use super::{OVERLAP_RANK, SpectrumError, memory_bytes};
+use super::{SpectrumError, Wanted, memory_bytes};
 use crate::progress::Control;
 use crate::stream::{self, Resources, StreamError};
 
@@ -54,26 +54,23 @@ struct Slot {
 }
 
 impl<'a> Plan<'a> {
-    pub fn new(
-        source: &'a Source<'a>,
-        count: usize,
-        passes: usize,
-        resources: &Resources,
-    ) -> Result<Self, SpectrumError> {
+    pub fn new(source: &'a Source<'a>, wanted: &Wanted, resources: &Resources) -> Result<Self, SpectrumError> {
         let places = source.rows.min(source.cols);
-        let count = count.clamp(1, places);
+        let count = wanted.values.clamp(1, places);
         let width = (count + OVERSAMPLING).min(places);
         let (rows, cols, columns) = (source.rows as u64, source.cols as u64, width as u64);
         let vectors = 8 * cols * columns;
         let slot = source.block_bytes() + 8 * source.block_rows() as u64 * columns;
-        let last = 3 * vectors + 8 * rows * (columns + OVERLAP_RANK as u64);
+        let last = 3 * vectors + 8 * rows * (columns + wanted.vectors.min(count) as u64);
         let given_bytes = memory_bytes(resources);
-        let needed_bytes = slot + last.max((STEP_COPIES + LEAST_DEPTH) * vectors);
+        let least_depth = wanted.depth.map_or(LEAST_DEPTH, |depth| depth as u64);
+        let needed_bytes = slot + last.max((STEP_COPIES + least_depth) * vectors);
         if needed_bytes > given_bytes {
             let name = source.name.clone();
             return Err(SpectrumError::Memory { name, rows, cols, needed_bytes, given_bytes });
         }
-        let depth = ((given_bytes - slot) / vectors - STEP_COPIES).min(passes as u64);
+        let room = (given_bytes - slot) / vectors - STEP_COPIES;
+        let depth = wanted.depth.map_or(room.min(wanted.passes as u64), |depth| depth as u64);
         let used = last.max((STEP_COPIES + depth) * vectors);
         let threads = resources.threads.max(1);
         // A few blocks for each worker, that none waits long for the others.

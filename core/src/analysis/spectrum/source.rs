@@ -138,7 +138,7 @@ impl WithSimd for Decode<'_> {
 
 /// In eight partial sums, so that every instruction set adds in the same order.
 #[inline(always)]
-fn sum_of_squares(values: &[f64]) -> f64 {
+pub(super) fn sum_of_squares(values: &[f64]) -> f64 {
     let (lanes, tail) = values.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for lane in lanes {

@@ -93,21 +93,27 @@ impl RangeElements<'_> {
 }
 
 /// The probabilities with which a vector's elements in `range` are kept, where they go by rank in a row; empty for other
-/// rules. Reads the rows that the range touches.
+/// rules. Where the range does not end with its rows, the rows that it touches are read into `rows`.
 pub(in super::super) fn odds_of(
     elements: &Elements<'_>,
     vector: usize,
     rule: &KeepRule,
     range: Range,
-    buffers: &mut RangeBuffers,
+    read: &RangeBuffers,
+    rows: &mut RangeBuffers,
 ) -> Result<Vec<f32>, StreamError> {
     let KeepRule::RankedRandom { least, most, row, .. } = *rule else { return Ok(Vec::new()) };
     let row = row.max(1) as u64;
     let first = range.first / row * row;
     let end = (range.first + range.count).div_ceil(row) * row;
     let whole = Range { tensor: range.tensor, first, count: end - first };
-    let spot = Spot { tensor: range.tensor, vector: Some(vector) };
-    elements.weights.read(whole, elements.weights.reads(spot), buffers)?;
+    let buffers = if whole == range {
+        read
+    } else {
+        let spot = Spot { tensor: range.tensor, vector: Some(vector) };
+        elements.weights.read(whole, elements.weights.reads(spot), rows)?;
+        rows
+    };
     let mut keys: Vec<u32> = Vec::with_capacity(whole.count as usize);
     let vector = elements.of(buffers, whole, vector);
     vector.blocks(|_, values| keys.extend(values.iter().map(|value| magnitude_key(*value))));

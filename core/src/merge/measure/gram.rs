@@ -14,7 +14,7 @@ use crate::numeric::BLOCK;
 use crate::recipe::{Combination, Recipe};
 use crate::stream::Resources;
 
-/// ⟨xᵢ, xⱼ⟩ of the target (0) and the vectors (1 and up), over the elements that all of them have.
+/// ⟨xᵢ, xⱼ⟩ of the target (0; zeros where it is not compared) and the vectors (1 and up), over the elements that all have.
 #[derive(Clone, Debug, PartialEq)]
 pub(in super::super) struct Gram {
     models: usize,
@@ -31,11 +31,6 @@ impl Gram {
     /// ⟨xᵢ, xⱼ⟩.
     pub(in super::super) fn product(&self, i: usize, j: usize) -> f64 {
         self.products[i.min(j) * self.models + i.max(j)]
-    }
-
-    /// How many vectors there are.
-    pub(in super::super) fn vectors(&self) -> usize {
-        self.models - 1
     }
 
     /// ‖xᵢ‖.
@@ -59,10 +54,9 @@ impl Gram {
     }
 }
 
-/// The key of the variance between the vectors at position `i` of their blocks.
-pub(super) fn variance_key(elements: &Elements<'_>, blocks: &[[f64; BLOCK]], i: usize) -> u32 {
-    let values: Vec<f64> = blocks.iter().map(|block| block[i]).collect();
-    magnitude_key(elements.stored(population_variance(&values)))
+/// The key of the variance between the vectors at one position.
+pub(super) fn variance_key(elements: &Elements<'_>, values: impl Iterator<Item = f64> + Clone) -> u32 {
+    magnitude_key(elements.stored(population_variance(values)))
 }
 
 /// The Gram matrix of each tensor. For SCE over the elements that it selects.
@@ -84,22 +78,26 @@ pub(super) fn grams(
         resources,
         |(): &mut (), buffers, spot, range| {
             let count = range.count as usize;
-            let target = weights.bytes(range, 0, buffers);
+            let target = weights.reads(spot).contains(&0).then(|| weights.bytes(range, 0, buffers));
             let readers: Vec<RangeElements<'_>> =
                 (0..vectors).map(|vector| elements.of(buffers, range, vector)).collect();
+            let sources = &weights.plan.tensors[spot.tensor].sources;
             let cut = measured.cuts.get(&spot).and_then(|ranks| ranks.within).filter(|_| selects);
             let mut leaves: Vec<Gram> = Vec::new();
             let mut blocks = vec![[0.0; BLOCK]; vectors + 1];
             for from in (0..count).step_by(BLOCK) {
                 let length = BLOCK.min(count - from);
-                target.decode(from, &mut blocks[0][..length]);
+                if let Some(target) = &target {
+                    target.decode(from, &mut blocks[0][..length]);
+                }
                 for (block, reader) in blocks[1..].iter_mut().zip(&readers) {
                     reader.decode(from, &mut block[..length]);
                 }
                 if let Some(cut) = cut {
                     let first = range.first + from as u64;
                     for (i, element) in (first..).take(length).enumerate() {
-                        if !cut.contains(variance_key(&elements, &blocks[1..], i), element) {
+                        let found = blocks[1..].iter().zip(sources).filter(|(_, source)| source.is_some());
+                        if !cut.contains(variance_key(&elements, found.map(|(block, _)| block[i])), element) {
                             blocks.iter_mut().for_each(|block| block[i] = 0.0);
                         }
                     }

@@ -13,6 +13,7 @@ mod rows;
 mod scale;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::MergeError;
 use super::weights::Weights;
@@ -44,7 +45,7 @@ pub(super) struct Measured {
     /// Inner products of the target and the vectors, by tensor.
     pub grams: HashMap<usize, Gram>,
     /// What great circles give the rows, columns or whole of a tensor.
-    pub arcs: HashMap<usize, Vec<ArcCoefficients>>,
+    pub arcs: HashMap<usize, Arc<[ArcCoefficients]>>,
 }
 
 /// Something for each of the two ranks that a rule may ask for.
@@ -54,6 +55,13 @@ pub(super) struct Ranks<T> {
     pub within: T,
     /// The rank that ends with the smallest element dropped for being large.
     pub beyond: T,
+}
+
+impl<T> Ranks<T> {
+    /// What there is for `within` and for `beyond`.
+    fn both(self) -> [T; 2] {
+        [self.within, self.beyond]
+    }
 }
 
 /// Asks what `recipe` has to know, in an order in which each answer rests on those before it alone.
@@ -90,23 +98,24 @@ pub(super) fn measure(weights: Weights<'_>, recipe: &Recipe, resources: &Resourc
     }
 
     let exact = recipe.output.rounding.is_single();
-    if wants_gram(method, exact) {
-        let spots: Vec<Spot> = together().collect();
+    // NuSLERP goes by lines where there are several, and in mergekit's steps everywhere.
+    let turns = method.name.combination() == Combination::Nuslerp;
+    let by_line = |tensor: usize| turns && (!exact || (!method.flatten.unwrap_or(true) && has_rows(weights, tensor)));
+    if wants_gram(method) {
+        let spots: Vec<Spot> = together().filter(|spot| !by_line(spot.tensor)).collect();
         measured.grams = gram::grams(weights, recipe, &measured, &spots, resources)?;
     }
-    if method.name.combination() == Combination::Nuslerp {
-        let by_line = |tensor: &usize| !exact || (!method.flatten.unwrap_or(true) && has_rows(weights, *tensor));
-        let lines: Vec<usize> = tensors(weights).filter(by_line).collect();
+    let lines: Vec<usize> = tensors(weights).filter(|tensor| by_line(*tensor)).collect();
+    if !lines.is_empty() {
         measured.arcs = rows::arcs(weights, recipe, &measured, &lines, resources)?;
     }
     Ok(measured)
 }
 
 /// Whether a method goes by the inner products of whole tensors.
-fn wants_gram(method: &MethodSpec, exact: bool) -> bool {
+fn wants_gram(method: &MethodSpec) -> bool {
     match method.name.combination() {
-        Combination::Slerp | Combination::ModelStock | Combination::Sce => true,
-        Combination::Nuslerp => exact,
+        Combination::Slerp | Combination::Nuslerp | Combination::ModelStock | Combination::Sce => true,
         Combination::Sum | Combination::Elect | Combination::Average => false,
     }
 }

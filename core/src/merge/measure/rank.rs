@@ -1,5 +1,6 @@
 //! Exact ranks without holding a tensor: one pass counts magnitudes by their upper bits, a second one the lower bits of those
-//! that fall where a rank ends, and a third, over one unit, finds the element among equals.
+//! that fall where a rank ends, and a look at one unit finds the element among equals. Which unit that is, the second pass
+//! knows where few different magnitudes fall there, as with 16-bit weights; otherwise a third one counts the equals.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -31,13 +32,53 @@ struct Bucket {
     rest: u64,
 }
 
+/// Entries of [`Counts`] that are kept unit by unit for one spot at hand, 8 bytes each. A spot with more is read once more
+/// where equals have to be told apart.
+const MOST_ENTRIES: usize = 1 << 16;
+
 /// Lower halves, and how many elements have each.
 type Counts = Vec<(u16, u32)>;
 
 /// What one unit has in the two buckets.
 struct UnitCounts {
     range: Range,
-    counts: Ranks<Counts>,
+    counts: [Counts; 2],
+}
+
+/// Counters of one spot for the lower halves in its two buckets.
+#[derive(Default)]
+struct Fine {
+    totals: [Vec<u64>; 2],
+    units: Vec<UnitCounts>,
+    entries: usize,
+}
+
+impl Fine {
+    fn add(&mut self, unit: UnitCounts) {
+        for (totals, counts) in self.totals.iter_mut().zip(&unit.counts) {
+            if totals.is_empty() && !counts.is_empty() {
+                totals.resize(FINE, 0);
+            }
+            for (low, count) in counts {
+                totals[usize::from(*low)] += u64::from(*count);
+            }
+        }
+        self.entries += unit.counts.iter().map(Vec::len).sum::<usize>();
+        if self.entries > MOST_ENTRIES {
+            self.units = Vec::new();
+        } else {
+            self.units.push(unit);
+        }
+    }
+}
+
+/// The end of a rank among equals of which not all are within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Split {
+    /// The key of the equals.
+    key: u32,
+    /// How many of them are within: 1 or more.
+    left: u64,
 }
 
 /// One counter for each upper half, and one for the elements that are not zero.
@@ -92,8 +133,12 @@ pub(super) fn cuts(
             let counts = coarse.lock().unwrap_or_else(PoisonError::into_inner).remove(&spot).unwrap_or_default();
             let mut size = sizes.get(&spot).copied().unwrap_or_default();
             if spot.vector.is_none() {
-                // As mergekit counts them, in f32.
-                size.within = Some((recipe.method.select_topk() as f32 * counts.nonzero as f32) as u64);
+                let share = recipe.method.select_topk();
+                size.within = Some(match recipe.output.rounding.is_single() {
+                    true => (share * counts.nonzero as f64) as u64,
+                    // As mergekit counts them, in f32.
+                    false => (share as f32 * counts.nonzero as f32) as u64,
+                });
             }
             let find = |size: Option<u64>| size.and_then(|size| last_bucket(&counts.buckets, size));
             let found = Ranks { within: find(size.within), beyond: find(size.beyond) };
@@ -103,42 +148,121 @@ pub(super) fn cuts(
     )?;
 
     let buckets = buckets.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let fine: Mutex<HashMap<Spot, Fine>> = Mutex::default();
     let cuts: Mutex<HashMap<Spot, Ranks<Option<Cut>>>> = Mutex::default();
+    let splits: Mutex<HashMap<Spot, [Option<Split>; 2]>> = Mutex::default();
     pass(
         weights,
         &spots,
         resources,
         |local: &mut [Vec<u32>; 2], buffers, spot, range| {
-            let wanted = buckets.get(&spot).copied().unwrap_or_default();
-            for fine in local.iter_mut() {
+            let wanted = buckets.get(&spot).copied().unwrap_or_default().both();
+            for (fine, bucket) in local.iter_mut().zip(wanted) {
                 fine.clear();
-                fine.resize(FINE, 0);
+                fine.resize(if bucket.is_some() { FINE } else { 0 }, 0);
             }
-            let [within, beyond] = local;
-            let high = |bucket: Option<Bucket>| bucket.map_or(u32::MAX, |bucket| bucket.high);
-            let (high_within, high_beyond) = (high(wanted.within), high(wanted.beyond));
+            let high = wanted.map(|bucket| bucket.map_or(u32::MAX, |bucket| bucket.high));
             keys.of(buffers, spot, range, |_, key| {
-                let (upper, lower) = (key >> LOW_BITS, key as usize & (FINE - 1));
-                within[lower] += u32::from(upper == high_within);
-                beyond[lower] += u32::from(upper == high_beyond);
+                for (fine, high) in local.iter_mut().zip(high) {
+                    if key >> LOW_BITS == high {
+                        fine[key as usize & (FINE - 1)] += 1;
+                    }
+                }
             });
-            Ok(UnitCounts { range, counts: Ranks { within: sparse(within), beyond: sparse(beyond) } })
+            let counts = local.each_ref().map(|fine| sparse(fine));
+            let mut fine = fine.lock().unwrap_or_else(PoisonError::into_inner);
+            fine.entry(spot).or_default().add(UnitCounts { range, counts });
+            Ok(())
         },
-        |spot, units| {
-            let units: Vec<UnitCounts> = units.collect();
-            let wanted = buckets.get(&spot).copied().unwrap_or_default();
-            let cut = |bucket: Option<Bucket>, pick: fn(&UnitCounts) -> &Counts| {
-                bucket.map(|bucket| keys.cut(spot, bucket, &units, pick)).transpose()
-            };
-            let found = Ranks {
-                within: cut(wanted.within, |unit| &unit.counts.within)?,
-                beyond: cut(wanted.beyond, |unit| &unit.counts.beyond)?,
-            };
-            cuts.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, found);
+        |spot, _| {
+            let Fine { totals, mut units, entries } =
+                fine.lock().unwrap_or_else(PoisonError::into_inner).remove(&spot).unwrap_or_default();
+            units.sort_by_key(|unit| unit.range.first);
+            let equals = keys.equals(spot);
+            let (mut found, mut open) = ([None; 2], [None; 2]);
+            for (rank, bucket) in buckets.get(&spot).copied().unwrap_or_default().both().into_iter().enumerate() {
+                let Some(bucket) = bucket else { continue };
+                found[rank] = Some(match end(bucket, &totals[rank], equals) {
+                    Ok(cut) => cut,
+                    Err(split) if entries > MOST_ENTRIES => {
+                        open[rank] = Some(split);
+                        continue;
+                    }
+                    Err(split) => {
+                        let counts = units.iter().map(|unit| (unit.range, count_of(&unit.counts[rank], split.key)));
+                        keys.split(spot, split, equals, counts)?
+                    }
+                });
+            }
+            if open != [None; 2] {
+                splits.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, open);
+            }
+            let [within, beyond] = found;
+            cuts.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, Ranks { within, beyond });
             Ok(())
         },
     )?;
+
+    let splits = splits.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let open: Vec<Spot> = spots.into_iter().filter(|spot| splits.contains_key(spot)).collect();
+    if !open.is_empty() {
+        pass(
+            weights,
+            &open,
+            resources,
+            |(): &mut (), buffers, spot, range| {
+                let key = splits[&spot].map(|split| split.map_or(u32::MAX, |split| split.key));
+                let mut counts = [0_u64; 2];
+                keys.of(buffers, spot, range, |_, other| {
+                    for (count, key) in counts.iter_mut().zip(key) {
+                        *count += u64::from(other == key);
+                    }
+                });
+                Ok((range, counts))
+            },
+            |spot, units| {
+                let units: Vec<(Range, [u64; 2])> = units.collect();
+                let mut found = [None; 2];
+                for (rank, split) in splits[&spot].into_iter().enumerate() {
+                    let Some(split) = split else { continue };
+                    let counts = units.iter().map(|(range, counts)| (*range, counts[rank]));
+                    found[rank] = Some(keys.split(spot, split, keys.equals(spot), counts)?);
+                }
+                let [within, beyond] = found;
+                let mut cuts = cuts.lock().unwrap_or_else(PoisonError::into_inner);
+                let ranks = cuts.entry(spot).or_default();
+                ranks.within = within.or(ranks.within);
+                ranks.beyond = beyond.or(ranks.beyond);
+                Ok(())
+            },
+        )?;
+    }
     Ok(cuts.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The end of a rank that ends in `bucket`; a [`Split`] where that is among equals.
+fn end(bucket: Bucket, totals: &[u64], equals: Equals) -> Result<Cut, Split> {
+    // The index with which all equals are within.
+    let every = match equals {
+        Equals::LowFirst => u64::MAX,
+        Equals::HighFirst => 0,
+    };
+    if bucket.rest == 0 {
+        // A rank without elements: nothing is larger than the largest key.
+        return Ok(Cut { key: u32::MAX, element: 0, equals });
+    }
+    let Some(Bucket { high: low, rest: left }) = last_bucket(totals, bucket.rest) else {
+        // Not so: the bucket was found by counting these very elements.
+        return Ok(Cut { key: bucket.high << LOW_BITS, element: every, equals });
+    };
+    let key = bucket.high << LOW_BITS | low;
+    if left == totals[low as usize] { Ok(Cut { key, element: every, equals }) } else { Err(Split { key, left }) }
+}
+
+/// How many elements a unit has of that key.
+fn count_of(counts: &Counts, key: u32) -> u64 {
+    let low = (key as usize & (FINE - 1)) as u16;
+    counts.binary_search_by_key(&low, |(low, _)| *low).map_or(0, |at| u64::from(counts[at].1))
 }
 
 /// Walks from the largest keys down to where `size` elements are counted.
@@ -175,10 +299,12 @@ impl Keys<'_> {
             });
             return;
         }
-        let vectors = self.elements.weights.models.vectors.len();
-        let readers: Vec<RangeElements<'_>> =
-            (0..vectors).map(|vector| self.elements.of(buffers, range, vector)).collect();
-        let mut blocks = vec![[0.0; BLOCK]; vectors];
+        let sources = self.elements.weights.plan.tensors[spot.tensor].sources.iter().enumerate();
+        let readers: Vec<RangeElements<'_>> = sources
+            .filter(|(_, source)| source.is_some())
+            .map(|(vector, _)| self.elements.of(buffers, range, vector))
+            .collect();
+        let mut blocks = vec![[0.0; BLOCK]; readers.len()];
         let count = range.count as usize;
         for from in (0..count).step_by(BLOCK) {
             let length = BLOCK.min(count - from);
@@ -186,57 +312,33 @@ impl Keys<'_> {
                 reader.decode(from, &mut block[..length]);
             }
             for (i, element) in (range.first + from as u64..).take(length).enumerate() {
-                take(element, variance_key(&self.elements, &blocks, i));
+                take(element, variance_key(&self.elements, blocks.iter().map(|block| block[i])));
             }
         }
     }
 
-    /// The exact end of a rank that ends in `bucket`.
-    fn cut(
+    /// The element at which a rank ends among equals, of which each unit has so many.
+    fn split(
         &self,
         spot: Spot,
-        bucket: Bucket,
-        units: &[UnitCounts],
-        counts: fn(&UnitCounts) -> &Counts,
+        Split { key, mut left }: Split,
+        equals: Equals,
+        units: impl Iterator<Item = (Range, u64)>,
     ) -> Result<Cut, StreamError> {
-        let equals = self.equals(spot);
-        // The index with which all equals are within.
-        let every = match equals {
-            Equals::LowFirst => u64::MAX,
-            Equals::HighFirst => 0,
-        };
-        if bucket.rest == 0 {
-            // A rank without elements: nothing is larger than the largest key.
-            return Ok(Cut { key: u32::MAX, element: 0, equals });
-        }
-        let mut fine = vec![0_u64; FINE];
-        for (low, count) in units.iter().flat_map(counts) {
-            fine[usize::from(*low)] += u64::from(*count);
-        }
-        let Some(Bucket { high: low, rest: mut left }) = last_bucket(&fine, bucket.rest) else {
-            // Not so: the bucket was found by counting these very elements.
-            return Ok(Cut { key: bucket.high << LOW_BITS, element: every, equals });
-        };
-        let key = bucket.high << LOW_BITS | low;
-        if left == fine[low as usize] || key == 0 {
-            // Every equal is within. It makes no difference which zeros are.
-            return Ok(Cut { key, element: every, equals });
-        }
         // Equals are counted off from the side that comes first.
-        let mut order: Vec<&UnitCounts> = units.iter().collect();
+        let mut order: Vec<(Range, u64)> = units.collect();
         if equals == Equals::HighFirst {
             order.reverse();
         }
-        for unit in order {
-            let at = counts(unit).binary_search_by_key(&(low as u16), |(low, _)| *low);
-            let here = at.map_or(0, |at| u64::from(counts(unit)[at].1));
+        for (range, here) in order {
             if left <= here {
                 let nth = if equals == Equals::LowFirst { left } else { here - left + 1 };
-                return Ok(Cut { key, element: self.nth_equal(spot, unit.range, key, nth)?, equals });
+                return Ok(Cut { key, element: self.nth_equal(spot, range, key, nth)?, equals });
             }
             left -= here;
         }
-        Ok(Cut { key, element: every, equals })
+        // Not so: `left` is less than what all units have together.
+        Ok(Cut { key, element: 0, equals })
     }
 
     /// Which of equals come first in the order of a spot.

@@ -1,7 +1,7 @@
 //! Great circles between the rows or the columns of two vectors, or between the two as they are.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::MergeError;
 use super::super::mixes::{arc_coefficients, arc_norm};
@@ -53,7 +53,7 @@ pub(super) fn arcs(
     measured: &Measured,
     tensors: &[usize],
     resources: &Resources,
-) -> Result<HashMap<usize, Vec<ArcCoefficients>>, MergeError> {
+) -> Result<HashMap<usize, Arc<[ArcCoefficients]>>, MergeError> {
     let elements = Elements { weights, recipe, measured };
     let spot = |tensor| Spot { tensor, vector: None };
     // In mergekit's steps the vectors are divided by their lengths before they are multiplied, which takes a second look.
@@ -91,7 +91,7 @@ pub(super) fn arcs(
             })?;
         }
         let weights_of = [0, 1].map(|vector| f64::from(planned.coefficients[vector]));
-        let each: Vec<ArcCoefficients> =
+        let each: Arc<[ArcCoefficients]> =
             products.iter().map(|products| arc_coefficients(&elements, *products, weights_of)).collect();
         found.lock().unwrap_or_else(PoisonError::into_inner).insert(tensor, each);
         Ok::<(), StreamError>(())

@@ -13,7 +13,7 @@ use crate::method::LEAF;
 use crate::recipe::Recipe;
 use crate::stream::Resources;
 
-/// Sums of magnitudes below this leave what is kept as it is, as in mergekit.
+/// In mergekit's steps sums of magnitudes below this leave what is kept as it is.
 const SMALLEST_SUM: f64 = 1e-7;
 
 /// Σ|v| and Σ|kept v| of one leaf.
@@ -39,7 +39,7 @@ pub(super) fn scales(
         |rows: &mut RangeBuffers, buffers, spot, range| {
             let vector = spot.vector.unwrap_or(0);
             let rule = keep_rule(&elements, spot.tensor, vector);
-            let odds = odds_of(&elements, vector, &rule, range, rows)?;
+            let odds = odds_of(&elements, vector, &rule, range, buffers, rows)?;
             let mut leaves: Vec<Sums> = Vec::new();
             elements.of(buffers, range, vector).blocks(|first, values| {
                 let from = (first - range.first) as usize;
@@ -60,7 +60,8 @@ pub(super) fn scales(
                 after += kept;
             }
             let (before, after) = (elements.stored(before), elements.stored(after));
-            let scale = if after < SMALLEST_SUM { 1.0 } else { elements.stored(before / after) };
+            let smallest = if recipe.output.rounding.is_single() { f64::MIN_POSITIVE } else { SMALLEST_SUM };
+            let scale = if after < smallest { 1.0 } else { elements.stored(before / after) };
             scales.lock().unwrap_or_else(PoisonError::into_inner).insert(spot, scale);
             Ok(())
         },

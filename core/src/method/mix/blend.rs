@@ -1,8 +1,10 @@
 //! How the kept elements of several vectors are put together.
 
+use super::Ingredient;
+use std::sync;
+
 use super::keep::{Cut, magnitude_key};
 use super::steps::Steps;
-use super::{Ingredient, Mix};
 use crate::numeric::BLOCK;
 
 /// How weighted elements are put together. c is a vector's coefficient, v its element.
@@ -58,14 +60,14 @@ pub(crate) enum Arc {
         /// Elements of a row.
         row: u64,
         /// By row.
-        each: Vec<ArcCoefficients>,
+        each: sync::Arc<[ArcCoefficients]>,
     },
     /// Each column is a vector.
     Columns {
         /// Elements of a row.
         row: u64,
         /// By column.
-        each: Vec<ArcCoefficients>,
+        each: sync::Arc<[ArcCoefficients]>,
     },
 }
 
@@ -82,31 +84,41 @@ pub(crate) struct ArcCoefficients {
 
 /// Divisors smaller than this count as 1, as in mergekit.
 const SMALLEST_DIVISOR: f64 = 1e-8;
-/// SCE's divisors are at least this, as in mergekit.
+/// SCE's divisors are at least this in mergekit's steps.
 const SMALLEST_SCE_DIVISOR: f64 = 1e-6;
 
 type Block = [f64; BLOCK];
 
+/// What vectors add to a stretch; `None` for one that does not reach it.
+pub(super) type Reaching<'a> = [Option<&'a Ingredient>];
+
 /// From elements of each vector and of the base, the first of them at index `first`, to what is rounded into the output.
+///
+/// Gives what was added to the base, where that is how the results were made.
 #[inline(always)]
-pub(super) fn blend<R: Steps>(mix: &Mix, steps: R, first: u64, vectors: &[Block], base: &Block, results: &mut Block) {
-    match &mix.blend {
+pub(super) fn blend<R: Steps>(
+    blend: &Blend,
+    ingredients: &Reaching<'_>,
+    steps: R,
+    first: u64,
+    vectors: &[Block],
+    base: &Block,
+    results: &mut Block,
+) -> Option<Block> {
+    let sum = match blend {
         Blend::Sum { normalize, lambda } => {
-            let mut sum = weighted_sum(mix, steps, vectors);
+            let mut sum = weighted_sum(ingredients, steps, vectors);
             sum.iter_mut().for_each(|sum| *sum = steps.to(*sum));
-            let divisor = steps.to(sum_of_weights(steps, &mix.ingredients, |c| steps.to(c)));
+            let divisor = steps.to(sum_of_weights(steps, ingredients, |c| steps.to(c)));
             if *normalize && divisor.abs() >= SMALLEST_DIVISOR {
                 sum.iter_mut().for_each(|sum| *sum = steps.to(*sum / divisor));
             }
-            add(steps, base, scaled(steps, *lambda, sum), results);
+            scaled(steps, *lambda, sum)
         }
-        Blend::Elect { normalize, lambda } => {
-            let sum = elect(mix, steps, vectors, *normalize);
-            add(steps, base, scaled(steps, *lambda, sum), results);
-        }
+        Blend::Elect { normalize, lambda } => scaled(steps, *lambda, elect(ingredients, steps, vectors, *normalize)),
         Blend::Average { normalize } => {
             let mut sum = [0.0; BLOCK];
-            for (values, ingredient) in vectors.iter().zip(&mix.ingredients) {
+            for (values, ingredient) in vectors.iter().zip(ingredients) {
                 let Some(ingredient) = ingredient else { continue };
                 // Weights are f32 and the sum is fused, whatever the working type.
                 let c = steps.accumulate(ingredient.coefficient);
@@ -115,17 +127,18 @@ pub(super) fn blend<R: Steps>(mix: &Mix, steps: R, first: u64, vectors: &[Block]
                 }
             }
             let weight = |c| steps.accumulate(c);
-            let divisor = if *normalize { sum_of_weights(steps, &mix.ingredients, weight) } else { 1.0 };
+            let divisor = if *normalize { sum_of_weights(steps, ingredients, weight) } else { 1.0 };
             for (result, sum) in results.iter_mut().zip(sum) {
                 *result = if *normalize { steps.to(steps.accumulate(sum / divisor)) } else { steps.to(sum) };
             }
+            return None;
         }
         Blend::Between { share } => {
             let share = steps.accumulate(*share);
             for (result, base) in results.iter_mut().zip(base) {
                 *result = steps.accumulate(share * base);
             }
-            for (values, ingredient) in vectors.iter().zip(&mix.ingredients) {
+            for (values, ingredient) in vectors.iter().zip(ingredients) {
                 let Some(ingredient) = ingredient else { continue };
                 let c = steps.accumulate(ingredient.coefficient);
                 for (result, value) in results.iter_mut().zip(values) {
@@ -133,6 +146,7 @@ pub(super) fn blend<R: Steps>(mix: &Mix, steps: R, first: u64, vectors: &[Block]
                 }
             }
             results.iter_mut().for_each(|result| *result = steps.to(*result));
+            return None;
         }
         Blend::Arc(arc) => {
             let [a, b] = [0, 1].map(|index| vectors.get(index).unwrap_or(&[0.0; BLOCK]));
@@ -142,26 +156,28 @@ pub(super) fn blend<R: Steps>(mix: &Mix, steps: R, first: u64, vectors: &[Block]
                 let [first, second, divisor] = [first, second, divisor].map(|value| steps.accumulate(value));
                 *sum = steps.to(steps.to(steps.to(first * a) + steps.to(second * b)) / divisor);
             }
-            add(steps, base, sum, results);
+            sum
         }
-        Blend::Stock { ratio } => stock(mix, steps, *ratio, vectors, base, results),
+        Blend::Stock { ratio } => stock(ingredients, steps, *ratio, vectors, base, results)?,
         Blend::Sce { weights, within } => {
-            let c = share_of(mix);
-            let mut sum = sce(steps, first, weights, *within, vectors);
+            let c = share_of(ingredients);
+            let mut sum = sce(ingredients, steps, first, weights, *within, vectors);
             if c != 1.0 {
                 sum.iter_mut().for_each(|sum| *sum = steps.to(*sum * c));
             }
-            add(steps, base, sum, results);
+            sum
         }
-    }
+    };
+    add(steps, base, &sum, results);
+    Some(sum)
 }
 
 /// base + sum, where what no vector moves keeps its bits.
 #[inline(always)]
-fn add<R: Steps>(steps: R, base: &Block, sum: Block, results: &mut Block) {
+fn add<R: Steps>(steps: R, base: &Block, sum: &Block, results: &mut Block) {
     for ((result, base), sum) in results.iter_mut().zip(base).zip(sum) {
         // x + 0 turns a negative zero into a positive one.
-        let unmoved = R::EXACT && sum == 0.0;
+        let unmoved = R::EXACT && *sum == 0.0;
         *result = if unmoved { *base } else { steps.to(base + sum) };
     }
 }
@@ -178,9 +194,9 @@ fn scaled(steps: impl Steps, lambda: f64, mut sum: Block) -> Block {
 
 /// Σ c·v, before it is rounded.
 #[inline(always)]
-fn weighted_sum(mix: &Mix, steps: impl Steps, vectors: &[Block]) -> Block {
+fn weighted_sum(ingredients: &Reaching<'_>, steps: impl Steps, vectors: &[Block]) -> Block {
     let mut sum = [0.0; BLOCK];
-    for (values, ingredient) in vectors.iter().zip(&mix.ingredients) {
+    for (values, ingredient) in vectors.iter().zip(ingredients) {
         let Some(ingredient) = ingredient else { continue };
         let c = steps.to(ingredient.coefficient);
         for (sum, value) in sum.iter_mut().zip(values) {
@@ -192,10 +208,10 @@ fn weighted_sum(mix: &Mix, steps: impl Steps, vectors: &[Block]) -> Block {
 
 /// Σ c·v over those vectors that have the sign of the whole sum, divided by their Σ c if `normalize`.
 #[inline(always)]
-fn elect(mix: &Mix, steps: impl Steps, vectors: &[Block], normalize: bool) -> Block {
-    let total = weighted_sum(mix, steps, vectors);
+fn elect(ingredients: &Reaching<'_>, steps: impl Steps, vectors: &[Block], normalize: bool) -> Block {
+    let total = weighted_sum(ingredients, steps, vectors);
     let (mut sum, mut divisor) = ([0.0; BLOCK], [0.0; BLOCK]);
-    for (values, ingredient) in vectors.iter().zip(&mix.ingredients) {
+    for (values, ingredient) in vectors.iter().zip(ingredients) {
         let Some(ingredient) = ingredient else { continue };
         let c = steps.to(ingredient.coefficient);
         for (((sum, divisor), value), total) in sum.iter_mut().zip(&mut divisor).zip(values).zip(total) {
@@ -216,12 +232,19 @@ fn elect(mix: &Mix, steps: impl Steps, vectors: &[Block], normalize: bool) -> Bl
     sum
 }
 
-/// Model stock.
+/// Model stock: what it adds to the base; in mergekit's steps the results themselves.
 #[inline(always)]
-fn stock<R: Steps>(mix: &Mix, steps: R, ratio: f64, vectors: &[Block], base: &Block, results: &mut Block) {
-    let present = || vectors.iter().zip(&mix.ingredients).filter_map(|(values, found)| found.as_ref().map(|_| values));
+fn stock<R: Steps>(
+    ingredients: &Reaching<'_>,
+    steps: R,
+    ratio: f64,
+    vectors: &[Block],
+    base: &Block,
+    results: &mut Block,
+) -> Option<Block> {
+    let present = || vectors.iter().zip(ingredients).filter_map(|(values, found)| found.map(|_| values));
     let count = present().count() as f64;
-    let c = share_of(mix);
+    let c = share_of(ingredients);
     let mut sum = [0.0; BLOCK];
     for values in present() {
         for (sum, value) in sum.iter_mut().zip(values) {
@@ -230,25 +253,32 @@ fn stock<R: Steps>(mix: &Mix, steps: R, ratio: f64, vectors: &[Block], base: &Bl
     }
     if R::EXACT {
         sum.iter_mut().for_each(|sum| *sum *= c * ratio / count);
-        add(steps, base, sum, results);
-        return;
+        return Some(sum);
     }
     let (ratio, rest) = (steps.to(ratio), steps.to(1.0 - steps.to(ratio)));
     for ((result, base), sum) in results.iter_mut().zip(base).zip(sum) {
         let merged = steps.to(steps.to(ratio * steps.to(sum / count)) + steps.to(rest * base));
         *result = if c == 1.0 { merged } else { steps.to(base + steps.to(steps.to(merged - base) * c)) };
     }
+    None
 }
 
 /// Σ s·v ∕ Σ s over the selected elements that have the sign of Σ v.
 #[inline(always)]
-fn sce(steps: impl Steps, first: u64, weights: &[f64], within: Option<Cut>, vectors: &[Block]) -> Block {
+fn sce<R: Steps>(
+    ingredients: &Reaching<'_>,
+    steps: R,
+    first: u64,
+    weights: &[f64],
+    within: Option<Cut>,
+    vectors: &[Block],
+) -> Block {
     let mut selected = [true; BLOCK];
     if let Some(cut) = within {
-        let mut values = vec![0.0; vectors.len()];
         for (i, (element, selected)) in (first..).zip(&mut selected).enumerate() {
-            values.iter_mut().zip(vectors).for_each(|(value, block)| *value = block[i]);
-            *selected = cut.contains(magnitude_key(steps.to(population_variance(&values))), element);
+            let values =
+                vectors.iter().zip(ingredients).filter(|(_, found)| found.is_some()).map(|(block, _)| block[i]);
+            *selected = cut.contains(magnitude_key(steps.to(population_variance(values))), element);
         }
     }
     let mut total = [0.0; BLOCK];
@@ -267,27 +297,28 @@ fn sce(steps: impl Steps, first: u64, weights: &[f64], within: Option<Cut>, vect
             divisor[i] = steps.accumulate(divisor[i] + share);
         }
     }
+    let smallest = if R::EXACT { f64::MIN_POSITIVE } else { steps.to(SMALLEST_SCE_DIVISOR) };
     for (sum, divisor) in sum.iter_mut().zip(divisor) {
-        *sum = steps.to(steps.to(*sum) / steps.to(divisor).max(steps.to(SMALLEST_SCE_DIVISOR)));
+        *sum = steps.to(steps.to(*sum) / steps.to(divisor).max(smallest));
     }
     sum
 }
 
 /// mean((v − mean(v))²) over the vectors.
 #[inline(always)]
-pub(crate) fn population_variance(values: &[f64]) -> f64 {
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / count
+pub(crate) fn population_variance(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (count, sum) = values.clone().fold((0.0, 0.0), |(count, sum), value| (count + 1.0, sum + value));
+    let mean = sum / count;
+    values.map(|value| (value - mean) * (value - mean)).sum::<f64>() / count
 }
 
-/// The coefficient of methods that have one for all vectors: the first's.
-fn share_of(mix: &Mix) -> f64 {
-    mix.ingredients.iter().flatten().next().map_or(0.0, |ingredient| ingredient.coefficient)
+/// The coefficient of methods that have one for all vectors.
+fn share_of(ingredients: &Reaching<'_>) -> f64 {
+    ingredients.iter().flatten().next().map_or(0.0, |ingredient| ingredient.coefficient)
 }
 
 /// Σ c in the order in which torch adds up one short row: four lanes, what is left on the first, then the lanes.
-fn sum_of_weights(steps: impl Steps, ingredients: &[Option<Ingredient>], rounded: impl Fn(f64) -> f64) -> f64 {
+fn sum_of_weights(steps: impl Steps, ingredients: &Reaching<'_>, rounded: impl Fn(f64) -> f64) -> f64 {
     let weights = || ingredients.iter().flatten().map(|ingredient| rounded(ingredient.coefficient));
     let whole = weights().count() / 4 * 4;
     let mut lanes = [0.0; 4];

@@ -103,19 +103,28 @@ pub(crate) struct MixBuffers {
 pub(crate) fn mix(stretch: &MixStretch<'_>, buffers: &mut MixBuffers, out: &mut [u8], leaves: &mut Vec<Leaf>) {
     leaves.clear();
     buffers.vectors.resize(stretch.vectors.len(), [0.0; BLOCK]);
+    let found = stretch.mix.ingredients.iter().zip(stretch.vectors);
+    let reaching: Vec<Option<&Ingredient>> =
+        found.map(|(found, bytes)| found.as_ref().filter(|_| bytes.is_some())).collect();
+    let ingredients = reaching.as_slice();
     let arch = Arch::new();
     match stretch.rounding {
         Rounding::Nearest | Rounding::Stochastic => {
-            arch.dispatch(MixLeaves { stretch, buffers, out, leaves, steps: ExactSteps });
+            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: ExactSteps });
         }
-        Rounding::MergekitF32 => arch.dispatch(MixLeaves { stretch, buffers, out, leaves, steps: F32Steps }),
-        Rounding::MergekitBf16 => arch.dispatch(MixLeaves { stretch, buffers, out, leaves, steps: Bf16Steps }),
+        Rounding::MergekitF32 => {
+            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: F32Steps });
+        }
+        Rounding::MergekitBf16 => {
+            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: Bf16Steps });
+        }
     }
 }
 
 /// [`mix`] as an operation that is compiled for each instruction set.
 struct MixLeaves<'a, R> {
     stretch: &'a MixStretch<'a>,
+    ingredients: &'a [Option<&'a Ingredient>],
     buffers: &'a mut MixBuffers,
     out: &'a mut [u8],
     leaves: &'a mut Vec<Leaf>,
@@ -127,12 +136,13 @@ impl<R: Steps> WithSimd for MixLeaves<'_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { stretch, buffers, out, leaves, steps } = self;
+        let Self { stretch, ingredients, buffers, out, leaves, steps } = self;
         let width = stretch.out_dtype.bitsize() / 8;
         for (index, out) in out.chunks_mut(LEAF * width).enumerate() {
             let mut leaf = Leaf::default();
             for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
-                stretch.block(steps, index * LEAF + block * BLOCK, &mut buffers.vectors, out, &mut leaf);
+                let from = index * LEAF + block * BLOCK;
+                stretch.block(steps, ingredients, from, &mut buffers.vectors, out, &mut leaf);
             }
             leaves.push(leaf);
         }
@@ -142,7 +152,15 @@ impl<R: Steps> WithSimd for MixLeaves<'_, R> {
 impl MixStretch<'_> {
     /// Makes the elements from `from` on, counted in the stretch, that `out` has room for.
     #[inline(always)]
-    fn block<R: Steps>(&self, steps: R, from: usize, vectors: &mut [[f64; BLOCK]], out: &mut [u8], leaf: &mut Leaf) {
+    fn block<R: Steps>(
+        &self,
+        steps: R,
+        ingredients: &[Option<&Ingredient>],
+        from: usize,
+        vectors: &mut [[f64; BLOCK]],
+        out: &mut [u8],
+        leaf: &mut Leaf,
+    ) {
         let count = out.len() / (self.out_dtype.bitsize() / 8);
         let first = self.first_element + from as u64;
         let (mut target, mut base) = ([0.0; BLOCK], [0.0; BLOCK]);
@@ -157,7 +175,7 @@ impl MixStretch<'_> {
         }
         for (index, values) in vectors.iter_mut().enumerate() {
             values.fill(0.0);
-            if let (Some(bytes), Some(ingredient)) = (&self.vectors[index], &self.mix.ingredients[index]) {
+            if let (Some(bytes), Some(ingredient)) = (&self.vectors[index], ingredients[index]) {
                 bytes.decode(steps, from, &mut values[..count], &mut finite[..count]);
                 if let Some(control) = &ingredient.control {
                     control.apply(first, &mut values[..count]);
@@ -168,18 +186,23 @@ impl MixStretch<'_> {
         }
 
         let mut results = [0.0; BLOCK];
-        blend::blend(self.mix, steps, first, vectors, &base, &mut results);
+        let added = blend::blend(&self.mix.blend, ingredients, steps, first, vectors, &base, &mut results);
+        // A small change that is added exactly would be lost in the difference of result and target.
+        let intended = match added.filter(|_| R::EXACT && self.mix.base == Base::Target) {
+            Some(added) => added,
+            None => std::array::from_fn(|i| results[i] - target[i]),
+        };
         let mut written = [0.0; BLOCK];
         leaf.clipped += if self.rounding == Rounding::Stochastic {
             round_stochastic(self.out_dtype, self.key, first, &results[..count], out, &mut written[..count])
         } else {
             round_nearest(self.out_dtype, &results[..count], out, &mut written[..count])
         };
-        self.sum_up(&target[..count], &results[..count], &written[..count], &finite[..count], leaf);
+        self.sum_up(&target[..count], &intended[..count], &written[..count], &finite[..count], leaf);
     }
 
     #[inline(always)]
-    fn sum_up(&self, target: &[f64], results: &[f64], written: &[f64], finite: &[bool], leaf: &mut Leaf) {
+    fn sum_up(&self, target: &[f64], intended: &[f64], written: &[f64], finite: &[bool], leaf: &mut Leaf) {
         // What would be written if nothing moved, where the output's type is another than the target's.
         let mut unmoved = [0.0; BLOCK];
         unmoved[..target.len()].copy_from_slice(target);
@@ -189,7 +212,7 @@ impl MixStretch<'_> {
             round_nearest(self.out_dtype, target, &mut bytes[..target.len() * width], &mut unmoved[..target.len()]);
         }
         for i in 0..target.len() {
-            let (intended, change) = (results[i] - target[i], written[i] - target[i]);
+            let (intended, change) = (intended[i], written[i] - target[i]);
             let update = intended != 0.0;
             leaf.updates += u64::from(update);
             leaf.lost += u64::from(update && written[i] == unmoved[i]);

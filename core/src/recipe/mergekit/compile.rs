@@ -1,0 +1,308 @@
+//! From mergekit's weights to w and a scaling.
+//!
+//! One value is w itself. Otherwise w is 1 and the scaling holds the file's own numbers: a filter becomes the pattern
+//! `*filter*`, a gradient the curve, and a gradient of a filter alone a pattern for each layer.
+
+use glob::Pattern as Glob;
+
+use super::ModelFacts;
+use super::weights::{SliceWeights, Weights, gradient};
+use crate::layout::{place, without_layer};
+use crate::scaling::{Between, Curve, Pattern, Point, Scaling, ScalingSpec};
+
+/// Most patterns that filters may come to. Ten filters in each of 100 layers are 1,000.
+const MAX_PATTERNS: usize = 10_000;
+
+/// What a model's weights are in a recipe.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    /// Scaling coefficient.
+    pub(super) w: f64,
+    /// How it is spread.
+    pub(super) scaling: ScalingSpec,
+    /// Whether names of tensors were taken for granted.
+    pub(super) guessed: bool,
+    /// Tensors that would get another coefficient than mergekit gives them.
+    pub(super) differing: Vec<String>,
+}
+
+/// A filter with its values over the whole model.
+struct Row<'a> {
+    filter: Option<&'a str>,
+    values: Values,
+}
+
+/// Values of a filter.
+enum Values {
+    /// The same for all.
+    One(f64),
+    /// By layer.
+    Layers(Vec<f64>),
+    /// The points of a gradient over an unknown number of layers.
+    Gradient(Vec<f64>),
+}
+
+/// Names that stand for what lies outside the layers of a model that is not at hand, with patterns that find them.
+const OUTSIDE: [(&str, &str); 3] = [
+    ("model.embed_tokens.weight", "*embed_tokens*"),
+    ("lm_head.weight", "*lm_head*"),
+    ("model.norm.weight", "*model.norm.*"),
+];
+
+/// What stands before the number of a layer in a model that is not at hand.
+const USUAL_PREFIX: &str = "*.layers.";
+
+/// Translates; an error says what is missing.
+pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<Compiled, String> {
+    let tensors: &[String] = facts.map_or(&[], |facts| &facts.tensors);
+    let filters: usize = weights.slices.iter().map(|slice| slice.entries.len()).sum();
+    let patterns = filters.saturating_mul(weights.layers().unwrap_or(1) as usize);
+    if filters > MAX_PATTERNS || (patterns > MAX_PATTERNS && filters > weights.slices.len()) {
+        return Err(format!("its {filters} filters come to more than {MAX_PATTERNS} patterns; say it with fewer"));
+    }
+    check_coverage(weights, tensors)?;
+    let rows = rows(weights);
+    let (w, scaling, guessed) = match rows.as_deref() {
+        Some([Row { values: Values::One(w), .. }]) => (*w, ScalingSpec::default(), false),
+        rows => {
+            let mut scaling = match rows {
+                Some(rows) => match along_one_curve(rows, weights) {
+                    Some(scaling) => scaling,
+                    None => layer_by_layer(rows, tensors)?,
+                },
+                None => slice_by_slice(weights, tensors),
+            };
+            let guessed = put_outside(&mut scaling, weights, tensors);
+            let guessed = guessed || (tensors.is_empty() && names_layers(&scaling));
+            (1.0, scaling, guessed)
+        }
+    };
+    let differing = differing(w, &scaling, weights, tensors);
+    Ok(Compiled { w, scaling, guessed, differing })
+}
+
+/// The filters with their values; `None` where slices have different ones.
+fn rows(weights: &Weights) -> Option<Vec<Row<'_>>> {
+    let filters = |slice: usize| weights.slices[slice].entries.iter().map(|entry| entry.filter.as_deref());
+    if (1..weights.slices.len()).any(|slice| !filters(slice).eq(filters(0))) {
+        return None;
+    }
+    let row = |(position, filter): (usize, _)| {
+        let points = || weights.slices.iter().map(|slice| (&slice.entries[position].points, slice.layers));
+        let mut all = points().flat_map(|(points, _)| points.iter().copied());
+        let first = all.next().unwrap_or_default();
+        let values = if all.all(|value| value == first) {
+            Values::One(first)
+        } else if weights.layers().is_some() {
+            let of_slice = |(points, layers): (&Vec<f64>, Option<u32>)| {
+                let layers = layers.unwrap_or_default();
+                (0..layers).map(|layer| gradient(points, layer, layers)).collect::<Vec<_>>()
+            };
+            Values::Layers(points().flat_map(of_slice).collect())
+        } else {
+            Values::Gradient(weights.slices[0].entries[position].points.clone())
+        };
+        Row { filter, values }
+    };
+    Some(filters(0).enumerate().map(row).collect())
+}
+
+/// mergekit fails at a tensor that nothing is said about.
+fn check_coverage(weights: &Weights, tensors: &[String]) -> Result<(), String> {
+    let is_covered = |slice: &SliceWeights| slice.entries.last().is_some_and(|entry| entry.filter.is_none());
+    if weights.slices.iter().all(is_covered) {
+        return Ok(());
+    }
+    let example = match tensors.iter().find(|name| weights.of(name, place(name)).is_none()) {
+        Some(name) => format!("`{name}`"),
+        None if tensors.is_empty() => "some tensors".to_owned(),
+        None => return Ok(()),
+    };
+    Err(format!("no filter matches {example}; add an entry without a filter at the end"))
+}
+
+/// One curve, where the gradients of all filters are multiples of the one without a filter.
+fn along_one_curve(rows: &[Row<'_>], weights: &Weights) -> Option<ScalingSpec> {
+    let (base, filtered) = rows.split_last()?;
+    if base.filter.is_some() {
+        return None;
+    }
+    let curve = match &base.values {
+        // Then a factor is the value itself, and `*` that of all the rest.
+        Values::One(_) => Curve::Flat,
+        Values::Layers(values) => named_curve(values, weights),
+        Values::Gradient(points) => match points.as_slice() {
+            [first, last] => Curve::Linear { first: *first, last: *last },
+            _ => return None,
+        },
+    };
+    let mut patterns = Vec::new();
+    for row in filtered {
+        let factor = match (&row.values, &base.values) {
+            (Values::One(value), Values::One(_)) => *value,
+            (Values::One(0.0), _) => 0.0,
+            (Values::Layers(values), Values::Layers(base)) | (Values::Gradient(values), Values::Gradient(base)) => {
+                multiple(values, base)?
+            }
+            _ => return None,
+        };
+        patterns.push(Pattern { tensors: containing(row.filter?), factor });
+    }
+    if let Values::One(rest) = base.values {
+        patterns.push(Pattern { tensors: "*".to_owned(), factor: rest });
+    }
+    Some(ScalingSpec { curve, patterns, ..ScalingSpec::default() })
+}
+
+/// The number that makes one list of the other, to the bit of f32.
+fn multiple(values: &[f64], of: &[f64]) -> Option<f64> {
+    if values.len() != of.len() {
+        return None;
+    }
+    let (largest, value) = of.iter().zip(values).max_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()))?;
+    let ratio = value / largest;
+    // A number as somebody would write it, and if that is not it, the quotient.
+    let rounded = format!("{ratio:.9}").parse().unwrap_or(ratio);
+    let fits = |factor: f64| of.iter().zip(values).all(|(base, value)| (base * factor) as f32 == *value as f32);
+    [rounded, ratio].into_iter().find(|factor| factor.is_finite() && fits(*factor))
+}
+
+/// The curve that says these values with the fewest numbers.
+fn named_curve(values: &[f64], weights: &Weights) -> Curve {
+    let layers = values.len() as u32;
+    let mut choices = Vec::new();
+    if let ([slice], Some(last)) = (weights.slices.as_slice(), layers.checked_sub(1))
+        && let Some(entry) = slice.entries.last()
+    {
+        match entry.points.as_slice() {
+            [first, last] => choices.push(Curve::Linear { first: *first, last: *last }),
+            points if last > 0 && (last as usize).is_multiple_of(points.len() - 1) => {
+                let step = last / (points.len() as u32 - 1);
+                let point = |(at, value): (usize, &f64)| Point { layer: at as u32 * step, value: *value };
+                let points = points.iter().enumerate().map(point).collect();
+                choices.push(Curve::Points { points, between: Between::Linear });
+            }
+            _ => {}
+        }
+    }
+    let says = |curve: &Curve| {
+        let bits = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<_>>();
+        curve.values(layers).is_ok_and(|found| bits(&found) == bits(values))
+    };
+    let one_by_one = || Curve::Layers { values: values.to_vec() };
+    // A gradient with a point for each layer is shorter as a list.
+    choices.into_iter().find(|curve| curve_len(curve) < values.len() && says(curve)).unwrap_or_else(one_by_one)
+}
+
+fn curve_len(curve: &Curve) -> usize {
+    if let Curve::Points { points, .. } = curve { points.len() } else { 2 }
+}
+
+/// What stands before the number of a layer, as globs.
+fn layer_prefixes(tensors: &[String]) -> Vec<String> {
+    let mut prefixes: Vec<String> = tensors.iter().filter_map(|name| layer_prefix(name)).collect();
+    prefixes.sort();
+    prefixes.dedup();
+    if tensors.is_empty() {
+        prefixes.push(USUAL_PREFIX.to_owned());
+    }
+    prefixes
+}
+
+/// Patterns for each layer of each slice.
+fn slice_by_slice(weights: &Weights, tensors: &[String]) -> ScalingSpec {
+    let prefixes = layer_prefixes(tensors);
+    let mut patterns = Vec::new();
+    let mut first = 0;
+    for SliceWeights { layers, entries } in &weights.slices {
+        // Slices say how many layers they have.
+        let layers = layers.unwrap_or_default();
+        for layer in 0..layers {
+            for entry in entries {
+                let containing = entry.filter.as_deref().map_or_else(|| "*".to_owned(), containing);
+                let factor = gradient(&entry.points, layer, layers);
+                let of_layer = |prefix| format!("{prefix}{}.{containing}", first + layer);
+                patterns.extend(prefixes.iter().map(|prefix| Pattern { tensors: of_layer(prefix), factor }));
+            }
+        }
+        first += layers;
+    }
+    ScalingSpec { patterns, ..ScalingSpec::default() }
+}
+
+/// A pattern for each layer of each filter that has a gradient.
+fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, String> {
+    let prefixes = layer_prefixes(tensors);
+    let mut patterns = Vec::new();
+    for row in rows {
+        let containing = row.filter.map_or_else(|| "*".to_owned(), containing);
+        match &row.values {
+            Values::One(value) => patterns.push(Pattern { tensors: containing, factor: *value }),
+            Values::Layers(values) => {
+                for (layer, value) in values.iter().enumerate() {
+                    for prefix in &prefixes {
+                        patterns.push(Pattern { tensors: format!("{prefix}{layer}.{containing}"), factor: *value });
+                    }
+                }
+            }
+            Values::Gradient(points) => {
+                return Err(format!(
+                    "it is a gradient of {} points, and how many layers there are is not known, since the model is neither \
+                     at hand nor in the Hub cache; download it, or say --layers",
+                    points.len()
+                ));
+            }
+        }
+    }
+    Ok(ScalingSpec { patterns, ..ScalingSpec::default() })
+}
+
+/// Gives what lies outside the layers, to which a curve does not apply, the value that mergekit gives it. Tells whether names
+/// were taken for granted.
+fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String]) -> bool {
+    let mut patterns = Vec::new();
+    let found = Scaling::new(1.0, scaling, weights.layers().unwrap_or(2)).ok();
+    let mut put = |name: &str, pattern: String| {
+        let Some(value) = weights.of(name, place(name)) else { return };
+        let found = found.as_ref().map(|scaling| scaling.coefficient(name, place(name)));
+        if found != Some(value as f32) {
+            patterns.push(Pattern { tensors: pattern, factor: value });
+        }
+    };
+    if tensors.is_empty() {
+        OUTSIDE.iter().for_each(|(name, pattern)| put(name, (*pattern).to_owned()));
+    } else {
+        let outside = tensors.iter().filter(|name| place(name).layer.is_none());
+        outside.for_each(|name| put(name, Glob::escape(name)));
+    }
+    let guessed = tensors.is_empty() && !patterns.is_empty();
+    patterns.append(&mut scaling.patterns);
+    scaling.patterns = patterns;
+    guessed
+}
+
+fn names_layers(scaling: &ScalingSpec) -> bool {
+    scaling.patterns.iter().any(|pattern| pattern.tensors.starts_with(USUAL_PREFIX))
+}
+
+/// What stands before the number of a tensor's layer, as a glob.
+fn layer_prefix(name: &str) -> Option<String> {
+    place(name).layer?;
+    let starred = without_layer(name)?;
+    starred.find('*').map(|at| Glob::escape(&starred[..at]))
+}
+
+/// A glob for all names that contain a text.
+fn containing(filter: &str) -> String {
+    format!("*{}*", Glob::escape(filter))
+}
+
+fn differing(w: f64, scaling: &ScalingSpec, weights: &Weights, tensors: &[String]) -> Vec<String> {
+    let layers = tensors.iter().filter_map(|name| place(name).layer).max().map_or(0, |last| last + 1);
+    let Ok(scaling) = Scaling::new(w, scaling, layers) else { return tensors.to_vec() };
+    let differs = |name: &&String| {
+        let place = place(name);
+        weights.of(name, place).is_none_or(|value| value as f32 != scaling.coefficient(name, place))
+    };
+    tensors.iter().filter(differs).cloned().collect()
+}

@@ -1,0 +1,587 @@
+//! Merge files of mergekit: read as recipes, written from recipes, and there and back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot read its files has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mergescope_core::checkpoint::Dtype;
+use mergescope_core::layout::place;
+use mergescope_core::recipe::mergekit::{Exported, Imported, ModelFacts, export, import};
+use mergescope_core::recipe::{Method, MethodSpec, OutputDtype, Recipe, Rounding, Sparsify, VectorSpec};
+use mergescope_core::scaling::{Between, Curve, Factors, Keep, Pattern, Point, Scaling, ScalingSpec};
+use proptest::prelude::*;
+
+/// Names as in Qwen2, with a head of its own.
+fn qwen2(layers: u32) -> ModelFacts {
+    let parts = [
+        "self_attn.q_proj.weight",
+        "self_attn.q_proj.bias",
+        "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight",
+        "self_attn.o_proj.weight",
+        "mlp.gate_proj.weight",
+        "mlp.up_proj.weight",
+        "mlp.down_proj.weight",
+        "input_layernorm.weight",
+        "post_attention_layernorm.weight",
+    ];
+    let mut tensors = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"].map(str::to_owned).to_vec();
+    tensors.extend((0..layers).flat_map(|layer| parts.map(|part| format!("model.layers.{layer}.{part}"))));
+    ModelFacts { layers, tensors, dtype: Some(Dtype::BF16) }
+}
+
+fn read(text: &str, layers: Option<u32>) -> Result<Imported, String> {
+    import(text, Path::new("/merge"), &|_| layers.map(qwen2)).map_err(|error| error.to_string())
+}
+
+/// One of our own, in the manner of those that people publish.
+fn file(name: &str) -> String {
+    fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/merge_files").join(name)).unwrap()
+}
+
+#[track_caller]
+fn carried(text: &str, layers: Option<u32>) -> Recipe {
+    let imported = read(text, layers).unwrap();
+    assert_eq!(imported.not_carried, []);
+    imported.recipe
+}
+
+/// The coefficient of every tensor in every vector.
+fn coefficients(recipe: &Recipe, facts: &ModelFacts) -> Vec<Vec<f32>> {
+    let of = |vector: &VectorSpec| {
+        let scaling = Scaling::new(vector.w, &vector.scaling, facts.layers).unwrap();
+        facts.tensors.iter().map(|name| scaling.coefficient(name, place(name))).collect()
+    };
+    recipe.vectors().map(of).collect()
+}
+
+fn coefficient(recipe: &Recipe, name: &str, layers: u32) -> f32 {
+    Scaling::new(recipe.vector.w, &recipe.vector.scaling, layers).unwrap().coefficient(name, place(name))
+}
+
+fn vector(recipe: &Recipe, index: usize) -> (&str, &str, f64) {
+    let vector = recipe.vectors().nth(index).unwrap();
+    (&vector.pre, &vector.post, vector.w)
+}
+
+#[test]
+fn a_chat_vector_is_target_and_vector() {
+    let imported = read(&file("task_arithmetic_chat_vector.yml"), None).unwrap();
+    let recipe = imported.recipe;
+    assert_eq!(recipe.target, "tokyotech-llm/Llama-3-Swallow-8B-v0.1");
+    assert_eq!(recipe.vector.pre, "meta-llama/Meta-Llama-3-8B");
+    assert_eq!(recipe.vector.post, "meta-llama/Meta-Llama-3-8B-Instruct");
+    assert_eq!((recipe.vector.w, &recipe.vector.scaling), (0.8, &ScalingSpec::default()));
+    assert_eq!((recipe.output.dtype, recipe.output.rounding), (OutputDtype::Bf16, Rounding::MergekitBf16));
+    assert!(
+        imported.notes[0].contains("is the target that the other models' vectors are added to"),
+        "{:?}",
+        imported.notes
+    );
+}
+
+#[test]
+fn ties_has_a_vector_for_each_model_but_the_base() {
+    let imported = read(&file("ties_of_three.yaml"), None).unwrap();
+    let recipe = imported.recipe;
+    assert_eq!(imported.not_carried, []);
+    let base = "mistralai/Mistral-7B-v0.1";
+    assert_eq!((recipe.method.name, recipe.method.normalize, recipe.target.as_str()), (Method::Ties, Some(true), base));
+    assert_eq!(vector(&recipe, 0), (base, "example-org/mistral-7b-math", 0.5));
+    assert_eq!(vector(&recipe, 1), (base, "example-org/mistral-7b-code", 0.3));
+    assert_eq!(recipe.vectors().map(|vector| vector.density).collect::<Vec<_>>(), [Some(0.5), Some(0.3)]);
+    assert_eq!((recipe.output.dtype, recipe.output.rounding), (OutputDtype::F16, Rounding::Nearest));
+    assert!(imported.notes[0].contains("mergekit would compute in float16"), "{:?}", imported.notes);
+}
+
+#[test]
+fn slerp_by_part_gives_every_tensor_mergekits_t() {
+    let text = file("slerp_by_part.yaml");
+    // The slices say how many layers there are, so that the models need not be at hand.
+    for (layers, recipe) in [(32, carried(&text, None)), (32, carried(&text, Some(32)))] {
+        assert_eq!((recipe.method.name, recipe.vector.pre.as_str()), (Method::Slerp, ""));
+        let of = |name: &str| coefficient(&recipe, name, layers);
+        assert_eq!(of("model.layers.0.self_attn.q_proj.weight"), 0.0);
+        assert_eq!(of("model.layers.31.self_attn.o_proj.weight"), 1.0);
+        assert_eq!(of("model.layers.0.mlp.up_proj.weight"), 1.0);
+        assert_eq!(of("model.layers.7.input_layernorm.weight"), 0.5);
+        assert_eq!(of("model.embed_tokens.weight"), 0.5);
+        // t = 1 ∕ 31 of four stretches: 4 ∕ 31 of the way from 0 to 0.5.
+        assert_eq!(of("model.layers.1.self_attn.k_proj.weight"), (0.5 * 4.0 / 31.0) as f32);
+    }
+}
+
+#[test]
+fn a_gradient_of_two_points_needs_no_number_of_layers() {
+    let imported = read(&file("della_with_gradient.yaml"), None).unwrap();
+    let recipe = imported.recipe;
+    assert_eq!(recipe.vector.scaling.curve, Curve::Linear { first: 0.2, last: 0.8 });
+    assert_eq!(coefficient(&recipe, "model.layers.0.mlp.up_proj.weight", 24), 0.2);
+    assert_eq!(coefficient(&recipe, "model.layers.23.mlp.up_proj.weight", 24), 0.8);
+    assert_eq!(coefficient(&recipe, "lm_head.weight", 24), 0.2, "as mergekit: the gradient's first value");
+    assert_eq!((recipe.method.lambda, recipe.method.density, recipe.method.epsilon), (Some(1.1), Some(0.6), Some(0.1)));
+    assert!(imported.notes.iter().any(|note| note.contains("taken to be those of Llama and Qwen")));
+    assert!(imported.notes.iter().any(|note| note.contains("at random")));
+    let real = carried(&file("della_with_gradient.yaml"), Some(24));
+    assert_eq!(coefficient(&real, "model.norm.weight", 24), 0.2);
+}
+
+#[test]
+fn every_method_that_both_have_is_read() {
+    let recipe = carried(&file("dare_ties_mix.yaml"), Some(4));
+    assert_eq!((recipe.method.name, recipe.method.density, recipe.others.len()), (Method::DareTies, Some(0.53), 1));
+    let recipe = carried(&file("breadcrumbs.yaml"), Some(4));
+    assert_eq!((recipe.method.name, recipe.method.gamma), (Method::Breadcrumbs, Some(0.02)));
+    assert_eq!((recipe.output.dtype, recipe.output.rounding), (OutputDtype::Bf16, Rounding::MergekitF32));
+    let recipe = carried(&file("linear_soup.yaml"), Some(4));
+    assert_eq!((recipe.method.name, recipe.target.as_str()), (Method::Linear, "example-org/seed-1"));
+    assert_eq!(vector(&recipe, 2), ("", "example-org/seed-3@v2", 0.5));
+    let recipe = carried(&file("model_stock.yaml"), Some(4));
+    assert_eq!((recipe.method.name, recipe.others.len()), (Method::ModelStock, 2));
+    let recipe = carried(&file("sce.yaml"), Some(4));
+    assert_eq!((recipe.method.name, recipe.method.select_topk), (Method::Sce, Some(0.1)));
+    let recipe = carried(&file("nuslerp.yaml"), Some(4));
+    assert_eq!((recipe.method.flatten, recipe.method.row_wise), (Some(false), Some(true)));
+    assert_eq!(vector(&recipe, 1), ("example-org/base", "example-org/b", 0.7));
+}
+
+#[test]
+fn a_linear_merge_of_plus_and_minus_w_is_a_vector() {
+    let imported = read(&file("linear_vector.yaml"), None).unwrap();
+    let recipe = imported.recipe;
+    assert_eq!((recipe.method.name, recipe.target.as_str()), (Method::TaskArithmetic, "example-org/target"));
+    assert_eq!(vector(&recipe, 0), ("example-org/sft", "example-org/grpo", 0.75));
+    assert_eq!(recipe.output.rounding, Rounding::Nearest, "the steps of another method are not mergekit's");
+    assert!(imported.notes[0].contains("+w and −w"), "{:?}", imported.notes);
+}
+
+#[test]
+fn slices_that_follow_each_other_are_one_curve() {
+    let text = file("slices_in_order.yaml");
+    for recipe in [carried(&text, None), carried(&text, Some(24))] {
+        let of = |name: &str| coefficient(&recipe, name, 24);
+        assert_eq!(of("model.layers.7.mlp.up_proj.weight"), 0.2);
+        assert_eq!(of("model.layers.8.mlp.up_proj.weight"), 0.4);
+        assert_eq!(of("model.layers.23.self_attn.q_proj.bias"), 1.0);
+        // The embeddings belong to the first slice, the final norm and the head to the last.
+        assert_eq!(["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"].map(of), [0.2, 0.4, 0.4]);
+    }
+    assert!(read(&text, Some(28)).unwrap_err().contains("the slices have 24 layers together, and the model has 28"));
+}
+
+#[test]
+fn slices_may_have_different_filters() {
+    let text = "
+merge_method: task_arithmetic
+base_model: /m/base
+slices:
+  - sources:
+      - {model: /m/post, layer_range: [0, 1], parameters: {weight: [{filter: mlp, value: 0.9}, {value: 0.2}]}}
+  - sources:
+      - {model: /m/post, layer_range: [1, 3], parameters: {weight: [0.5, 0.7]}}
+dtype: float32
+";
+    for recipe in [carried(text, None), carried(text, Some(3))] {
+        let layer =
+            |part: &str| [0, 1, 2].map(|layer| coefficient(&recipe, &format!("model.layers.{layer}.{part}"), 3));
+        assert_eq!(layer("mlp.up_proj.weight"), [0.9, 0.5, 0.7]);
+        assert_eq!(layer("self_attn.q_proj.weight"), [0.2, 0.5, 0.7]);
+        let outside = ["model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"];
+        assert_eq!(outside.map(|name| coefficient(&recipe, name, 3)), [0.2, 0.5, 0.5]);
+    }
+}
+
+#[test]
+fn filters_fall_through_from_model_to_slice_to_file() {
+    let text = "
+merge_method: task_arithmetic
+base_model: /m/base
+models:
+  - model: /m/post
+    parameters: {weight: [{filter: mlp, value: 0.2}]}
+parameters:
+  weight:
+    - {filter: self_attn, value: [0, 1]}
+    - {filter: '*', value: 0.9}
+dtype: float32
+";
+    // What mergekit 0.1.5 gave for a model of four layers.
+    let recipe = carried(text, Some(4));
+    let layer = |part: &str| [0, 1, 2, 3].map(|layer| coefficient(&recipe, &format!("model.layers.{layer}.{part}"), 4));
+    assert_eq!(layer("self_attn.q_proj.weight"), [0.0, (1.0 / 3.0) as f32, (2.0 / 3.0) as f32, 1.0]);
+    assert_eq!(layer("mlp.up_proj.weight"), [0.2; 4]);
+    assert_eq!(layer("input_layernorm.weight"), [0.9; 4]);
+    assert_eq!(coefficient(&recipe, "model.norm.weight", 4), 0.9);
+}
+
+#[test]
+fn characters_that_mean_something_in_a_pattern_are_only_themselves() {
+    let text = "
+merge_method: task_arithmetic
+base_model: /m/base
+models: [{model: /m/post, parameters: {weight: [{filter: 'q_pro?', value: 1}, {filter: 'l[0]', value: 2}, {value: 0.5}]}}]
+dtype: float32
+";
+    let recipe = carried(text, Some(2));
+    assert_eq!(coefficient(&recipe, "model.layers.0.self_attn.q_proj.weight", 2), 0.5);
+    assert_eq!(recipe.vector.scaling.patterns[1].tensors, "*l[[]0[]]*");
+}
+
+#[test]
+fn what_a_recipe_cannot_say_is_named_and_the_rest_carried() {
+    let text = "
+merge_method: ties
+base_model: example-org/base
+models:
+  - model: example-org/a
+    parameters: {weight: 0.5, density: [0.2, 0.9]}
+  - model: example-org/b
+    parameters: {wieght: 0.3, weight: 0.3, density: 0.4}
+tokenizer_source: union
+chat_template: chatml
+dtpye: bfloat16
+out_dtype: float64
+";
+    let imported = read(text, Some(4)).unwrap();
+    let named: Vec<String> = imported.not_carried.iter().map(ToString::to_string).collect();
+    for words in [
+        "line 11, column 1: `dtpye`: no key of a merge file, so mergekit ignores it; did you mean `dtype`?",
+        "line 8, column 18: `wieght`: no parameter of mergekit; did you mean `weight`?",
+        "line 6, column 40: `density`: a recipe has one density for all tensors of a model",
+        "line 9, column 19: the tokenizer of `union`",
+        "line 10, column 16: `chat_template`",
+        "line 12, column 12: float64",
+    ] {
+        assert!(named.iter().any(|line| line.starts_with(words)), "{words} is not in {named:#?}");
+    }
+    assert_eq!(named.len(), 6, "{named:#?}");
+    assert_eq!(vector(&imported.recipe, 1), ("example-org/base", "example-org/b", 0.3));
+}
+
+#[test]
+fn a_file_that_is_no_merge_says_where_and_what_to_do() {
+    let ta = "merge_method: task_arithmetic\nbase_model: b\n";
+    let long = "[".repeat(100);
+    let stack = file("passthrough_stack.yaml");
+    let cases: Vec<(String, &str)> = vec![
+        ("merge_method: tise\nmodels: [{model: a}]".into(), "line 1, column 15: `tise` is no merge method; did you mean `ties`?"),
+        (stack, "line 4, column 15: passthrough stacks layers"),
+        ("merge_method: karcher\nmodels: [{model: a}]".into(), "does not have mergekit's method karcher; it has task_arithmetic"),
+        ("merge_method: ties\nmodel: [{model: a}]".into(), "there are neither `models` nor `slices`; list the models (line 2, column 1 `model`: no key of a merge file, so mergekit ignores it; did you mean `models`?)"),
+        ("merge_metod: ties\nmodels: [{model: a}]".into(), "did you mean `merge_method`?"),
+        (format!("{ta}models: []"), "line 3, column 9: `models` is empty"),
+        (format!("{ta}models: a"), "line 3, column 9: `models` is a list (lines that begin with `- `), and here is `a`"),
+        (format!("{ta}models: [{{parameters: {{weight: 1}}}}]"), "line 3, column 10: a model of the list needs `model`"),
+        (format!("{ta}models: [{{model: a}}]"), "there is no `weight` for `a`; say it under parameters"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: much}}}}]"), "line 3, column 42: `weight` is a number, and here is `much`"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: []}}}}]"), "`weight` is an empty list"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: [1, {{value: 2}}]}}}}]"), "`weight` mixes numbers and tables"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: [{{filtre: x, value: 2}}]}}}}]"), "did you mean `filter`?"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: [{{filter: mlp, value: 2}}]}}}}]"), "no filter matches `model.embed_tokens.weight`; add an entry without a filter"),
+        (format!("{ta}models: [{{model: a+lora}}]"), "merge it into its base model first"),
+        (format!("{ta}models: [{{model: a}}, {{model: a}}]"), "`a` is listed twice"),
+        (format!("{ta}models: [{{model: b}}]\nparameters: {{weight: 1}}"), "there is no model beside base_model"),
+        (format!("{ta}models: [{{model: a}}]\nslices: []"), "there are `models` and `slices`"),
+        (format!("{ta}modules: {{}}"), "`modules` merges several towers"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: 1}}}}]\ndtype: bf16"), "`bf16` is no dtype; write bfloat16"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: 1}}}}]\ndtype: bfloat61"), "did you mean `bfloat16`?"),
+        ("merge_method: task_arithmetic\nmodels: [{model: a, parameters: {weight: 1}}]".into(), "task_arithmetic needs `base_model`"),
+        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}, {model: c}]\nparameters: {t: 0.5}".into(), "slerp takes base_model and one other model; the file has 2"),
+        ("merge_method: ties\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1, density: 1.5}}]".into(), "line 3, column 54: `density` is 1.5; it is a share, from 0 to 1"),
+        ("merge_method: della\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1, density: 0.9}}]".into(), "density + epsilon are probabilities"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n- sources: [{model: a, layer_range: [1, 4]}]".into(), "line 5, column 37: layers 1 to 3 would become layers 2 and following"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [3, 2]}]".into(), "holds no layer"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n- sources: [{model: c, layer_range: [2, 4]}]".into(), "a slice lacks `a`"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- residual_weight: 0.5\n  sources: [{model: a, layer_range: [0, 2]}]".into(), "`residual_weight` of a slice cannot be carried over"),
+        (format!("a: {long}"), "nested deeper than 32 levels"),
+        ("merge_method: ties\n  base_model: b".into(), "this is not YAML"),
+        ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 4000000000]}]".into(), "no model has more than 10000 layers"),
+        (
+            format!("{ta}models: [{{model: a}}]\nparameters:\n  weight:\n{}  - value: 1\n", "  - {filter: x, value: [0, 1]}\n".repeat(3000)),
+            "its 3001 filters come to more than 10000 patterns",
+        ),
+        ("hello".into(), "a merge file is a table of keys, and here is `hello`"),
+    ];
+    for (text, words) in cases {
+        match read(&text, Some(4)) {
+            Err(message) => assert!(message.contains(words), "{message}\ndoes not say\n{words}\nof\n{text}"),
+            Ok(imported) => panic!("{text}\nis read as {imported:#?}"),
+        }
+    }
+}
+
+#[test]
+fn a_gradient_that_needs_the_model_says_so() {
+    let text =
+        "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: [0, 0.5, 0.2]}}]";
+    let message = read(text, None).unwrap_err();
+    assert!(message.contains("a gradient of 3 points, and how many layers there are is not known"), "{message}");
+    assert!(message.contains("say --layers"), "{message}");
+    let recipe = carried(text, Some(5));
+    let point = |layer, value| Point { layer, value };
+    let points = vec![point(0, 0.0), point(2, 0.5), point(4, 0.2)];
+    assert_eq!(recipe.vector.scaling.curve, Curve::Points { points, between: Between::Linear });
+    let imported = import(text, Path::new("/"), &|_| Some(ModelFacts::of_layers(6))).unwrap();
+    assert!(matches!(imported.recipe.vector.scaling.curve, Curve::Layers { .. }));
+}
+
+#[test]
+fn names_of_models_are_relative_to_the_file_or_of_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("models/post")).unwrap();
+    let text = "merge_method: slerp\nbase_model: ./models/pre\nmodels: [{model: models/post}]\nparameters: {t: 0.5}";
+    let recipe = import(text, folder.path(), &|_| None).unwrap().recipe;
+    assert_eq!(recipe.vector.post, folder.path().join("models/post").to_str().unwrap());
+    // What is missing is named as it would be.
+    assert_eq!(recipe.target, folder.path().join("models/pre").to_str().unwrap());
+    let text = "merge_method: slerp\nbase_model: org/pre@main\nmodels: [{model: {model: {path: /a+b, revision: x}}}]\nparameters: {t: 0.5}";
+    let recipe = import(text, folder.path(), &|_| None).unwrap().recipe;
+    assert_eq!((recipe.target.as_str(), recipe.vector.post.as_str()), ("org/pre@main", "/a+b@x"));
+}
+
+fn exported(recipe: &Recipe, layers: Option<u32>) -> Exported {
+    export(recipe, &|_| layers.map(qwen2)).unwrap()
+}
+
+#[test]
+fn a_recipe_is_written_as_one_would_by_hand() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/target");
+    recipe.vector.w = 0.75;
+    recipe.vector.scaling.keep.norm = true;
+    let Exported { yaml, notes, not_carried } = exported(&recipe, Some(4));
+    let expected = "\
+merge_method: task_arithmetic
+base_model: org/pre
+models:
+  - model: org/target
+    parameters:
+      weight: 1.0
+  - model: org/post
+    parameters:
+      weight:
+        - filter: norm
+          value: 0.0
+        - value: 0.75
+dtype: float32
+out_dtype: bfloat16
+";
+    assert_eq!(yaml, expected);
+    assert_eq!(not_carried, []);
+    assert!(notes[0].contains("mergekit rounds after every step"), "{notes:?}");
+    recipe.adapter = Some(mergescope_core::adapter::AdapterSpec::default());
+    let Exported { notes, .. } = exported(&recipe, Some(4));
+    assert!(notes[0].contains("what an adapter holds is no part of a merge file"), "{notes:?}");
+}
+
+#[test]
+fn what_a_merge_file_cannot_say_is_named() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/target");
+    recipe.vector.control =
+        Some(mergescope_core::recipe::ControlSpec { kind: mergescope_core::recipe::ControlKind::Noise, seed: 3 });
+    recipe.vector.sparsify = Some(Sparsify::Trim);
+    recipe.vector.density = Some(0.5);
+    recipe.output.rounding = Rounding::Stochastic;
+    let places = |recipe: &Recipe, layers| {
+        exported(recipe, layers).not_carried.into_iter().map(|lost| lost.place).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&recipe, Some(4)), ["vector.sparsify", "vector.control", "output.rounding"]);
+    // Without the target neither its type is known nor what a pattern could match.
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/target");
+    recipe.vector.scaling.patterns.push(Pattern { tensors: "*.wqkv.*".to_owned(), factor: 0.5 });
+    assert_eq!(places(&recipe, None), ["vector.scaling", "output.dtype"]);
+    let message = |recipe: &Recipe| export(recipe, &|_| None).unwrap_err().to_string();
+    recipe.vector.scaling = ScalingSpec { curve: Curve::Linear { first: 0.0, last: 1.0 }, ..ScalingSpec::default() };
+    assert!(message(&recipe).contains("how many layers org/target has is not known"), "{}", message(&recipe));
+    recipe.vector.scaling = ScalingSpec::default();
+    recipe.method = MethodSpec::new(Method::Ties);
+    assert!(message(&recipe).contains("only task_arithmetic and linear can say that"), "{}", message(&recipe));
+    recipe.method = MethodSpec::new(Method::Trim);
+    assert!(message(&recipe).contains("no method that trims"), "{}", message(&recipe));
+    let mut recipe = Recipe::new("", "/saved/vector", "org/target");
+    assert!(message(&recipe).contains("is a saved vector"), "{}", message(&recipe));
+    recipe.vector.pre = "org/pre".to_owned();
+    recipe.others.push(recipe.vector.clone());
+    assert!(message(&recipe).contains("listed twice"), "{}", message(&recipe));
+}
+
+#[test]
+fn vectors_from_several_bases_are_written_as_a_linear_merge() {
+    let mut recipe = Recipe::new("a/pre", "a/post", "a/target");
+    recipe.others.push(VectorSpec { w: 0.25, ..VectorSpec::new("b/pre", "b/post") });
+    let Exported { yaml, .. } = exported(&recipe, Some(2));
+    assert!(yaml.starts_with("merge_method: linear\nmodels:\n  - model: a/target\n"), "{yaml}");
+    let back = carried(&yaml, Some(2));
+    assert_eq!(
+        (back.target.as_str(), vector(&back, 0), vector(&back, 1)),
+        ("a/target", ("a/pre", "a/post", 0.5), ("b/pre", "b/post", 0.25))
+    );
+}
+
+#[test]
+fn names_that_yaml_would_misread_stand_in_quotes() {
+    let mut recipe = Recipe::new("/m/a+b", "/m/with space: #1", "/m/über");
+    recipe.output.dtype = OutputDtype::F32;
+    recipe.vector.w = 1e-7;
+    let Exported { yaml, .. } = exported(&recipe, None);
+    assert!(yaml.contains("{model: {path: \"/m/a+b\"}}") && yaml.contains("weight: 0.0000001"), "{yaml}");
+    let back = carried(&yaml, None);
+    assert_eq!(
+        (back.target, back.vector.pre, back.vector.post, back.vector.w),
+        ("/m/über".to_owned(), "/m/a+b".to_owned(), "/m/with space: #1".to_owned(), 1e-7)
+    );
+}
+
+#[test]
+fn the_classic_slerp_file_comes_back_the_same() {
+    let facts = qwen2(32);
+    let first = carried(&file("slerp_by_part.yaml"), Some(32));
+    let Exported { yaml, not_carried, .. } = exported(&first, Some(32));
+    assert_eq!(not_carried, []);
+    let second = carried(&yaml, Some(32));
+    assert_eq!(coefficients(&first, &facts), coefficients(&second, &facts));
+}
+
+const LAYERS: u32 = 6;
+
+fn curve() -> impl Strategy<Value = Curve> {
+    let value = || -2.0_f64..2.0;
+    prop_oneof![
+        Just(Curve::Flat),
+        (value(), value()).prop_map(|(first, last)| Curve::Linear { first, last }),
+        (value(), value()).prop_map(|(alpha, beta)| Curve::Lines { alpha, beta }),
+        (0_u32..6, value(), value()).prop_map(|(count, inside, outside)| Curve::First { count, inside, outside }),
+        (0_u32..6, value(), value()).prop_map(|(at, before, after)| Curve::Step { at, before, after }),
+        (0.0_f64..5.0, 0.5_f64..4.0, value(), value()).prop_map(|(centre, width, base, peak)| Curve::Bump {
+            centre,
+            width,
+            base,
+            peak
+        }),
+        prop::collection::vec(value(), LAYERS as usize).prop_map(|values| Curve::Layers { values }),
+        (value(), value(), value()).prop_map(|(a, b, c)| Curve::Points {
+            points: vec![Point { layer: 0, value: a }, Point { layer: 2, value: b }, Point { layer: 5, value: c }],
+            between: Between::Smooth,
+        }),
+    ]
+}
+
+fn scaling() -> impl Strategy<Value = ScalingSpec> {
+    let factor = || prop_oneof![Just(1.0), Just(0.0), -1.0_f64..2.0];
+    let factors = (factor(), factor(), factor(), factor(), factor()).prop_map(|(attention, mlp, norm, embed, head)| {
+        Factors { attention, mlp, norm, embed, head, ..Factors::default() }
+    });
+    let globs = ["*.q_proj.*", "*layernorm*", "model.layers.[0-3].mlp.*", "*.bias", "*.layers.2.*", "lm_?ead*", "*"];
+    let pattern = (prop::sample::select(globs.to_vec()), factor())
+        .prop_map(|(tensors, factor)| Pattern { tensors: tensors.to_owned(), factor });
+    let keep = (any::<bool>(), any::<bool>(), any::<bool>(), prop::option::of((0_u32..3, 0_u32..3))).prop_map(
+        |(embed, head, norm, layers)| Keep {
+            embed,
+            head,
+            norm,
+            layers: layers.map(|(first, more)| [first, first + more].into()).into_iter().collect(),
+            ..Keep::default()
+        },
+    );
+    let patterns = prop_oneof![Just(Vec::new()), prop::collection::vec(pattern, 0..3)];
+    (curve(), prop_oneof![Just(Factors::default()), factors], patterns, prop_oneof![Just(Keep::default()), keep])
+        .prop_map(|(curve, factors, patterns, keep)| ScalingSpec { curve, factors, patterns, keep })
+}
+
+/// Recipes that mergekit can say: methods, parameters, weights by tensor, and rounding as mergekit's.
+fn recipe() -> impl Strategy<Value = Recipe> {
+    let methods = Method::ALL.into_iter().filter(|method| *method != Method::Trim).collect::<Vec<_>>();
+    let vector = (-2.0_f64..2.0, scaling(), 0.1_f64..0.9, 0.0_f64..0.1, 0.0_f64..0.1);
+    let outputs = (any::<bool>(), prop::sample::select(vec![OutputDtype::Bf16, OutputDtype::F16, OutputDtype::F32]));
+    let flags = (prop::option::of(any::<bool>()), prop::option::of(any::<bool>()), prop::option::of(0.5_f64..2.0));
+    (prop::sample::select(methods), prop::collection::vec(vector, 2..4), outputs, flags, any::<bool>()).prop_map(
+        |(method, vectors, (f32_steps, dtype), (normalize, rescale, lambda), apart)| {
+            use mergescope_core::recipe::Parameter;
+            let (_, most) = method.vectors();
+            let whole = matches!(method, Method::Linear | Method::Slerp);
+            // Only where vectors are plainly added may the target be another model than the one they begin at.
+            let apart = apart && method == Method::TaskArithmetic;
+            let pre = if whole { "" } else { "org/pre" };
+            let target = if method == Method::Linear {
+                "org/post-0"
+            } else if apart {
+                "org/target"
+            } else {
+                "org/pre"
+            };
+            let mut vectors =
+                vectors.into_iter().take(most).enumerate().map(|(index, (w, scaling, density, gamma, epsilon))| {
+                    let uses = |parameter| method.sparsify().uses(parameter);
+                    VectorSpec {
+                        w: if method.uses_w() { w } else { 1.0 },
+                        scaling: if method.uses_w() { scaling } else { ScalingSpec::default() },
+                        density: uses(Parameter::Density).then_some(density),
+                        gamma: uses(Parameter::Gamma).then_some(gamma),
+                        epsilon: uses(Parameter::Epsilon).then_some(epsilon),
+                        ..VectorSpec::new(pre, format!("org/post-{index}"))
+                    }
+                });
+            let mut recipe = Recipe::new("", "", target);
+            recipe.vector = vectors.next().unwrap();
+            recipe.others = vectors.collect();
+            recipe.method = MethodSpec {
+                normalize: normalize.filter(|_| method.uses(Parameter::Normalize) && !apart),
+                rescale: rescale.filter(|_| method.uses(Parameter::Rescale)),
+                lambda: lambda.filter(|_| method.uses(Parameter::Lambda) && !apart),
+                ..MethodSpec::new(method)
+            };
+            recipe.output.dtype = dtype;
+            recipe.output.rounding = if f32_steps { Rounding::MergekitF32 } else { Rounding::MergekitBf16 };
+            recipe
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn no_slip_in_a_merge_file_makes_it_panic(
+        name in prop::sample::select(vec!["slerp_by_part.yaml", "slices_in_order.yaml", "della_with_gradient.yaml", "ties_of_three.yaml"]),
+        cuts in prop::collection::vec((0.0_f64..1.0, 0_usize..30, "[a-z0-9:\\-\\[\\]{}, \n.&*]{0,8}"), 1..4),
+        known in any::<bool>(),
+    ) {
+        let mut text = file(name);
+        for (at, len, new) in cuts {
+            let start = (at * text.len() as f64) as usize;
+            let end = (start + len).min(text.len());
+            if text.is_char_boundary(start) && text.is_char_boundary(end) {
+                text.replace_range(start..end, &new);
+            }
+        }
+        if let Ok(imported) = read(&text, known.then_some(24)) {
+            // What is read can be used: the recipe is sound, or says in words why it is not.
+            let _ = imported.recipe.check_method();
+            let _ = export(&imported.recipe, &|_| known.then(|| qwen2(24)));
+        }
+    }
+
+    #[test]
+    fn a_recipe_that_mergekit_can_say_comes_back_with_the_same_coefficients(recipe in recipe()) {
+        prop_assume!(recipe.check_method().is_ok());
+        let facts = qwen2(LAYERS);
+        let known = |_: &str| Some(facts.clone());
+        let exported = export(&recipe, &known).unwrap();
+        prop_assert_eq!(&exported.not_carried, &[]);
+        let back = import(&exported.yaml, Path::new("/"), &known).unwrap();
+        prop_assert_eq!(&back.not_carried, &[], "{}", exported.yaml);
+        let back = back.recipe;
+        prop_assert_eq!(coefficients(&recipe, &facts), coefficients(&back, &facts), "{}", exported.yaml);
+        let models = |recipe: &Recipe| {
+            let vectors = recipe.vectors().map(|vector| (vector.pre.clone(), vector.post.clone()));
+            (recipe.target.clone(), vectors.collect::<Vec<_>>())
+        };
+        prop_assert_eq!(models(&recipe), models(&back));
+        let rules = |recipe: &Recipe| {
+            let rules = recipe.vectors().map(|vector| recipe.method.rule_of(vector)).collect::<Vec<_>>();
+            (recipe.method.name, rules, recipe.method.normalize(), recipe.method.lambda().to_bits())
+        };
+        prop_assert_eq!(rules(&recipe), rules(&back));
+        prop_assert_eq!(&recipe.output, &back.output);
+    }
+}
