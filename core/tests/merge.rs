@@ -322,8 +322,8 @@ fn a_recipe_of_another_version_or_with_a_typo_is_refused_in_words() {
     for (from, to, words) in [
         ("version = 1", "version = 2", "update Mergescope"),
         ("rounding", "roundng", "`roundng` is no known key; did you mean `rounding`?"),
-        ("w = 0.5", "w = \"half\"", "invalid type"),
-        ("[vector]", "[vector", "TOML parse error"),
+        ("w = 0.5", "w = \"half\"", "wanted is a number, such as 0.5"),
+        ("[vector]", "[vector", "is not valid: line "),
     ] {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         let message = mergescope_core::error::chain(&Recipe::read(&path).unwrap_err());
