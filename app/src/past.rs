@@ -6,9 +6,12 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mergescope_core::merge::{ChangeSums, MergeReport};
+use mergescope_core::alignment::{ModelId, Role};
+use mergescope_core::merge::{ChangeSums, MergeReport, REPORT_FILE};
 use mergescope_core::recipe::Recipe;
 use serde::{Deserialize, Serialize};
+
+use crate::format;
 
 /// Entries that are kept; older ones go.
 const MAX_ENTRIES: usize = 1_000;
@@ -53,6 +56,40 @@ impl PastMerge {
             Ok(time) => time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
             Err(_) => "at an unknown time".to_owned(),
         }
+    }
+
+    /// The fingerprint of each model that was read, with what it was.
+    pub fn fingerprints(&self) -> Vec<(String, &str)> {
+        let vectors = 0..=self.recipe.others.len();
+        let several = !self.recipe.others.is_empty();
+        let sources = vectors.flat_map(|vector| [Role::Pre, Role::Post].map(|role| ModelId { vector, role }));
+        let models = sources.chain([ModelId { vector: 0, role: Role::Target }]);
+        let named = models.filter_map(|model| {
+            let fingerprint = self.recipe.inputs.as_ref()?.get(model)?;
+            let number =
+                if several && model.role != Role::Target { format!(" {}", model.vector + 1) } else { String::new() };
+            (!fingerprint.is_empty()).then(|| (format!("{}{number}", model.role.label()), fingerprint))
+        });
+        named.collect()
+    }
+
+    /// What it wrote, tensor by tensor, from the file beside the merged model; or why that cannot be shown.
+    pub fn report(&self) -> Result<MergeReport, String> {
+        let path = self.output.join(REPORT_FILE);
+        let shown = format::path(&path);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            File::open(&path)?.take(MAX_BYTES).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|error| format!("The report {shown} cannot be read: {error}"))?;
+        let report: MergeReport = serde_json::from_slice(&bytes)
+            .map_err(|error| format!("The report {shown} is not one that this version reads: {error}"))?;
+        // The folder may have been written again since, or hold what somebody else put there.
+        if report.recipe != self.recipe {
+            return Err(format!("The report {shown} is of another merge"));
+        }
+        Ok(MergeReport { output: self.output.clone(), ..report })
     }
 
     /// Whether what it wrote is still there.

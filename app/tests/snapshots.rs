@@ -15,7 +15,7 @@ use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 use mergescope::window::engine::{CoreEngine, Engine};
-use mergescope::window::session::MergeEnd;
+use mergescope::window::session::End;
 use mergescope::window::{App, Setup};
 use mergescope_core::alignment::{Alignment, Triple as Models};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
@@ -128,7 +128,7 @@ fn results() {
         let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
         wait_for_charts(&mut harness);
         merge(&mut harness, &folder);
-        wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+        wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
         picture(&mut harness, name);
         results.extend_harness(&mut harness);
     }
@@ -235,7 +235,7 @@ fn results_of_a_control() {
     let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
     wait_for_charts(&mut harness);
     merge(&mut harness, &folder);
-    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
     picture(&mut harness, "vectors-results-dark");
 }
 
@@ -303,7 +303,11 @@ fn merging() {
     wait_for_charts(&mut harness);
     merge(&mut harness, &folder);
     wait(&mut harness, "progress arrives", |app| {
-        app.session().merge.as_ref().and_then(|merge| merge.progress).is_some_and(|progress| progress.done_bytes > 0)
+        app.session()
+            .writing
+            .as_ref()
+            .and_then(|writing| writing.progress)
+            .is_some_and(|progress| progress.done_bytes > 0)
     });
     picture(&mut harness, "merging-light");
 }
@@ -399,7 +403,7 @@ fn narrow() {
     harness.set_size([760.0, 600.0].into());
     harness.run_steps(2);
     merge(&mut harness, &folder);
-    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
     picture(&mut harness, "narrow-dark");
 }
 

@@ -317,7 +317,7 @@ fn a_gradient_that_needs_the_model_says_so() {
         "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: [0, 0.5, 0.2]}}]";
     let message = read(text, None).unwrap_err();
     assert!(message.contains("a gradient of 3 points, and how many layers there are is not known"), "{message}");
-    assert!(message.contains("say --layers"), "{message}");
+    assert!(message.contains("say how many (--layers)"), "{message}");
     let recipe = carried(text, Some(5));
     let point = |layer, value| Point { layer, value };
     let points = vec![point(0, 0.0), point(2, 0.5), point(4, 0.2)];

@@ -160,7 +160,7 @@ pub struct PreflightArgs {
 /// What a recipe can say too. Flags override the recipe.
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
-    /// The model before fine-tuning
+    /// The model before fine-tuning; `none` makes post a saved vector, or for linear, slerp and nuslerp a whole model
     #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub pre: Option<String>,
     /// The model after fine-tuning
@@ -260,7 +260,7 @@ pub struct MergeArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Seed of all that is drawn at random: stochastic rounding, DARE, DELLA, controls [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub seed: Option<u64>,
     /// Most bytes of tensors in one weight file, such as 5GB or 2GiB [default: 5GB]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
@@ -285,20 +285,22 @@ pub struct MergeArgs {
 pub struct MethodArgs {
     /// How vectors are combined [default: task_arithmetic]
     ///
-    /// The names and defaults are mergekit's. linear, slerp and nuslerp also take whole models, which recipes can name.
+    /// The names and defaults are mergekit's. linear and slerp take whole models, and nuslerp can: `none` in place of their PRE.
     #[arg(long, value_parser = one_of(&Method::ALL, Method::label))]
     pub method: Option<Method>,
-    /// A further vector, with its own coefficient; may be given several times. `none` for PRE makes POST a saved vector
+    /// A further vector, with its own coefficient; may be given several times
+    ///
+    /// `none` for PRE makes POST a saved vector or a whole model. `-` for W where the method has no use for one.
     #[arg(long, num_args = 3, value_names = ["PRE", "POST", "W"], allow_hyphen_values = true)]
     pub also: Vec<String>,
-    /// Share of each tensor's elements that are kept, 0 to 1 (ties, trim, dare, della, breadcrumbs)
-    #[arg(long, value_name = "SHARE")]
+    /// Share of each tensor's elements that are kept, 0 to 1 (ties, trim, dare, della, breadcrumbs); of every vector
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub density: Option<f64>,
     /// Share of the largest elements that breadcrumbs drops [default: 0.01]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub gamma: Option<f64>,
     /// Half the spread of DELLA's probabilities [default: 0.15]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub epsilon: Option<f64>,
     /// Scale what is kept until its magnitudes add up to those of the whole vector [default: true for dare and della]
     #[arg(long, value_name = "BOOL")]
@@ -310,7 +312,7 @@ pub struct MethodArgs {
     #[arg(long, value_name = "X", value_parser = w, allow_hyphen_values = true)]
     pub lambda: Option<f64>,
     /// Share of each tensor's elements that SCE selects [default: 1]
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub select_topk: Option<f64>,
     /// Put in the place of the first vector one that should not help, to tell its gain from chance
     #[arg(long, value_parser = one_of(&ControlKind::ALL, ControlKind::label))]
@@ -350,14 +352,14 @@ pub struct LoraArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Rank of the factors, or with --energy the highest [default: 16]
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     pub rank: Option<u32>,
     /// Share of each tensor's ‖w·v‖² to keep, such as 0.9: it gets the lowest rank that does
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     pub energy: Option<f64>,
     /// How ranks that differ are written [default: uniform]
     ///
-    /// uniform fills up with zeros to the highest, which every program takes; per-tensor is smaller and for PEFT alone.
+    /// uniform fills up with zeros to the highest, which every program takes; per-tensor is smaller, and llama.cpp reads it wrong.
     #[arg(long, value_parser = one_of(&Ranks::ALL, Ranks::label))]
     pub ranks: Option<Ranks>,
     /// What goes in, separated by commas [default: attention,mlp]

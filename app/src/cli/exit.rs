@@ -17,7 +17,7 @@ pub enum Exit {
     Done,
     /// It could not be done; the reason is on stderr.
     Failed,
-    /// Preflight found that the three models do not fit together.
+    /// Preflight found that the models do not fit together.
     Unfit,
     /// The person stopped it, and nothing is left behind.
     Cancelled,

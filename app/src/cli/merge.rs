@@ -37,7 +37,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         }
         warnings.extend(found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning));
         if let Some(spec) = recipe.vectors().nth(vector) {
-            warnings.extend(spec.scaling.findings(moving_tensors(&found.alignment, &models.target)));
+            let findings = spec.scaling.findings(moving_tensors(&found.alignment, &models.target));
+            warnings.extend(findings.into_iter().map(|finding| finding.of_vector(vector)));
         }
     }
     // Before hours of work, not after.
@@ -79,7 +80,7 @@ fn remember(report: &MergeReport) {
 /// What the flags and the recipe file say.
 fn recipe(args: &MergeArgs) -> anyhow::Result<Recipe> {
     let mut recipe = args.recipe.recipe()?;
-    args.method.apply(&mut recipe)?;
+    args.method.apply(&mut recipe, args.recipe.w.is_some())?;
     if let Some(seed) = args.seed {
         recipe.output.seed = seed;
         if recipe.draws() {

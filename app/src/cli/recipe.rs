@@ -26,7 +26,7 @@ impl RecipeArgs {
         ];
         for (given, model) in models {
             if let Some(given) = given {
-                model.clone_from(given);
+                model.clone_from(named(given));
                 // They are of the recipe's models, and this one is another.
                 recipe.inputs = None;
             }
@@ -43,11 +43,37 @@ impl RecipeArgs {
     }
 }
 
+/// Stands for no model where one could be named.
+const NO_MODEL: &str = "none";
+/// Stands for no coefficient.
+const NO_W: &str = "-";
+
+/// A model as it stands in a recipe.
+fn named(given: &String) -> &String {
+    static NOTHING: String = String::new();
+    if given == NO_MODEL { &NOTHING } else { given }
+}
+
 impl MethodArgs {
-    /// Puts what the flags say into a recipe.
-    pub fn apply(&self, recipe: &mut Recipe) -> anyhow::Result<()> {
+    /// Puts what the flags say into a recipe; `w` is whether -w was among them.
+    pub fn apply(&self, recipe: &mut Recipe, w: bool) -> anyhow::Result<()> {
+        if let Some(name) = self.method.filter(|name| *name != recipe.method.name) {
+            // What the recipe said for its own method was not meant for this one.
+            recipe.method.name = name;
+            recipe.forget_unused();
+        }
+        let name = recipe.method.name;
+        anyhow::ensure!(
+            !w || name.uses_w(),
+            "-w has no effect with {name}, which weighs the vectors itself; leave it out"
+        );
+        for vector in recipe.vectors_mut() {
+            // A flag is about every vector.
+            vector.density = vector.density.filter(|_| self.density.is_none());
+            vector.gamma = vector.gamma.filter(|_| self.gamma.is_none());
+            vector.epsilon = vector.epsilon.filter(|_| self.epsilon.is_none());
+        }
         let method = &mut recipe.method;
-        method.name = self.method.unwrap_or(method.name);
         method.density = self.density.or(method.density);
         method.gamma = self.gamma.or(method.gamma);
         method.epsilon = self.epsilon.or(method.epsilon);
@@ -61,9 +87,19 @@ impl MethodArgs {
         }
         for vector in self.also.chunks(3) {
             let [pre, post, w] = vector else { continue };
-            let w = w.replace('−', "-").parse().with_context(|| format!("--also {pre} {post} {w}: W is a number"))?;
-            let pre = if pre == "none" { "" } else { pre };
-            recipe.others.push(VectorSpec { w, ..VectorSpec::new(pre, post) });
+            let mut other = VectorSpec::new(named(pre), post);
+            match (w == NO_W, name.uses_w()) {
+                (true, false) => {}
+                (true, true) => anyhow::bail!("--also {pre} {post} {w}: {name} needs a number for W"),
+                (false, false) => anyhow::bail!(
+                    "--also {pre} {post} {w}: W has no effect with {name}, which weighs the vectors itself; write - for it"
+                ),
+                (false, true) => {
+                    let number = w.replace('−', "-").parse();
+                    other.w = number.with_context(|| format!("--also {pre} {post} {w}: W is a number"))?;
+                }
+            }
+            recipe.others.push(other);
             recipe.inputs = None;
         }
         Ok(())

@@ -41,6 +41,9 @@ fn text(saved: &SavedVector) -> String {
             names.join(", ")
         ));
     }
+    if total.intended_sq == 0.0 {
+        text.push_str("NOTE  v is zero everywhere: pre and post have the same weights\n");
+    }
     text.push_str(&format!(
         "Written: {} ({} of weights, {})\n",
         print::line(&saved.output.to_string_lossy()),

@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eframe::egui::{self, CentralPanel, ColorImage, Context, Frame, Margin, Panel, Rect, RichText, TextStyle, Ui};
 use mergescope_core::merge::MergeReport;
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{Recipe, file};
 
 use super::command::Command;
 use super::dialogs::{Dialog, DialogEnd};
 use super::engine::Engine;
 use super::jobs::{Event, Jobs, Waker};
 use super::live::Live;
+use super::merge_file_dialog::MergeFileDialog;
 use super::palette::PaletteState;
 use super::past_dialog::PastDialog;
 use super::persist::Saved;
 use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
 use super::results_tab::ResultsView;
 use super::scaling_tab::ScalingView;
-use super::session::{MergeEnd, Session, Stage, Written};
+use super::session::{End, Product, Session, Stage, Written};
 use super::slot::SlotState;
 use super::vector_tab::VectorView;
 use super::{
@@ -78,7 +79,7 @@ pub struct App {
     /// Where the content is, without the bars and columns around it.
     content_rect: Rect,
     pub(super) free: output::FreeSpace,
-    /// Where the last merge was written to.
+    /// Where the last folder was written to.
     pub(super) last_parent: Option<PathBuf>,
     demo: Option<PathBuf>,
     theme_chosen: Option<bool>,
@@ -87,7 +88,7 @@ pub struct App {
     screenshot_for: Option<PathBuf>,
     /// Frames until the picture is taken.
     screenshot_in: Option<u32>,
-    /// Whether the window closes although a merge is under way.
+    /// Whether the window closes although something is being written.
     pub(super) quit_confirmed: bool,
 }
 
@@ -111,13 +112,14 @@ impl App {
         });
         let mut session = Session::new(recipe, Jobs::new(setup.engine, setup.picker, waker));
         session.recent = saved.recent;
+        session.recent_files = saved.recent_files;
         session.file = saved.file;
         if was_saved {
             session.show(saved.shown);
         }
         let tab = if setup.report.is_some() { Tab::Results } else { Tab::Vector };
         // No job of this session has the number 0.
-        session.end = setup.report.map(|report| MergeEnd::Written(Box::new(Written::new(0, report))));
+        session.end = setup.report.map(|report| End::Merged(Box::new(Written::new(0, report))));
         Self {
             session,
             tab,
@@ -160,12 +162,10 @@ impl App {
         self.dialog.is_some() || self.palette.is_some()
     }
 
-    /// The folder that a merge is offered to go into.
+    /// The folder that something new is offered to go into.
     pub(super) fn output_parent(&self) -> PathBuf {
         let last = self.last_parent.clone().filter(|parent| parent.is_dir());
-        last.unwrap_or_else(|| {
-            output::default_parent(self.session.models().as_ref().map(|models| models.target.as_ref()))
-        })
+        last.unwrap_or_else(|| output::default_parent(self.session.target()))
     }
 
     fn on_event(&mut self, event: Event) {
@@ -184,13 +184,20 @@ impl App {
         match purpose {
             PickFor::Model(role) => self.session.set_model(*role, &path.to_string_lossy()),
             PickFor::OutputFolder => {
-                if let Some(Dialog::Merge(dialog)) = &mut self.dialog {
-                    dialog.set_parent(&path);
+                if let Some(destination) = self.dialog.as_mut().and_then(Dialog::destination_mut) {
+                    destination.set_parent(&path);
                 }
             }
-            PickFor::OpenRecipe => self.session.open_recipe(&path),
+            PickFor::OpenRecipe => self.open_recipe(&path),
             PickFor::OpenValues => scaling_tab::read_values(&mut self.session, &path),
             PickFor::SaveRecipe => self.session.save_recipe(&with_extension(path, "toml")),
+            PickFor::SaveMergeFile(text) => {
+                let text = text.clone();
+                self.session.jobs.save(with_extension(path, "yaml"), move |path| {
+                    file::replace(path, text.as_bytes())
+                        .map_err(|error| format!("Cannot write {}: {error}", format::path(path)))
+                });
+            }
             PickFor::SavePicture => {
                 self.screenshot_for = Some(with_extension(path, "png"));
                 // Part of it may be scrolled out of sight: the first frame asks to scroll, the second is where it was asked.
@@ -205,8 +212,8 @@ impl App {
         match request.purpose {
             PickFor::Model(role) => self.session.slot_mut(role).hint = Some(NO_DIALOG.to_owned()),
             PickFor::OutputFolder => {
-                if let Some(Dialog::Merge(dialog)) = &mut self.dialog {
-                    dialog.hint = Some(NO_DIALOG.to_owned());
+                if let Some(destination) = self.dialog.as_mut().and_then(Dialog::destination_mut) {
+                    destination.hint = Some(NO_DIALOG.to_owned());
                 }
             }
             _ => self.dialog = Some(Dialog::path(request)),
@@ -217,20 +224,37 @@ impl App {
         self.session.jobs.pick(PickRequest { purpose, start, file_name });
     }
 
+    /// Reads a recipe or a merge file.
+    pub(super) fn open_recipe(&mut self, path: &Path) {
+        if let Some(talk) = self.session.open_recipe(path) {
+            self.dialog = Some(Dialog::MergeFile(talk));
+        }
+    }
+
+    /// Why a command that writes something cannot be given now; `None` when it can.
+    pub(super) fn obstacle(&self, command: Command) -> Option<String> {
+        match command {
+            Command::Merge => self.session.merge_obstacle(),
+            Command::ExportAdapter => self.session.adapter_obstacle(),
+            Command::SaveVector => self.session.vector_obstacle(),
+            _ => None,
+        }
+    }
+
     /// Whether a command can be given now.
     pub(super) fn is_enabled(&self, command: Command) -> bool {
         match command {
             Command::Undo => self.session.history.can_undo(),
             Command::Redo => self.session.history.can_redo(),
-            Command::Merge => self.session.merge_obstacle().is_none(),
-            Command::CancelMerge => self.session.merge.is_some(),
+            Command::Merge | Command::ExportAdapter | Command::SaveVector => self.obstacle(command).is_none(),
+            Command::CancelWriting => self.session.writing.is_some(),
             Command::RemoveVector => self.session.count() > 1,
             Command::NextVector | Command::MoveVectorDown => self.session.shown() + 1 < self.session.count(),
             Command::PreviousVector | Command::MoveVectorUp => self.session.shown() > 0,
             Command::UseDemo => self.demo.is_some(),
             Command::ToggleTable | Command::CopyCsv => self.has_numbers(),
             Command::SavePng => self.has_numbers() && self.chart_rect.is_some(),
-            Command::OpenOutput => matches!(self.session.end, Some(MergeEnd::Written(_))),
+            Command::OpenOutput => self.session.end.as_ref().is_some_and(|end| end.output().is_some()),
             _ => true,
         }
     }
@@ -243,7 +267,7 @@ impl App {
                 self.session.vector().done().is_some() && !is_whole
             }
             Tab::Scaling => scaling_tab::has_values(&self.session),
-            Tab::Results => matches!(self.session.end, Some(MergeEnd::Written(_))),
+            Tab::Results => self.session.end.as_ref().is_some_and(|end| end.output().is_some()),
         }
     }
 
@@ -276,11 +300,13 @@ impl App {
             Command::Quit => ctx.send_viewport_cmd(egui::ViewportCommand::Close),
             Command::Undo => self.session.undo(),
             Command::Redo => self.session.redo(),
-            Command::Merge => {
-                let parent = self.output_parent();
-                self.dialog = Some(Dialog::merge(&self.session, &parent));
+            Command::Merge => self.ask_about(Product::Merge),
+            Command::ExportAdapter => self.ask_about(Product::Adapter),
+            Command::SaveVector => self.ask_about(Product::Vector),
+            Command::ExportMergeFile => {
+                self.dialog = Some(Dialog::MergeFile(Box::new(MergeFileDialog::export(&self.session))));
             }
-            Command::CancelMerge => self.session.cancel_merge(),
+            Command::CancelWriting => self.session.cancel_writing(),
             Command::AddVector => self.session.add_vector(),
             Command::RemoveVector => self.session.remove_vector(self.session.shown()),
             Command::NextVector => self.session.show(self.session.shown() + 1),
@@ -308,8 +334,7 @@ impl App {
                 self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
             }
             Command::OpenOutput => {
-                if let Some(MergeEnd::Written(written)) = &self.session.end {
-                    let folder = written.report.output.clone();
+                if let Some(folder) = self.session.end.as_ref().and_then(End::output).map(Path::to_owned) {
                     self.open_folder(&folder);
                 }
             }
@@ -331,6 +356,12 @@ impl App {
         }
     }
 
+    /// Asks how to write something, and where.
+    fn ask_about(&mut self, product: Product) {
+        let parent = self.output_parent();
+        self.dialog = Some(Dialog::write(product, &self.session, &parent));
+    }
+
     fn recipe_folder(&self) -> Option<PathBuf> {
         self.session.file.as_deref().and_then(Path::parent).map(Path::to_owned)
     }
@@ -348,8 +379,11 @@ impl App {
                 Some(table) => table.to_csv(),
                 None => return,
             },
-            (Tab::Results, Some(MergeEnd::Written(written))) => export::results_csv(&written.report),
-            _ => return,
+            (Tab::Results, Some(end)) => match results_tab::csv(end) {
+                Some(csv) => csv,
+                None => return,
+            },
+            (Tab::Results, None) => return,
         };
         // The header is no row of numbers.
         let rows = csv.lines().count().saturating_sub(1);
@@ -493,10 +527,19 @@ impl App {
             }
             DialogEnd::Closed => {}
             DialogEnd::Path(purpose, path) => self.on_path(&purpose, path),
-            DialogEnd::Merge { output, spec } => {
-                self.session.recipe.output = spec;
-                self.last_parent = output.parent().map(Path::to_owned);
-                self.session.start_merge(output);
+            DialogEnd::Work(work) => {
+                self.last_parent = work.output().parent().map(Path::to_owned);
+                self.session.start(work);
+            }
+            DialogEnd::Imported(path, recipe) => self.session.take_merge_file(&path, *recipe),
+            DialogEnd::SaveMergeFile(text) => {
+                let stem = self.session.file.as_deref().and_then(Path::file_stem);
+                let name = stem.map_or("merge".into(), |stem| stem.to_string_lossy().into_owned());
+                self.pick(PickFor::SaveMergeFile(text), self.recipe_folder(), format!("{name}.yaml"));
+            }
+            DialogEnd::Report(report) => {
+                self.session.show_report(*report);
+                self.tab = Tab::Results;
             }
             DialogEnd::Browse(dialog, start) => {
                 self.dialog = Some(dialog);
@@ -521,13 +564,13 @@ impl App {
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         self.take_events();
-        if self.session.take_merge_ended() {
+        if self.session.take_just_ended() {
             self.tab = Tab::Results;
             self.free.forget();
         }
         self.follow_screenshot(ctx);
         let closing = ctx.input(|input| input.viewport().close_requested());
-        if closing && self.session.merge.is_some() && !self.quit_confirmed {
+        if closing && self.session.writing.is_some() && !self.quit_confirmed {
             ctx.send_viewport_cmd(egui::ViewportCommand::CancelClose);
             self.dialog = Some(Dialog::Quit);
         }
@@ -542,6 +585,7 @@ impl eframe::App for App {
             recipe: Some(self.session.recipe.clone()),
             file: self.session.file.clone(),
             recent: self.session.recent.clone(),
+            recent_files: self.session.recent_files.clone(),
             dark: self.theme_chosen,
             output_parent: self.last_parent.clone(),
             shown: self.session.shown(),

@@ -45,8 +45,14 @@ pub enum Command {
     Control(Option<ControlKind>),
     /// Opens the merge dialog.
     Merge,
-    /// Stops the merge.
-    CancelMerge,
+    /// Opens the dialog for an adapter.
+    ExportAdapter,
+    /// Opens the dialog for saving the vector.
+    SaveVector,
+    /// Shows the recipe as a merge file of mergekit, to be written.
+    ExportMergeFile,
+    /// Stops what is being written.
+    CancelWriting,
     /// Shows the Vector tab.
     ShowVector,
     /// Shows the Scaling tab.
@@ -61,7 +67,7 @@ pub enum Command {
     CopyCsv,
     /// Saves the chart in view.
     SavePng,
-    /// Opens the folder of the merged model.
+    /// Opens the folder that was written last.
     OpenOutput,
     /// Changes between dark and light.
     ToggleTheme,
@@ -75,9 +81,11 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 52] = [
         Self::Merge,
-        Self::CancelMerge,
+        Self::ExportAdapter,
+        Self::SaveVector,
+        Self::CancelWriting,
         Self::ShowVector,
         Self::ShowScaling,
         Self::ShowResults,
@@ -94,6 +102,7 @@ impl Command {
         Self::OpenRecipe,
         Self::SaveRecipe,
         Self::SaveRecipeAs,
+        Self::ExportMergeFile,
         Self::AddVector,
         Self::RemoveVector,
         Self::NextVector,
@@ -130,7 +139,7 @@ impl Command {
     /// What it is called.
     pub fn label(self) -> &'static str {
         match self {
-            Self::OpenRecipe => "Open recipe…",
+            Self::OpenRecipe => "Open recipe or merge file…",
             Self::SaveRecipe => "Save recipe",
             Self::SaveRecipeAs => "Save recipe as…",
             Self::Browse(Role::Pre) => "Choose the pre model…",
@@ -153,7 +162,10 @@ impl Command {
             Self::Control(Some(ControlKind::PermuteLayers)) => "Control: permuted layers",
             Self::Control(Some(ControlKind::Noise)) => "Control: noise",
             Self::Merge => "Merge…",
-            Self::CancelMerge => "Cancel the merge",
+            Self::ExportAdapter => "Export adapter…",
+            Self::SaveVector => "Save vector…",
+            Self::ExportMergeFile => "Export for mergekit…",
+            Self::CancelWriting => "Cancel the work under way",
             Self::ShowVector => "Vector",
             Self::ShowScaling => "Scaling",
             Self::ShowResults => "Results",
@@ -172,7 +184,7 @@ impl Command {
     /// What it does, for the tooltip.
     pub fn explanation(self) -> &'static str {
         match self {
-            Self::OpenRecipe => "Read models, w and output choices from a recipe file",
+            Self::OpenRecipe => "Read models, w and all other choices from a recipe, or from a merge file of mergekit",
             Self::SaveRecipe => "Write models, w and output choices to the recipe file",
             Self::SaveRecipeAs => "Write models, w and output choices to another recipe file",
             Self::Browse(Role::Pre) => "Choose the folder of the model before fine-tuning",
@@ -180,7 +192,7 @@ impl Command {
             Self::Browse(Role::Target) => "Choose the folder of the model that the vector is added to",
             Self::PastMerges => "What was merged so far: recipes to open again, and what differs between two",
             Self::UseDemo => "Take the three small models that come with Mergescope",
-            Self::Quit => "Close the window; a merge under way is cancelled",
+            Self::Quit => "Close the window; work under way is cancelled",
             Self::Undo => "Take the last change of models, w or output choices back",
             Self::Redo => "Make the change again that was taken back",
             Self::AddVector => "Add another vector, with models and a w of its own, to the same target",
@@ -193,7 +205,10 @@ impl Command {
             Self::Control(None) => "Merge the vector itself",
             Self::Control(Some(kind)) => method_words::control_sentence(kind),
             Self::Merge => "Choose where to write the new model, then write it",
-            Self::CancelMerge => "Stop the merge and leave nothing behind",
+            Self::ExportAdapter => "Write w·v as a low-rank adapter (LoRA) for PEFT, vLLM or llama.cpp",
+            Self::SaveVector => "Write v = post − pre as a folder that can stand in for both",
+            Self::ExportMergeFile => "Write the recipe as a merge file, in mergekit's YAML",
+            Self::CancelWriting => "Stop what is being written and leave nothing of it behind",
             Self::ShowVector => "What the vector looks like, layer by layer",
             Self::ShowScaling => "How w is spread over layers, parts and tensors",
             Self::ShowResults => "What the last merge wrote, against what was asked for",
@@ -201,7 +216,7 @@ impl Command {
             Self::ToggleTable => "Show the chart's numbers as a table",
             Self::CopyCsv => "Copy the numbers in view as comma-separated values",
             Self::SavePng => "Save the chart as a picture",
-            Self::OpenOutput => "Open the folder of the merged model in the file manager",
+            Self::OpenOutput => "Open the folder that was written last in the file manager",
             Self::ToggleTheme => "Change between the dark and the light theme",
             Self::Palette => "Find any command by its name",
             Self::FirstSteps => "Show the three sentences on what to do first",
@@ -310,6 +325,6 @@ mod tests {
         assert!(Command::CopyCsv.rank("csv").is_some());
         assert!(Command::CopyCsv.rank("cpcsv").is_some());
         assert!(Command::CopyCsv.rank("png").is_none());
-        assert!(Command::Merge.rank("mer") < Command::CancelMerge.rank("mer"));
+        assert!(Command::Merge.rank("mer") < Command::PastMerges.rank("mer"));
     }
 }

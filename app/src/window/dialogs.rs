@@ -1,18 +1,21 @@
-//! The dialogs in front of the window: merge, a path to type, leaving during a merge, about.
+//! The dialogs in front of the window: what is to be written, merge files, a path to type, leaving during a merge, about.
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{
-    self, Align, Button, Context, Frame, Id, Key, Layout, Modal, Modifiers, Response, RichText, TextEdit, Ui, Vec2,
-    text::{CCursor, CCursorRange},
-};
-use mergescope_core::recipe::{OutputSpec, Recipe};
+use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, RichText, TextEdit, Ui};
+use mergescope_core::merge::MergeReport;
+use mergescope_core::recipe::Recipe;
 
+use super::adapter_dialog::{self, AdapterDialog};
 use super::app::App;
-use super::merge_dialog::{self, MergeDialog, MergeEnd};
+use super::destination::Destination;
+use super::dialog_parts::{DialogStep, buttons_ui, focus_end, is_entered, title_ui};
+use super::merge_dialog::{self, MergeDialog};
+use super::merge_file_dialog::{self, MergeFileDialog, MergeFileEnd};
 use super::past_dialog::{self, PastDialog, PastEnd};
 use super::picker::{NO_DIALOG, PickFor, PickRequest};
-use super::session::Session;
+use super::session::{Product, Session, Work};
+use super::vector_dialog::{self, VectorDialog};
 use super::{theme, widgets};
 
 /// Width of a dialog.
@@ -20,16 +23,28 @@ const WIDTH: f32 = 480.0;
 
 /// A dialog in front of the window.
 pub enum Dialog {
-    /// Where and how to write the merged model.
-    Merge(Box<MergeDialog>),
+    /// Where and how to write something.
+    Write(Box<WriteDialog>),
+    /// A merge file, before it is taken as a recipe or written.
+    MergeFile(Box<MergeFileDialog>),
     /// A path, typed where there is no file dialog.
     Path(PathDialog),
-    /// Leave although a merge is under way?
+    /// Leave although something is being written?
     Quit,
     /// Merges of the past.
     Past(Box<PastDialog>),
     /// Version and licences.
     About,
+}
+
+/// What to write.
+pub enum WriteDialog {
+    /// The merged model.
+    Merge(MergeDialog),
+    /// w·v as an adapter.
+    Adapter(AdapterDialog),
+    /// v.
+    Vector(VectorDialog),
 }
 
 /// Asks for a path.
@@ -48,17 +63,18 @@ pub enum DialogEnd {
     Closed,
     /// A path was typed.
     Path(PickFor, PathBuf),
-    /// Write the merged model.
-    Merge {
-        /// The folder to write.
-        output: PathBuf,
-        /// How to write it.
-        spec: OutputSpec,
-    },
-    /// A folder is to be chosen for the merge dialog.
+    /// Write that.
+    Work(Work),
+    /// A folder is to be chosen for the dialog.
     Browse(Dialog, Option<PathBuf>),
-    /// Take that recipe.
+    /// Take the recipe of a past merge.
     Recipe(Box<Recipe>),
+    /// Show what a past merge wrote.
+    Report(Box<MergeReport>),
+    /// Take the recipe that a merge file was read as.
+    Imported(PathBuf, Box<Recipe>),
+    /// Ask where to write that merge file.
+    SaveMergeFile(String),
     /// Show that folder; the dialog stays.
     Folder(Dialog, PathBuf),
     /// Leave.
@@ -66,9 +82,21 @@ pub enum DialogEnd {
 }
 
 impl Dialog {
-    /// The merge dialog for the session's recipe.
-    pub fn merge(session: &Session, parent: &Path) -> Self {
-        Self::Merge(Box::new(MergeDialog::new(session, parent)))
+    /// The choices for writing `product` of the session's recipe, by default into `parent`.
+    pub fn write(product: Product, session: &Session, parent: &Path) -> Self {
+        Self::Write(Box::new(match product {
+            Product::Merge => WriteDialog::Merge(MergeDialog::new(session, parent)),
+            Product::Adapter => WriteDialog::Adapter(AdapterDialog::new(session, parent)),
+            Product::Vector => WriteDialog::Vector(VectorDialog::new(session, parent)),
+        }))
+    }
+
+    /// The folder that it asks for, where it asks for one.
+    pub fn destination_mut(&mut self) -> Option<&mut Destination> {
+        match self {
+            Self::Write(dialog) => Some(dialog.destination_mut()),
+            _ => None,
+        }
     }
 
     /// Asks for the path that the file dialog could not ask for.
@@ -79,12 +107,31 @@ impl Dialog {
     }
 }
 
+impl WriteDialog {
+    fn destination_mut(&mut self) -> &mut Destination {
+        match self {
+            Self::Merge(dialog) => &mut dialog.destination,
+            Self::Adapter(dialog) => &mut dialog.destination,
+            Self::Vector(dialog) => &mut dialog.destination,
+        }
+    }
+
+    fn ui(&mut self, app: &mut App, ui: &mut Ui) -> DialogStep {
+        match self {
+            Self::Merge(dialog) => merge_dialog::ui(app, ui, dialog),
+            Self::Adapter(dialog) => adapter_dialog::ui(app, ui, dialog),
+            Self::Vector(dialog) => vector_dialog::ui(app, ui, dialog),
+        }
+    }
+}
+
 /// Shows `dialog`.
 pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
     let backdrop = if ctx.theme() == egui::Theme::Dark { theme::DARK.backdrop } else { theme::LIGHT.backdrop };
     let shown = Modal::new(Id::unique("dialog")).backdrop_color(backdrop).frame(frame(ctx)).show(ctx, |ui| {
         ui.set_width(match dialog {
             Dialog::Past(_) => past_dialog::WIDTH.min(ctx.content_rect().width() - 64.0),
+            Dialog::MergeFile(_) => merge_file_dialog::WIDTH.min(ctx.content_rect().width() - 64.0),
             _ => WIDTH,
         });
         match dialog {
@@ -92,19 +139,26 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
                 PastEnd::Open => DialogEnd::Open(Dialog::Past(dialog)),
                 PastEnd::Closed => DialogEnd::Closed,
                 PastEnd::Recipe(recipe) => DialogEnd::Recipe(recipe),
+                PastEnd::Report(report) => DialogEnd::Report(report),
                 PastEnd::Folder(folder) => DialogEnd::Folder(Dialog::Past(dialog), folder),
             },
-            Dialog::Merge(mut dialog) => match merge_dialog::ui(app, ui, &mut dialog) {
-                MergeEnd::Open => DialogEnd::Open(Dialog::Merge(dialog)),
-                MergeEnd::Cancelled => DialogEnd::Closed,
-                MergeEnd::Browse => {
-                    let start = dialog.parent();
-                    DialogEnd::Browse(Dialog::Merge(dialog), Some(start))
+            Dialog::Write(mut dialog) => match dialog.ui(app, ui) {
+                DialogStep::Stay => DialogEnd::Open(Dialog::Write(dialog)),
+                DialogStep::Close => DialogEnd::Closed,
+                DialogStep::Browse => {
+                    let start = dialog.destination_mut().parent();
+                    DialogEnd::Browse(Dialog::Write(dialog), Some(start))
                 }
-                MergeEnd::Go => DialogEnd::Merge { output: dialog.output(), spec: dialog.spec },
+                DialogStep::Go(work) => DialogEnd::Work(work),
+            },
+            Dialog::MergeFile(mut dialog) => match merge_file_dialog::ui(ui, &mut dialog) {
+                MergeFileEnd::Open => DialogEnd::Open(Dialog::MergeFile(dialog)),
+                MergeFileEnd::Closed => DialogEnd::Closed,
+                MergeFileEnd::Take(path, recipe) => DialogEnd::Imported(path, recipe),
+                MergeFileEnd::Save(yaml) => DialogEnd::SaveMergeFile(yaml),
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
-            Dialog::Quit => quit_ui(ui),
+            Dialog::Quit => quit_ui(app, ui),
             Dialog::About => about_ui(ui),
         }
     });
@@ -118,47 +172,6 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
 fn frame(ctx: &Context) -> Frame {
     let style = ctx.global_style();
     Frame::popup(&style).corner_radius(8.0).inner_margin(20.0)
-}
-
-/// The title of a dialog.
-pub fn title_ui(ui: &mut Ui, title: &str) {
-    ui.label(RichText::new(title).text_style(theme::strong()));
-    ui.add_space(8.0);
-}
-
-/// The row of buttons at the end of a dialog, each with its tooltip; the main one is at the right.
-pub fn buttons_ui(
-    ui: &mut Ui,
-    main: (&str, &str),
-    obstacle: Option<&str>,
-    cancel: Option<(&str, &str)>,
-) -> (bool, bool) {
-    ui.add_space(12.0);
-    let size = Vec2::new(88.0, 30.0);
-    let mut pressed = (false, false);
-    ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
-        let button = widgets::main_button(ui, main.0, obstacle.is_none()).min_size(size);
-        let response = ui.add_enabled(obstacle.is_none(), button).on_hover_text(main.1);
-        pressed.0 = response.on_disabled_hover_text(obstacle.unwrap_or_default()).clicked();
-        if let Some((label, tooltip)) = cancel {
-            pressed.1 = ui.add(Button::new(label).min_size(size)).on_hover_text(tooltip).clicked();
-        }
-    });
-    pressed
-}
-
-/// Whether Enter was pressed in a field: it stands for the main button.
-pub fn is_entered(ui: &Ui, field: &Response) -> bool {
-    field.lost_focus() && ui.input(|input| input.key_pressed(Key::Enter))
-}
-
-/// Gives a field the focus, with the caret at the end of its `text`.
-pub fn focus_end(ui: &Ui, field: &Response, text: &str) {
-    field.request_focus();
-    let mut state = TextEdit::load_state(ui.ctx(), field.id).unwrap_or_default();
-    let end = CCursor::new(text.chars().count());
-    state.cursor.set_char_range(Some(CCursorRange::one(end)));
-    TextEdit::store_state(ui.ctx(), field.id, state);
 }
 
 fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
@@ -189,14 +202,15 @@ fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
     }
 }
 
-fn quit_ui(ui: &mut Ui) -> DialogEnd {
-    title_ui(ui, "A merge is under way");
+fn quit_ui(app: &App, ui: &mut Ui) -> DialogEnd {
+    let product = app.session.writing.as_ref().map_or(Product::Merge, |writing| writing.product);
+    title_ui(ui, product.under_way());
     widgets::paragraph_ui(ui, "Quitting cancels it. Nothing of it is left behind.");
     let (quit, stay) = buttons_ui(
         ui,
-        ("Quit", "Cancel the merge and close the window"),
+        ("Quit", "Cancel it and close the window"),
         None,
-        Some(("Keep merging", "Close this question and leave the merge alone")),
+        Some((product.keep_on(), "Close this question and leave the work alone")),
     );
     if quit {
         DialogEnd::Quit

@@ -22,7 +22,7 @@ pub fn take(app: &mut App, ctx: &Context) {
     });
     for path in paths {
         if path.extension().is_some_and(|extension| ["toml", "yaml", "yml"].iter().any(|known| extension == *known)) {
-            app.session.open_recipe(&path);
+            app.open_recipe(&path);
             continue;
         }
         let empty =

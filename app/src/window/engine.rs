@@ -2,21 +2,22 @@
 
 use std::path::Path;
 
-use mergescope_core::alignment::{Alignment, Models, Triple};
+use mergescope_core::adapter::{self, AdapterError, AdapterPlan, AdapterReport};
+use mergescope_core::alignment::{Alignment, Models, Triple, VectorPair};
 use mergescope_core::analysis::{
     self, AnalysisCache, LayerProducts, LayerProductsError, Spectrum, SpectrumError, VectorAnalysis,
 };
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
 use mergescope_core::hub::{self, CachedModel};
-use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError};
+use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError, SavedVector};
 use mergescope_core::preflight::{self, Preflight, PreflightError};
 use mergescope_core::progress::Control;
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{OutputDtype, Recipe};
 use mergescope_core::stream::{Resources, StreamError};
 
 use crate::past::PastMerges;
 
-/// The work that the window starts. Every method but `plan` may take long and runs off the window's thread.
+/// The work that the window starts. Every method but those that plan may take long and runs off the window's thread.
 pub trait Engine: Send + Sync {
     /// Opens the model that a person's words stand for.
     fn open(&self, spec: &str) -> Result<Checkpoint, OpenError> {
@@ -80,6 +81,28 @@ pub trait Engine: Send + Sync {
     /// Writes the merged model.
     fn merge(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<MergeReport, MergeError> {
         merge::merge(recipe, output, &self.resources(), control)
+    }
+
+    /// Plans an adapter from headers alone, or says why this recipe has none.
+    fn plan_adapter(&self, triple: &Triple, recipe: &Recipe) -> Result<AdapterPlan, AdapterError> {
+        adapter::plan(triple, recipe)
+    }
+
+    /// Writes w·v as an adapter.
+    fn export_adapter(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<AdapterReport, AdapterError> {
+        adapter::export(recipe, output, &self.resources(), control)
+    }
+
+    /// Writes a vector, whose models have those names.
+    fn save_vector(
+        &self,
+        pair: &VectorPair,
+        names: [&str; 2],
+        dtype: OutputDtype,
+        output: &Path,
+        control: &Control,
+    ) -> Result<SavedVector, MergeError> {
+        merge::save_vector(pair, names, dtype, output, &self.resources(), control)
     }
 
     /// Where merges are remembered; `None` to remember none.

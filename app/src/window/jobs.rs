@@ -11,15 +11,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use mergescope_core::alignment::{Alignment, Triple};
+use mergescope_core::adapter::{AdapterError, AdapterReport};
+use mergescope_core::alignment::{Alignment, Triple, VectorPair};
 use mergescope_core::analysis::{LayerProducts, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::error::chain;
 use mergescope_core::hub::{self, CachedModel};
-use mergescope_core::merge::{MergeError, MergeReport};
+use mergescope_core::merge::{MergeError, MergeReport, SavedVector};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
-use mergescope_core::recipe::{OutputSpec, Recipe};
+use mergescope_core::recipe::{OutputDtype, OutputSpec, Recipe};
 use mergescope_core::stream::panic_message;
 
 use super::engine::Engine;
@@ -86,6 +87,24 @@ pub enum Job {
         /// Where to.
         output: PathBuf,
     },
+    /// Writes w·v as an adapter.
+    ExportAdapter {
+        /// What to write.
+        recipe: Box<Recipe>,
+        /// Where to.
+        output: PathBuf,
+    },
+    /// Writes a vector.
+    SaveVector {
+        /// Its models.
+        pair: VectorPair,
+        /// What they are called.
+        names: [String; 2],
+        /// Element type.
+        dtype: OutputDtype,
+        /// Where to.
+        output: PathBuf,
+    },
 }
 
 impl Job {
@@ -98,6 +117,8 @@ impl Job {
             Self::LayerProducts { .. } => "layers",
             Self::Spectrum { .. } => "spectrum",
             Self::Merge { .. } => "merge",
+            Self::ExportAdapter { .. } => "adapter",
+            Self::SaveVector { .. } => "save vector",
         }
     }
 }
@@ -123,6 +144,10 @@ pub enum Outcome {
     Decomposed(Spectrum),
     /// A model was written.
     Merged(Box<MergeReport>),
+    /// An adapter was written.
+    Exported(Box<AdapterReport>),
+    /// A vector was written.
+    SavedVector(Box<SavedVector>),
 }
 
 /// Why a job made nothing.
@@ -197,10 +222,15 @@ impl Jobs {
         self.engine.as_ref()
     }
 
+    /// A number that no job has.
+    pub fn next_id(&mut self) -> JobId {
+        self.last_id += 1;
+        self.last_id
+    }
+
     /// Starts a job.
     pub fn start(&mut self, job: Job) -> JobId {
-        self.last_id += 1;
-        let id = self.last_id;
+        let id = self.next_id();
         let control = Control::with_observer({
             let (sender, waker) = (self.sender.clone(), self.waker.clone());
             move |progress| {
@@ -351,10 +381,25 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
         Job::Merge { recipe, output } => engine
             .merge(&recipe, &output, control)
             .map(|report| Outcome::Merged(Box::new(report)))
+            .map_err(refused_or_failed),
+        Job::ExportAdapter { recipe, output } => engine
+            .export_adapter(&recipe, &output, control)
+            .map(|report| Outcome::Exported(Box::new(report)))
             .map_err(|error| match error {
-                MergeError::Unfit { findings } => JobError::Refused(findings),
+                AdapterError::Merge(error) => refused_or_failed(error),
                 other => failed(&other),
             }),
+        Job::SaveVector { pair, names, dtype, output } => engine
+            .save_vector(&pair, [&names[0], &names[1]], dtype, &output, control)
+            .map(|saved| Outcome::SavedVector(Box::new(saved)))
+            .map_err(refused_or_failed),
+    }
+}
+
+fn refused_or_failed(error: MergeError) -> JobError {
+    match error {
+        MergeError::Unfit { findings } => JobError::Refused(findings),
+        other => failed(&other),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The menu bar, and the tabs with what every chart can do.
 
+use std::path::PathBuf;
+
 use eframe::egui::{
     self, Align, Button, Layout, MenuBar, Rect, RichText, Sense, Stroke, TextStyle, Ui, UiBuilder, Vec2, WidgetInfo,
 };
@@ -8,62 +10,85 @@ use mergescope_core::alignment::Role;
 use super::app::{App, Tab};
 use super::command::Command;
 use super::{fonts, theme, widgets};
+use crate::bundled;
 
 /// Space between what every chart can do.
 const COMMAND_SPACING: f32 = 16.0;
 
-/// Menus and what is in them; `None` is a line between two groups.
-const MENUS: [(&str, &[Option<Command>]); 4] = [
+/// Files of those opened before that a menu shows.
+const SHOWN_RECENT: usize = 8;
+
+/// What stands in a menu.
+enum Item {
+    /// Something to do.
+    Do(Command),
+    /// A line between two groups.
+    Line,
+    /// A menu of the files opened before.
+    RecentFiles,
+    /// A menu of the recipes that come with the program.
+    BundledRecipes,
+}
+
+use Item::{BundledRecipes, Do, Line, RecentFiles};
+
+/// Menus and what is in them.
+const MENUS: [(&str, &[Item]); 4] = [
     (
         "File",
         &[
-            Some(Command::OpenRecipe),
-            Some(Command::SaveRecipe),
-            Some(Command::SaveRecipeAs),
-            None,
-            Some(Command::Browse(Role::Pre)),
-            Some(Command::Browse(Role::Post)),
-            Some(Command::Browse(Role::Target)),
-            Some(Command::UseDemo),
-            None,
-            Some(Command::Merge),
-            Some(Command::CancelMerge),
-            Some(Command::OpenOutput),
-            Some(Command::PastMerges),
-            None,
-            Some(Command::Quit),
+            Do(Command::OpenRecipe),
+            RecentFiles,
+            BundledRecipes,
+            Do(Command::SaveRecipe),
+            Do(Command::SaveRecipeAs),
+            Do(Command::ExportMergeFile),
+            Line,
+            Do(Command::Browse(Role::Pre)),
+            Do(Command::Browse(Role::Post)),
+            Do(Command::Browse(Role::Target)),
+            Do(Command::UseDemo),
+            Line,
+            Do(Command::Merge),
+            Do(Command::ExportAdapter),
+            Do(Command::SaveVector),
+            Do(Command::CancelWriting),
+            Do(Command::OpenOutput),
+            Do(Command::PastMerges),
+            Line,
+            Do(Command::Quit),
         ],
     ),
     (
         "Edit",
         &[
-            Some(Command::Undo),
-            Some(Command::Redo),
-            None,
-            Some(Command::AddVector),
-            Some(Command::RemoveVector),
-            Some(Command::MoveVectorUp),
-            Some(Command::MoveVectorDown),
-            None,
-            Some(Command::CopyCsv),
-            Some(Command::SavePng),
+            Do(Command::Undo),
+            Do(Command::Redo),
+            Line,
+            Do(Command::AddVector),
+            Do(Command::RemoveVector),
+            Do(Command::MoveVectorUp),
+            Do(Command::MoveVectorDown),
+            Line,
+            Do(Command::CopyCsv),
+            Do(Command::SavePng),
         ],
     ),
     (
         "View",
         &[
-            Some(Command::ShowVector),
-            Some(Command::ShowScaling),
-            Some(Command::ShowResults),
-            Some(Command::ToggleTable),
-            None,
-            Some(Command::PreviousVector),
-            Some(Command::NextVector),
-            None,
-            Some(Command::ToggleTheme),
+            Do(Command::ShowVector),
+            Do(Command::ShowScaling),
+            Do(Command::ShowResults),
+            Do(Command::ToggleTable),
+            Line,
+            Do(Command::PreviousVector),
+            Do(Command::NextVector),
+            Line,
+            Do(Command::ToggleTheme),
         ],
     ),
-    ("Help", &[Some(Command::FirstSteps), Some(Command::Palette), None, Some(Command::About)]),
+    ("Help", &[Do(Command::FirstSteps), Do(Command::Palette), Line, Do(Command::About)]),
 ];
 
 /// Draws the menu bar.
@@ -81,8 +106,10 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
                 ui.set_min_width(240.0);
                 for item in items {
                     match item {
-                        Some(command) => menu_item_ui(app, ui, *command),
-                        None => drop(ui.separator()),
+                        Do(command) => menu_item_ui(app, ui, *command),
+                        Line => drop(ui.separator()),
+                        RecentFiles => recent_files_ui(app, ui),
+                        BundledRecipes => bundled_recipes_ui(app, ui),
                     }
                 }
             });
@@ -124,9 +151,54 @@ fn menu_item_ui(app: &mut App, ui: &mut Ui, command: Command) {
         button = button.right_text("");
     }
     let response = ui.add_enabled(app.is_enabled(command), button).on_hover_text(command.explanation());
-    if response.clicked() {
+    let why_not = app.obstacle(command).unwrap_or_else(|| command.explanation().to_owned());
+    if response.on_disabled_hover_text(why_not).clicked() {
         app.commands.push(command);
         ui.close();
+    }
+}
+
+/// Recipes and merge files that were opened or saved before.
+fn recent_files_ui(app: &mut App, ui: &mut Ui) {
+    let mut chosen: Option<PathBuf> = None;
+    ui.add_enabled_ui(!app.session.recent_files.is_empty(), |ui| {
+        ui.menu_button("Open recent", |ui| {
+            ui.set_min_width(240.0);
+            for path in app.session.recent_files.iter().take(SHOWN_RECENT) {
+                let shown = crate::format::path(path);
+                let button = Button::new(widgets::elide_start(ui, &shown, 360.0));
+                let is_there = path.is_file();
+                let item = ui.add_enabled(is_there, button).on_hover_text(&shown);
+                if item.on_disabled_hover_text(format!("{shown} is gone")).clicked() {
+                    chosen = Some(path.clone());
+                }
+            }
+            ui.separator();
+            if ui.button("Forget these").on_hover_text("Empty this menu; the files stay").clicked() {
+                app.session.recent_files.clear();
+            }
+        });
+    });
+    if let Some(path) = chosen {
+        app.open_recipe(&path);
+        ui.close_kind(egui::UiKind::Menu);
+    }
+}
+
+/// The recipes that come with the program.
+fn bundled_recipes_ui(app: &mut App, ui: &mut Ui) {
+    let mut chosen = None;
+    ui.menu_button("Recipes of the papers", |ui| {
+        ui.set_min_width(240.0);
+        for bundled in bundled::RECIPES {
+            if ui.button(bundled.title).on_hover_text(bundled.about).clicked() {
+                chosen = Some(bundled);
+            }
+        }
+    });
+    if let Some(bundled) = chosen {
+        app.session.take_bundled(&bundled);
+        ui.close_kind(egui::UiKind::Menu);
     }
 }
 

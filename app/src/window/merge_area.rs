@@ -1,4 +1,4 @@
-//! The end of the left column: how much will be written, the Merge… button, and a merge under way in its place.
+//! The end of the left column: how much will be written, the Merge… button, and what is being written in its place.
 
 use eframe::egui::{Align, Label, Layout, RichText, Ui, Vec2};
 use mergescope_core::checkpoint::dtype_label;
@@ -6,7 +6,7 @@ use mergescope_core::recipe::OutputDtype;
 
 use super::app::App;
 use super::command::Command;
-use super::session::RunningMerge;
+use super::session::Writing;
 use super::{theme, widgets};
 use crate::format;
 
@@ -17,9 +17,9 @@ const SPACE: f32 = 8.0;
 
 /// Draws the area.
 pub fn ui(app: &mut App, ui: &mut Ui) {
-    if let Some(merge) = &app.session.merge {
-        if progress_ui(ui, merge) {
-            app.commands.push(Command::CancelMerge);
+    if let Some(writing) = &app.session.writing {
+        if progress_ui(ui, writing) {
+            app.commands.push(Command::CancelWriting);
         }
         return;
     }
@@ -69,15 +69,15 @@ fn size_line(app: &mut App) -> Option<(String, bool)> {
     Some((format!("Writes {}{dtype}{free_text}", format::bytes(bytes)), enough))
 }
 
-/// The progress of a merge; true when it should stop.
-fn progress_ui(ui: &mut Ui, merge: &RunningMerge) -> bool {
+/// How far the work under way is; true when it should stop.
+fn progress_ui(ui: &mut Ui, writing: &Writing) -> bool {
     let palette = theme::palette(ui);
     let mut cancel = false;
     let (mut title, mut left, mut fraction, mut amount) = ("Starting…".to_owned(), String::new(), 0.0, String::new());
-    if let Some(progress) = &merge.progress {
+    if let Some(progress) = &writing.progress {
         title = progress.stage.label().to_owned();
-        if let Some(layer) = progress.layer.filter(|_| merge.layers > 0) {
-            title += &format!(" · layer {} of {}", layer + 1, merge.layers);
+        if let Some(layer) = progress.layer.filter(|_| writing.layers > 0) {
+            title += &format!(" · layer {} of {}", layer + 1, writing.layers);
         }
         left = progress.remaining().map(|left| format!("{} left", format::duration(left))).unwrap_or_default();
         fraction = progress.fraction();
@@ -86,7 +86,7 @@ fn progress_ui(ui: &mut Ui, merge: &RunningMerge) -> bool {
             amount += &progress.bytes_per_sec().map(|speed| format!(" · {}", format::speed(speed))).unwrap_or_default();
         }
     }
-    if merge.cancelling {
+    if writing.cancelling {
         title = "Cancelling…".to_owned();
         left.clear();
     }
@@ -99,13 +99,13 @@ fn progress_ui(ui: &mut Ui, merge: &RunningMerge) -> bool {
         });
     });
     ui.add_space(SPACE);
-    widgets::bar_ui(ui, "Merge progress", fraction);
+    widgets::bar_ui(ui, "Progress", fraction);
     ui.add_space(SPACE);
     ui.horizontal(|ui| {
         ui.label(RichText::new(amount).color(palette.weak));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.add_enabled_ui(!merge.cancelling, |ui| {
-                cancel = widgets::link_ui(ui, "Cancel").on_hover_text(Command::CancelMerge.explanation()).clicked();
+            ui.add_enabled_ui(!writing.cancelling, |ui| {
+                cancel = widgets::link_ui(ui, "Cancel").on_hover_text(Command::CancelWriting.explanation()).clicked();
             });
         });
     });

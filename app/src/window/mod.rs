@@ -3,10 +3,13 @@
 //! `session` is what it knows and does, without drawing; `app` arranges the panels, which are one file each; `jobs` is
 //! the only place with threads; `theme` is the only place with colours.
 
+mod adapter_dialog;
 mod app;
 mod chart;
 mod command;
+mod destination;
 mod details;
+mod dialog_parts;
 mod dialogs;
 mod drop;
 pub mod engine;
@@ -21,9 +24,10 @@ mod measured;
 mod menu_bar;
 mod merge_area;
 mod merge_dialog;
-mod merge_end;
+mod merge_file_dialog;
 mod method_words;
 mod model_field;
+mod number_table;
 mod output;
 mod palette;
 mod past_dialog;
@@ -38,12 +42,15 @@ mod slot;
 mod stage;
 mod theme;
 mod title;
+mod vector_dialog;
 mod vector_list;
 mod vector_tab;
 mod vector_work;
 mod vectors;
 mod verdict;
 mod widgets;
+mod work;
+mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;

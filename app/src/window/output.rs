@@ -25,9 +25,7 @@ pub fn default_parent(target: Option<&Checkpoint>) -> PathBuf {
 
 /// A name that is free in `parent`, made of the target's and of what is done: `qwen2.5-0.5b-w0.50`, `qwen2.5-0.5b-ties`.
 pub fn default_name(target: Option<&Checkpoint>, recipe: &Recipe, parent: &Path) -> String {
-    let target = target.map_or_else(|| "merged".to_owned(), Checkpoint::label);
-    let short = target.rsplit('/').next().unwrap_or(&target);
-    let stem = short.strip_suffix(".safetensors").unwrap_or(short);
+    let stem = target.map_or_else(|| "merged".to_owned(), stem);
     // A file name keeps the plain hyphen: − is for reading.
     let what = match recipe.is_plain() {
         true => format!("w{}", format::w_in_name(recipe.vector.w)),
@@ -36,12 +34,23 @@ pub fn default_name(target: Option<&Checkpoint>, recipe: &Recipe, parent: &Path)
     // What looks like the real thing in a list of folders would be taken for it.
     let control = recipe.vectors().find_map(|vector| vector.control);
     let control = control.map_or_else(String::new, |control| format!("-control-{}", control.kind.label()));
-    let base = format!("{stem}-{what}{control}");
+    free_name(format!("{stem}-{what}{control}"), parent)
+}
+
+/// `base`, or with a number at its end where that is taken in `parent`.
+pub fn free_name(base: String, parent: &Path) -> String {
     let taken = |name: &String| parent.join(name).exists();
     if !taken(&base) {
         return base;
     }
     (2..1000).map(|number| format!("{base}-{number}")).find(|name| !taken(name)).unwrap_or(base)
+}
+
+/// The last part of a model's name, without what makes it a file.
+pub fn stem(model: &Checkpoint) -> String {
+    let label = model.label();
+    let short = label.rsplit('/').next().unwrap_or(&label);
+    short.strip_suffix(".safetensors").unwrap_or(short).to_owned()
 }
 
 /// Why nothing can be written to `parent`/`name`; `None` when it looks possible.

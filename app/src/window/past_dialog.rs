@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use eframe::egui::{self, Button, Grid, Label, RichText, ScrollArea, TextStyle, Ui, Vec2, WidgetInfo};
+use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::{Recipe, differences};
 
-use super::{dialogs, theme, widgets};
+use super::{dialog_parts, theme, widgets};
 use crate::format;
 use crate::past::{PastMerge, PastMerges};
 
@@ -22,6 +23,8 @@ pub struct PastDialog {
     merges: Vec<PastMerge>,
     /// Why there is no list.
     problem: Option<String>,
+    /// Why the last report that was asked for is not shown.
+    failure: Option<String>,
     /// Positions of those chosen, in the order of choice; two at most.
     chosen: Vec<usize>,
 }
@@ -34,6 +37,8 @@ pub enum PastEnd {
     Closed,
     /// That recipe, in place of the one at hand.
     Recipe(Box<Recipe>),
+    /// What it wrote, tensor by tensor.
+    Report(Box<MergeReport>),
     /// That folder, in the file manager.
     Folder(PathBuf),
 }
@@ -47,7 +52,7 @@ impl PastDialog {
             None => (Vec::new(), Some("This system names no folder for a program's data".to_owned())),
         };
         let chosen = if merges.is_empty() { Vec::new() } else { vec![0] };
-        Self { merges, problem, chosen }
+        Self { merges, problem, failure: None, chosen }
     }
 
     /// Chooses a merge, or takes it back; of three the first goes.
@@ -65,7 +70,7 @@ impl PastDialog {
 
 /// Draws the dialog.
 pub fn ui(ui: &mut Ui, dialog: &mut PastDialog) -> PastEnd {
-    dialogs::title_ui(ui, "Merges of the past");
+    dialog_parts::title_ui(ui, "Merges of the past");
     if let Some(problem) = &dialog.problem {
         widgets::paragraph_ui(ui, problem);
     } else if dialog.merges.is_empty() {
@@ -146,6 +151,9 @@ fn one_ui(ui: &mut Ui, merge: &PastMerge) {
     rows.push((effective, format::fixed(merge.total.effective_w(), 4)));
     rows.push(("Lost updates", format::percent(merge.total.lost_share())));
     rows.push(("Size", format::bytes(merge.bytes_written)));
+    for (index, (role, fingerprint)) in merge.fingerprints().into_iter().enumerate() {
+        rows.push((if index == 0 { "Fingerprints" } else { "" }, format!("{role}: {fingerprint}")));
+    }
     ScrollArea::vertical().id_salt("one past merge").max_height(DETAIL_HEIGHT).show(ui, |ui| {
         Grid::new("one past merge").num_columns(2).spacing([16.0, 5.0]).show(ui, |ui| {
             for (label, value) in rows {
@@ -188,12 +196,15 @@ fn compare_ui(ui: &mut Ui, left: &PastMerge, right: &PastMerge) {
     });
 }
 
-fn buttons_ui(ui: &mut Ui, dialog: &PastDialog) -> PastEnd {
+fn buttons_ui(ui: &mut Ui, dialog: &mut PastDialog) -> PastEnd {
     let one = match *dialog.chosen.as_slice() {
         [one] => dialog.merges.get(one),
         _ => None,
     };
-    let mut end = PastEnd::Open;
+    let (mut end, mut failure) = (PastEnd::Open, None);
+    if let Some(problem) = &dialog.failure {
+        widgets::note_ui(ui, problem);
+    }
     ui.add_space(4.0);
     ui.horizontal(|ui| {
         let open = Button::new("Open its recipe").min_size(Vec2::new(120.0, 30.0));
@@ -209,11 +220,24 @@ fn buttons_ui(ui: &mut Ui, dialog: &PastDialog) -> PastEnd {
             let recipe = Recipe { inputs: None, ..merge.recipe.clone() };
             end = PastEnd::Recipe(Box::new(recipe));
         }
+        let results = Button::new("Show its results").min_size(Vec2::new(120.0, 30.0));
+        let results = ui.add_enabled(there.is_some(), results);
+        let results = results.on_hover_text("Show what it wrote, tensor by tensor, in Results");
+        let results = results.on_disabled_hover_text("Tick one whose folder is still there");
         if let (true, Some(merge)) = (folder.clicked(), there) {
             end = PastEnd::Folder(merge.output.clone());
         }
+        if let (true, Some(merge)) = (results.clicked(), there) {
+            match merge.report() {
+                Ok(report) => end = PastEnd::Report(Box::new(report)),
+                Err(message) => failure = Some(message),
+            }
+        }
     });
-    let (close, _) = dialogs::buttons_ui(ui, ("Close", "Back to the window"), None, None);
+    if failure.is_some() {
+        dialog.failure = failure;
+    }
+    let (close, _) = dialog_parts::buttons_ui(ui, ("Close", "Back to the window"), None, None);
     if close { PastEnd::Closed } else { end }
 }
 
@@ -223,7 +247,7 @@ mod tests {
 
     #[test]
     fn of_three_choices_the_last_two_stay() {
-        let mut dialog = PastDialog { merges: Vec::new(), problem: None, chosen: vec![0] };
+        let mut dialog = PastDialog { merges: Vec::new(), problem: None, failure: None, chosen: vec![0] };
         dialog.toggle(1);
         dialog.toggle(2);
         assert_eq!(dialog.chosen, [1, 2]);

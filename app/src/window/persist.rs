@@ -18,11 +18,13 @@ pub struct Saved {
     pub file: Option<PathBuf>,
     /// Models used before.
     pub recent: Vec<String>,
+    /// Recipes and merge files opened or saved before.
+    pub recent_files: Vec<PathBuf>,
     /// Whether the dark or the light theme was chosen; the system's otherwise.
     pub dark: Option<bool>,
     /// The position of the vector that was shown.
     pub shown: usize,
-    /// Where the last merge was written to.
+    /// Where the last folder was written to.
     pub output_parent: Option<PathBuf>,
 }
 

@@ -16,12 +16,14 @@ pub const NO_DIALOG: &str = "No file dialog is available here: type or paste a p
 pub enum PickFor {
     /// One of the three models: a folder.
     Model(Role),
-    /// The folder that the merged model goes into.
+    /// The folder that something new goes into.
     OutputFolder,
     /// A recipe to open.
     OpenRecipe,
     /// A recipe to write.
     SaveRecipe,
+    /// A merge file of mergekit to write, with this text.
+    SaveMergeFile(String),
     /// A picture to write.
     SavePicture,
     /// A file with one value for each layer.
@@ -45,8 +47,9 @@ impl PickRequest {
         match &self.purpose {
             PickFor::Model(role) => format!("Choose the {} model's folder", role.label()),
             PickFor::OutputFolder => "Choose the folder to write into".to_owned(),
-            PickFor::OpenRecipe => "Open a recipe".to_owned(),
+            PickFor::OpenRecipe => "Open a recipe or a merge file of mergekit".to_owned(),
             PickFor::SaveRecipe => "Save the recipe".to_owned(),
+            PickFor::SaveMergeFile(_) => "Save the merge file".to_owned(),
             PickFor::SavePicture => "Save the chart".to_owned(),
             PickFor::OpenValues => "Open a file with one value for each layer".to_owned(),
         }
@@ -70,12 +73,18 @@ impl Picker for SystemPicker {
             dialog = dialog.set_directory(start);
         }
         // The asynchronous dialogs may be waited for on any thread, on every system; the others may not.
-        let chosen = match request.purpose {
+        let chosen = match &request.purpose {
             PickFor::Model(_) | PickFor::OutputFolder => pollster::block_on(dialog.pick_folder()),
             PickFor::OpenValues => pollster::block_on(dialog.pick_file()),
-            PickFor::OpenRecipe => pollster::block_on(dialog.add_filter("Recipe", &["toml"]).pick_file()),
+            PickFor::OpenRecipe => {
+                pollster::block_on(dialog.add_filter("Recipe or merge file", &["toml", "yaml", "yml"]).pick_file())
+            }
             PickFor::SaveRecipe => {
                 let dialog = dialog.set_file_name(&request.file_name).add_filter("Recipe", &["toml"]);
+                pollster::block_on(dialog.save_file())
+            }
+            PickFor::SaveMergeFile(_) => {
+                let dialog = dialog.set_file_name(&request.file_name).add_filter("Merge file", &["yaml", "yml"]);
                 pollster::block_on(dialog.save_file())
             }
             PickFor::SavePicture => {

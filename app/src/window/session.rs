@@ -2,7 +2,7 @@
 //!
 //! Everything follows from the recipe. When it names another model, the jobs that are out of date are cancelled and the
 //! next ones start by themselves: open → preflight of every vector → measure the one that is shown. What people do to
-//! vectors and the method is in `vectors`.
+//! vectors and the method is in `vectors`, what is written in `writing`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,26 +11,25 @@ use std::time::Duration;
 use mergescope_core::alignment::{Models, Role, Triple, VectorPair};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::hub::CachedModel;
-use mergescope_core::merge::MergeReport;
 use mergescope_core::preflight::Preflight;
 use mergescope_core::progress::Progress;
-use mergescope_core::recipe::file::{FileFormat, Opened};
-use mergescope_core::recipe::{OutputSpec, Recipe, RecipeError, VectorSpec};
-use mergescope_core::scaling::Scaling;
+use mergescope_core::recipe::file::{self, FileFormat, RecipeError};
+use mergescope_core::recipe::{Recipe, VectorSpec};
 
 use super::details::Details;
 use super::history::History;
-use super::jobs::{Event, Job, JobError, JobId, Jobs, Outcome};
+use super::jobs::{Event, JobError, JobId, Jobs, Outcome};
 pub use super::measured::Measured;
-pub use super::merge_end::{MergeEnd, RunningMerge, Written};
-use super::plans::{Planned, Plans};
+use super::merge_file_dialog::MergeFileDialog;
+use super::plans::Plans;
 use super::pool::Pool;
 pub use super::slot::{Slot, SlotState};
 pub use super::stage::Stage;
 use super::vector_work::{Names, VectorWork};
 use super::vectors::PreNeed;
+pub use super::work::{End, Product, Work, Writing, Written, WrittenAdapter};
+use crate::bundled::BundledRecipe;
 use crate::format;
-use crate::past::PastMerge;
 
 /// Paths that the menus remember.
 const MAX_RECENT: usize = 12;
@@ -56,10 +55,10 @@ pub struct Session {
     pub(super) shown: usize,
     /// The three fields, in the order of [`Role::ALL`].
     pub slots: [Slot; 3],
-    /// The merge under way.
-    pub merge: Option<RunningMerge>,
-    /// How the last merge ended.
-    pub end: Option<MergeEnd>,
+    /// What is being written.
+    pub writing: Option<Writing>,
+    /// How the last work of that kind ended.
+    pub end: Option<End>,
     /// Undo and redo.
     pub history: History,
     /// The recipe's file, once it has one.
@@ -68,6 +67,8 @@ pub struct Session {
     saved: Recipe,
     /// Models used before, the latest first.
     pub recent: Vec<String>,
+    /// Recipes and merge files that were opened or saved before, the latest first.
+    pub recent_files: Vec<PathBuf>,
     /// Models in the Hub cache.
     pub cached: Vec<CachedModel>,
     /// The latest news.
@@ -78,9 +79,9 @@ pub struct Session {
     pub(super) pool: Pool,
     /// What is known of each vector, in the order of the recipe.
     pub(super) work: Vec<VectorWork>,
-    plans: Plans,
-    /// Whether a merge has just ended, so that the window shows its results.
-    merge_just_ended: bool,
+    pub(super) plans: Plans,
+    /// Whether something was just written, so that the window shows its results.
+    pub(super) just_ended: bool,
 }
 
 /// The position of a role in [`Session::slots`].
@@ -98,19 +99,20 @@ impl Session {
         let mut session = Self {
             shown: 0,
             slots: Default::default(),
-            merge: None,
+            writing: None,
             end: None,
             history: History::new(recipe.clone()),
             file: None,
             saved: recipe.clone(),
             recent: Vec::new(),
+            recent_files: Vec::new(),
             cached: Vec::new(),
             notice: None,
             jobs,
             pool: Pool::default(),
             work: Vec::new(),
             plans: Plans::default(),
-            merge_just_ended: false,
+            just_ended: false,
             recipe,
         };
         session.follow_recipe();
@@ -209,23 +211,60 @@ impl Session {
         name.map_or_else(|| "Unsaved recipe".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
-    /// Reads a recipe file.
-    pub fn open_recipe(&mut self, path: &Path) {
-        match Recipe::open(path) {
-            Ok(Opened { recipe, format: FileFormat::Toml, .. }) => {
-                self.saved = recipe.clone();
-                self.file = Some(path.to_owned());
-                self.set_recipe(recipe);
-                self.say(format!("Opened {}", format::path(path)));
-            }
-            Ok(Opened { recipe, format: FileFormat::Mergekit, .. }) => {
-                // A merge file is read, never written over.
+    /// Reads a recipe. A merge file of mergekit of which something is lost, or has to be explained, comes back to be talked
+    /// about before it is taken.
+    pub fn open_recipe(&mut self, path: &Path) -> Option<Box<MergeFileDialog>> {
+        match self.try_open(path) {
+            Ok(talk) => return talk,
+            Err(error) => self.complain(&error),
+        }
+        None
+    }
+
+    fn try_open(&mut self, path: &Path) -> Result<Option<Box<MergeFileDialog>>, RecipeError> {
+        let text = file::read_text(path)?;
+        if file::format_of(path, &text) == FileFormat::Mergekit {
+            return Ok(match MergeFileDialog::import(path, text) {
+                Ok(recipe) => {
+                    self.take_merge_file(path, recipe);
+                    None
+                }
+                Err(talk) => Some(talk),
+            });
+        }
+        let recipe = Recipe::read(path)?;
+        self.saved = recipe.clone();
+        self.file = Some(path.to_owned());
+        self.set_recipe(recipe);
+        self.say(format!("Opened {}", format::path(path)));
+        self.remember_file(path);
+        Ok(None)
+    }
+
+    /// Takes what a merge file was read as. The file itself is never written over.
+    pub fn take_merge_file(&mut self, path: &Path, recipe: Recipe) {
+        self.file = None;
+        self.set_recipe(recipe);
+        self.say(format!("Read {} as a recipe that is not saved yet", format::path(path)));
+        self.remember_file(path);
+    }
+
+    /// Takes a recipe that comes with the program.
+    pub fn take_bundled(&mut self, bundled: &BundledRecipe) {
+        match bundled.recipe() {
+            Ok(recipe) => {
                 self.file = None;
                 self.set_recipe(recipe);
-                self.say(format!("Read {} as a recipe that is not saved yet", format::path(path)));
+                self.say(format!("{}: a recipe that is not saved yet; its models are named by Hub id", bundled.title));
             }
             Err(error) => self.complain(&error),
         }
+    }
+
+    /// Puts a file in front of those opened or saved before.
+    fn remember_file(&mut self, path: &Path) {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        remember(&mut self.recent_files, path);
     }
 
     /// Writes the recipe to a file.
@@ -235,6 +274,7 @@ impl Session {
                 self.saved = self.recipe.clone();
                 self.file = Some(path.to_owned());
                 self.say(format!("Saved {}", format::path(path)));
+                self.remember_file(path);
             }
             Err(error) => self.complain(&error),
         }
@@ -293,105 +333,20 @@ impl Session {
         Some(Models { target, vectors: triples.iter().map(pair).collect() })
     }
 
+    /// The models that are open.
+    pub fn open_models(&self) -> impl Iterator<Item = &Checkpoint> {
+        let named = self.recipe.vectors().flat_map(|vector| [&vector.pre, &vector.post]).chain([&self.recipe.target]);
+        named.filter_map(|spec| self.pool.open(spec)).map(Arc::as_ref)
+    }
+
+    /// The target, once it is open.
+    pub fn target(&self) -> Option<&Checkpoint> {
+        self.pool.open(&self.recipe.target).map(Arc::as_ref)
+    }
+
     /// Layers of the models, once they have been compared.
     pub fn layers(&self) -> Option<u32> {
         self.preflight().done().map(|preflight| preflight.alignment.layers())
-    }
-
-    /// Why no merge can be started now; `None` when it can.
-    pub fn merge_obstacle(&self) -> Option<String> {
-        if self.merge.is_some() {
-            return Some("A merge is under way".to_owned());
-        }
-        self.missing_model()
-            .or_else(|| self.recipe.check_method().err().map(|error| error.to_string()))
-            .or_else(|| self.misfit())
-            .or_else(|| self.scaling_error())
-            .or_else(|| self.plans.get(&self.recipe)?.as_ref().err().cloned())
-    }
-
-    /// The first model that is not open, in words.
-    fn missing_model(&self) -> Option<String> {
-        let several = self.work.len() > 1;
-        let vectors = self.recipe.vectors().enumerate().flat_map(|(number, vector)| {
-            let pre = (!vector.pre.is_empty() || self.pre_need(number) == PreNeed::Needed)
-                .then_some((Role::Pre, &vector.pre));
-            pre.into_iter().chain([(Role::Post, &vector.post)]).map(move |(role, spec)| (role, spec, Some(number)))
-        });
-        for (role, spec, number) in vectors.chain([(Role::Target, &self.recipe.target, None)]) {
-            let mut name = format!("{} model", role.label());
-            if let Some(number) = number.filter(|_| several) {
-                name += &format!(" of vector {}", number + 1);
-            }
-            match self.pool.get(spec).map(|named| &named.state) {
-                None | Some(SlotState::Empty) => return Some(format!("Choose the {name} first")),
-                Some(SlotState::Opening(_)) => return Some(format!("The {name} is being opened")),
-                Some(SlotState::Failed(_)) => return Some(format!("The {name} could not be opened: see its field")),
-                Some(SlotState::Ready(_)) => {}
-            }
-        }
-        None
-    }
-
-    /// Why the models cannot be merged, or not yet, going by the comparisons.
-    fn misfit(&self) -> Option<String> {
-        let several = self.work.len() > 1;
-        let of = |number: usize| if several { format!(" of vector {}", number + 1) } else { String::new() };
-        self.preflights().enumerate().find_map(|(number, preflight)| match preflight {
-            Stage::Done(preflight) if preflight.passes() => None,
-            Stage::Done(_) => Some(match several {
-                false => "These three models do not fit together: see the findings".to_owned(),
-                true => format!("The models{} do not fit together: see the findings", of(number)),
-            }),
-            Stage::Failed(_) => Some(format!("The models{} could not be compared: see the findings", of(number))),
-            Stage::Waiting | Stage::Running(..) => Some("The models are being compared".to_owned()),
-        })
-    }
-
-    /// Why w cannot be spread as some vector asks for.
-    fn scaling_error(&self) -> Option<String> {
-        self.recipe.vectors().zip(&self.work).enumerate().find_map(|(number, (vector, work))| {
-            let layers = work.preflight.done().map_or(0, |preflight| preflight.alignment.layers());
-            let error = Scaling::new(vector.w, &vector.scaling, layers).err()?;
-            Some(if self.work.len() > 1 { format!("vector {}: {error}", number + 1) } else { error.to_string() })
-        })
-    }
-
-    /// What `output` would write: bytes of weights, or why it cannot be planned. `None` until the models are open, and while
-    /// something else stands in the way.
-    pub fn planned_bytes(&mut self, output: &OutputSpec) -> Option<Planned> {
-        let sound = self.work.iter().all(|work| work.preflight.done().is_some_and(Preflight::passes));
-        if !sound {
-            return None;
-        }
-        if let Err(error) = self.recipe.check_method() {
-            return Some(Err(error.to_string()));
-        }
-        if let Some(error) = self.scaling_error() {
-            return Some(Err(error));
-        }
-        let models = self.models()?;
-        let recipe = Recipe { output: output.clone(), ..self.recipe.clone() };
-        Some(self.plans.plan(&recipe, &models, self.jobs.engine()))
-    }
-
-    /// Writes the merged model to `output`.
-    pub fn start_merge(&mut self, output: PathBuf) {
-        if self.merge_obstacle().is_some() {
-            return;
-        }
-        let layers = self.layers().unwrap_or(0);
-        let id = self.jobs.start(Job::Merge { recipe: Box::new(self.recipe.clone()), output });
-        self.merge = Some(RunningMerge { id, progress: None, layers, cancelling: false });
-        self.notice = None;
-    }
-
-    /// Asks the merge to stop.
-    pub fn cancel_merge(&mut self) {
-        if let Some(merge) = &mut self.merge {
-            merge.cancelling = true;
-            self.jobs.cancel(merge.id);
-        }
     }
 
     /// Follows what is chosen beside the models: how the output is written, and whether all of it goes together.
@@ -422,11 +377,6 @@ impl Session {
     /// Stops measuring the singular values of one tensor.
     pub fn stop_spectrum(&mut self, name: &str) {
         self.details().stop_spectrum(&self.jobs, name);
-    }
-
-    /// Whether a merge ended since the last call.
-    pub fn take_merge_ended(&mut self) -> bool {
-        std::mem::take(&mut self.merge_just_ended)
     }
 
     /// Starts and cancels jobs so that they fit the recipe.
@@ -523,14 +473,14 @@ impl Session {
     fn on_progress(&mut self, id: JobId, progress: Progress) {
         // What nobody takes belongs to a job that is out of date.
         let taken = self.work.iter_mut().any(|work| work.on_progress(id, progress));
-        if let Some(merge) = self.merge.as_mut().filter(|merge| !taken && merge.id == id) {
-            merge.progress = Some(progress);
+        if let Some(writing) = self.writing.as_mut().filter(|writing| !taken && writing.id == id) {
+            writing.progress = Some(progress);
         }
     }
 
     fn on_finished(&mut self, id: JobId, result: Result<Outcome, JobError>) {
-        if self.merge.as_ref().is_some_and(|merge| merge.id == id) {
-            self.on_merge_ended(id, result);
+        if self.writing.as_ref().is_some_and(|writing| writing.id == id) {
+            self.on_writing_ended(id, result);
         } else if let Some(work) = self.work.iter_mut().find(|work| work.is_about(id)) {
             work.on_finished(id, result);
             self.follow_shown();
@@ -541,46 +491,10 @@ impl Session {
             self.follow_models();
         }
     }
-
-    /// Puts a merge among those of the past.
-    fn remember(&mut self, report: &MergeReport) {
-        let Some(past) = self.jobs.engine().past() else { return };
-        if let Err(error) = past.add(&PastMerge::new(report)) {
-            let file = format::path(past.file());
-            self.fail(format!("Merged, but not among the merges of the past: cannot write {file}: {error}"));
-        }
-    }
-
-    fn on_merge_ended(&mut self, id: JobId, result: Result<Outcome, JobError>) {
-        self.merge = None;
-        self.merge_just_ended = true;
-        let end = match result {
-            Ok(Outcome::Merged(report)) => {
-                self.say(format!("Written to {}", format::path(&report.output)));
-                self.remember(&report);
-                MergeEnd::Written(Box::new(Written::new(id, *report)))
-            }
-            Ok(_) | Err(JobError::Cancelled) => {
-                self.merge_just_ended = false;
-                self.say("Merge cancelled: nothing was written".to_owned());
-                // What an earlier merge wrote is still there to be looked at.
-                if self.end.is_some() {
-                    return;
-                }
-                MergeEnd::Cancelled
-            }
-            Err(JobError::Refused(findings)) => MergeEnd::Refused(findings),
-            Err(JobError::Failed(message)) => {
-                self.fail("The merge failed: see Results".to_owned());
-                MergeEnd::Failed(message)
-            }
-        };
-        self.end = Some(end);
-    }
 }
 
-/// Puts a model in front of those used before.
-fn remember(recent: &mut Vec<String>, spec: String) {
+/// Puts a model or file in front of those used before.
+fn remember<T: PartialEq>(recent: &mut Vec<T>, spec: T) {
     recent.retain(|known| *known != spec);
     recent.insert(0, spec);
     recent.truncate(MAX_RECENT);

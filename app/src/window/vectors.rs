@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mergescope_core::alignment::Role;
 use mergescope_core::checkpoint::CheckpointKind;
-use mergescope_core::recipe::{Combination, ControlKind, ControlSpec, Method, Parameter, Recipe, VectorSpec};
+use mergescope_core::recipe::{Combination, ControlKind, ControlSpec, Method, Recipe, VectorSpec};
 
 use super::session::Session;
 
@@ -173,6 +173,15 @@ impl Session {
         (0..=last).find(|number| differs(*number)).unwrap_or(self.shown).min(last)
     }
 
+    /// Puts a saved vector into the place of pre and post of the vector that is shown.
+    pub fn use_saved_vector(&mut self, folder: &Path) {
+        let vector = self.shown_vector_mut();
+        vector.pre.clear();
+        vector.post = folder.to_string_lossy().into_owned();
+        self.recipe.inputs = None;
+        self.follow_recipe();
+    }
+
     /// Leaves out the pre of every vector that has no use for one.
     pub fn leave_out_pre(&mut self) {
         let idle: Vec<bool> = (0..self.count()).map(|number| self.pre_need(number).is_none()).collect();
@@ -188,26 +197,8 @@ impl Session {
     /// Chooses a method; what is said of parameters that it does not have is forgotten.
     pub fn set_method(&mut self, name: Method) {
         self.recipe.method.name = name;
-        self.forget_unused();
+        self.recipe.forget_unused();
         self.follow_recipe();
-    }
-
-    /// Forgets what is said of parameters that have no effect.
-    pub fn forget_unused(&mut self) {
-        let mut method = self.recipe.method.clone();
-        let thins = matches!(method.name.combination(), Combination::Sum | Combination::Elect);
-        for vector in self.recipe.vectors_mut() {
-            if !thins {
-                vector.sparsify = None;
-            }
-            let own = vector.sparsify.unwrap_or_else(|| method.name.sparsify());
-            let uses = |parameter| thins && own.uses(parameter);
-            vector.density = vector.density.filter(|_| uses(Parameter::Density));
-            vector.gamma = vector.gamma.filter(|_| uses(Parameter::Gamma));
-            vector.epsilon = vector.epsilon.filter(|_| uses(Parameter::Epsilon));
-        }
-        method.forget_unused(&self.recipe.vectors().collect::<Vec<_>>());
-        self.recipe.method = method;
     }
 
     /// Puts a control in the place of the vector that is shown, or the vector itself.

@@ -37,13 +37,17 @@ const VECTOR_METHODS: [&str; 12] = [
     "sce",
 ];
 
+/// Those that have no use for a w.
+const WEIGH_THEMSELVES: [&str; 2] = ["model_stock", "sce"];
+
 #[test]
 fn every_method_runs_by_flags_and_again_from_the_recipe_beside_its_model_with_the_same_bytes() {
     let folders = fitting();
     for method in VECTOR_METHODS {
         let again = format!("{method}-again");
         let recipe = format!("{method}/mergescope.toml");
-        let flags = ["--method", method, "--also", "pre", "target", "0.75", "--seed", "3", "--out", method];
+        let w = if WEIGH_THEMSELVES.contains(&method) { "-" } else { "0.75" };
+        let flags = ["--method", method, "--also", "pre", "target", w, "--seed", "3", "--out", method];
         run_merge(&folders, &[&flags, flags_of(method).as_slice()].concat()).ends_with_code(0);
         run(&folders, ["merge", "--recipe", &recipe, "--out", &again]).ends_with_code(0);
         assert!(weights(&folders, method) == weights(&folders, &again), "{method}");
@@ -123,4 +127,90 @@ fn what_a_method_cannot_take_is_said_before_anything_is_written() {
         ran.ends_with_code(1).fails_saying(&[words]);
         assert!(!folders.dir.path().join("o").exists(), "{flags:?}");
     }
+}
+
+#[test]
+fn a_w_without_effect_is_refused() {
+    let folders = fitting();
+    for method in WEIGH_THEMSELVES {
+        let also = |w| ["--method", method, "--also", "pre", "target", w, "--out", "o"];
+        run_merge(&folders, &[&["-w", "0"], also("-").as_slice()].concat())
+            .ends_with_code(1)
+            .complains(&["-w has no effect", method]);
+        run_merge(&folders, &also("0.5")).ends_with_code(1).complains(&["W has no effect", "write - for it"]);
+    }
+    let flags = ["--also", "pre", "target", "-", "--out", "o"];
+    run_merge(&folders, &flags).ends_with_code(1).complains(&["task_arithmetic needs a number for W"]);
+    assert!(!folders.dir.path().join("o").exists());
+}
+
+#[test]
+fn whole_models_are_named_by_flags() {
+    let folders = fitting();
+    let flags = ["--pre", "none", "--post", "post", "--target", "target", "-w", "0.25", "--out"];
+    let merged = |rest: &[&str]| run(&folders, [&["merge"], flags.as_slice(), rest].concat());
+    merged(&["linear", "--method", "linear", "--also", "none", "pre", "0.75"]).ends_with_code(0);
+    let recipe = "version = 1\ntarget = \"target\"\n[method]\nname = \"linear\"\n[[vector]]\npost = \"post\"\nw = 0.25\n\
+                  [[vector]]\npost = \"pre\"\nw = 0.75\n";
+    fs::write(folders.dir.path().join("linear.toml"), recipe).unwrap();
+    run(&folders, ["merge", "--recipe", "linear.toml", "--out", "by-recipe"]).ends_with_code(0);
+    assert!(weights(&folders, "linear") == weights(&folders, "by-recipe"));
+    merged(&["slerp", "--method", "slerp"]).ends_with_code(0);
+}
+
+#[test]
+fn flags_are_about_every_vector_and_another_method_forgets_what_was_said_for_the_first() {
+    let folders = fitting();
+    let recipe = "version = 1\ntarget = \"target\"\n[method]\nname = \"ties\"\ndensity = 0.9\n[[vector]]\npre = \"pre\"\n\
+                  post = \"post\"\nw = 0.5\n[[vector]]\npre = \"pre\"\npost = \"target\"\nw = 0.5\ndensity = 0.8\n";
+    fs::write(folders.dir.path().join("r.toml"), recipe).unwrap();
+    run(&folders, ["merge", "--recipe", "r.toml", "--density", "0.1", "--out", "thin"]).ends_with_code(0);
+    let written = fs::read_to_string(folders.dir.path().join("thin/mergescope.toml")).unwrap();
+    assert_eq!(written.matches("density = 0.1").count(), 1, "{written}");
+    assert!(!written.contains("0.8") && !written.contains("0.9"), "{written}");
+    run(&folders, ["merge", "--recipe", "r.toml", "--method", "task_arithmetic", "--out", "plain"]).ends_with_code(0);
+    let written = fs::read_to_string(folders.dir.path().join("plain/mergescope.toml")).unwrap();
+    assert!(!written.contains("density"), "{written}");
+}
+
+#[test]
+fn a_number_below_zero_is_told_as_out_of_range_and_not_as_an_unknown_flag() {
+    let folders = fitting();
+    let density = run_merge(&folders, &["--method", "ties", "--density", "-0.1", "--out", "o"]);
+    density.ends_with_code(1).complains(&["density", "-0.1"]);
+    let rank =
+        run(&folders, ["lora", "--pre", "pre", "--post", "post", "--target", "target", "--rank", "-4", "--out", "o"]);
+    rank.ends_with_code(2).complains(&["--rank", "-4"]);
+}
+
+#[test]
+fn an_analysis_says_that_it_is_about_the_first_vector_alone() {
+    let folders = fitting();
+    let recipe = "version = 1\ntarget = \"target\"\n[method]\nname = \"ties\"\ndensity = 0.5\n[[vector]]\npre = \"pre\"\n\
+                  post = \"post\"\nw = 0.5\n[[vector]]\npre = \"pre\"\npost = \"target\"\nw = 0.5\n";
+    fs::write(folders.dir.path().join("r.toml"), recipe).unwrap();
+    let ran = run(&folders, ["analyze", "--recipe", "r.toml", "--no-cache"]);
+    ran.ends_with_code(0).complains(&["about the first vector alone", "1 vector further", "the method ties"]);
+}
+
+#[test]
+fn a_saved_vector_that_does_not_fit_is_spoken_of_as_the_vector() {
+    let folders = fitting();
+    run(&folders, ["save-vector", "--pre", "pre", "--post", "post", "--out", "v"]).ends_with_code(0);
+    let lacking = folders.dir.path().join("v/vector.safetensors");
+    let bytes = fs::read(&lacking).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> = tensors.tensors();
+    let norm = all.iter().position(|(name, _)| name == "model.norm.weight").unwrap();
+    let lacks: Vec<_> = all.iter().filter(|(name, _)| name != "model.norm.weight").cloned().collect();
+    let half = all[norm].1.shape()[0] / 2;
+    let data = &all[norm].1.data()[..half * 4];
+    all[norm].1 = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![half], data).unwrap();
+    let merged = || run(&folders, ["merge", "--vector", "v", "--target", "target", "--out", "o"]);
+
+    safetensors::serialize_to_file(all, None, &lacking).unwrap();
+    let ran = merged().ends_with_code(3).complains(&["the vector has 1 tensor of another shape than target"]);
+    assert!(!ran.stderr.contains("pre ") && !ran.stderr.contains("post "), "{}", ran.stderr);
+    safetensors::serialize_to_file(lacks, None, &lacking).unwrap();
+    merged().ends_with_code(0).says(&["target has 1 tensor that the vector lacks"]);
 }

@@ -9,6 +9,7 @@ mod past;
 mod scaling;
 mod vector;
 mod vectors;
+mod writing;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use mergescope::window::engine::Engine;
-use mergescope::window::session::{MergeEnd, Stage, Written};
+use mergescope::window::session::{End, Stage, Written};
 use mergescope::window::{App, Setup, Tab};
 use mergescope_core::alignment::{Alignment, Triple as Models};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
@@ -40,7 +41,7 @@ fn w(harness: &Harness<'_, App>) -> f64 {
 
 fn written<'a>(harness: &'a Harness<'_, App>) -> Option<&'a Written> {
     match &harness.state().session().end {
-        Some(MergeEnd::Written(written)) => Some(written),
+        Some(End::Merged(written)) => Some(written),
         _ => None,
     }
 }
@@ -153,7 +154,7 @@ fn a_merge_shows_the_engines_numbers() {
     let mut harness = ready(&triple);
     let out = tempfile::tempdir().unwrap();
     merge_into(&mut harness, out.path(), "merged");
-    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().merge.is_none());
+    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().writing.is_none());
     assert_eq!(harness.state().tab(), Tab::Results);
     let report = &written(&harness).expect("a model was written").report;
     assert!(out.path().join("merged/model.safetensors").is_file());
@@ -228,10 +229,14 @@ fn a_merge_can_be_watched_and_cancelled() {
     let out = tempfile::tempdir().unwrap();
     merge_into(&mut harness, out.path(), "merged");
     wait(&mut harness, "progress arrives", |app| {
-        app.session().merge.as_ref().and_then(|merge| merge.progress).is_some_and(|progress| progress.done_bytes > 0)
+        app.session()
+            .writing
+            .as_ref()
+            .and_then(|writing| writing.progress)
+            .is_some_and(|progress| progress.done_bytes > 0)
     });
     assert!(harness.query_by_label("Merging · layer 2 of 3").is_some());
-    assert!(harness.query_by_label("Merge progress").is_some());
+    assert!(harness.query_by_label("Progress").is_some());
     assert!(harness.query_by_label_contains("of 1.00").is_some());
     assert!(harness.query_by_label("Merge…").is_none(), "progress takes the button's place");
     // Everything else stays usable.
@@ -241,7 +246,7 @@ fn a_merge_can_be_watched_and_cancelled() {
     harness.run_steps(2);
     assert_eq!(w(&harness), 0.51);
     harness.get_by_label("Cancel").click();
-    wait(&mut harness, "the merge ends", |app| app.session().merge.is_none());
+    wait(&mut harness, "the merge ends", |app| app.session().writing.is_none());
     assert!(harness.query_by_label("Merge cancelled: nothing was written").is_some());
     assert!(harness.query_by_label("Merge…").is_some());
 }
@@ -406,7 +411,7 @@ fn enter_in_the_merge_dialog_merges_unless_something_stands_in_the_way() {
     fill(&mut harness, "Name", "merged");
     harness.key_press(Key::Enter);
     harness.run_steps(2);
-    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().merge.is_none());
+    wait(&mut harness, "the merge ends", |app| app.session().end.is_some() && app.session().writing.is_none());
     assert!(out.path().join("merged/model.safetensors").is_file());
 }
 

@@ -4,7 +4,7 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{Event, Key, Modifiers, Pos2, Vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use mergescope::window::session::MergeEnd;
+use mergescope::window::session::End;
 use mergescope::window::{App, Setup, Tab};
 use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
@@ -412,7 +412,7 @@ fn what_is_kept_is_held_against_the_mean_that_was_asked_for() {
     assert!(words.contains(said), "{words}");
     let out = tempfile::tempdir().unwrap();
     merge_into(&mut harness, out.path(), "merged");
-    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
     let said = format!("of the vector in it, where {asked:.3} was asked for in the mean of what w comes to");
     assert!(harness.query_by_label_contains(&said).is_some(), "{said}");
     assert!(harness.query_by_label_contains("+ (0.25 to 0.50)·v is in").is_some());
@@ -476,7 +476,7 @@ fn the_window_writes_what_its_recipe_writes() {
     harness.run_steps(3);
     let out = tempfile::tempdir().unwrap();
     merge_into(&mut harness, out.path(), "window");
-    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(MergeEnd::Written(_))));
+    wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
     let recipe = &harness.state().session().recipe;
     merge(recipe, &out.path().join("engine"), &Resources::default(), &Control::new()).unwrap();
     let read = |name: &str| std::fs::read(out.path().join(name).join("model.safetensors")).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
-use mergescope::window::session::MergeEnd;
+use mergescope::window::session::End;
 use mergescope::window::{App, Setup, Tab};
 use mergescope_core::alignment::VectorPair;
 use mergescope_core::checkpoint::Checkpoint;
@@ -52,7 +52,7 @@ fn merges_alike(harness: &mut Harness<'_, App>, out: &Path, name: &str) -> Vec<u
     wait(
         harness,
         "the merge ends",
-        |app| matches!(&app.session().end, Some(MergeEnd::Written(written)) if written.report.output == wanted),
+        |app| matches!(&app.session().end, Some(End::Merged(written)) if written.report.output == wanted),
     );
     let engine = out.join(format!("{name}-engine"));
     merge(recipe(harness), &engine, &Resources::default(), &Control::new()).unwrap();

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::report::{AdapterReport, Form, Kept};
+use super::plan::Kind;
+use super::report::{AdapterReport, AdapterTensor, Form, Kept};
 use super::spec::Content;
 use crate::alignment::Triple;
 use crate::checkpoint::dtype_label;
+use crate::layout::Part;
 use crate::recipe::Recipe;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -109,15 +111,16 @@ fn usage(report: &AdapterReport) -> String {
     if let Some(warning) = report.warning() {
         let _ = writeln!(text, "{warning}\n");
     }
-    let copies = report.tensors.iter().any(|tensor| tensor.form == Form::Copied);
-    if copies || !report.is_uniform {
-        text.push_str("For PEFT alone: ");
-        text.push_str(match (copies, report.is_uniform) {
-            (true, true) => "it holds whole norms or biases, ",
-            (true, false) => "it holds whole norms or biases and ranks that differ, ",
-            _ => "its ranks differ from tensor to tensor, ",
-        });
-        text.push_str("which vLLM and llama.cpp refuse, pass over or scale otherwise.\n\n");
+    let holds = |is: &dyn Fn(&AdapterTensor) -> bool| report.tensors.iter().any(is);
+    let copies = holds(&|tensor| tensor.form == Form::Copied);
+    let conv1d = holds(&|tensor| matches!(tensor.form, Form::Factored { kind: Kind::Conv1d, .. }));
+    if copies || conv1d {
+        let what = match (copies, conv1d) {
+            (true, false) => "whole norms or biases, which vLLM refuses and llama.cpp refuses or passes over",
+            (false, _) => "layers of the kind Conv1D, which vLLM does not adapt and llama.cpp does not load",
+            (true, true) => "whole norms or biases and layers of the kind Conv1D, which vLLM and llama.cpp do not take",
+        };
+        let _ = writeln!(text, "For PEFT alone: it holds {what}.\n");
         return text;
     }
     let highest = VLLM_RANKS.into_iter().find(|&rank| rank >= report.rank);
@@ -125,7 +128,16 @@ fn usage(report: &AdapterReport) -> String {
         Some(rank) => writeln!(text, "vLLM: `--enable-lora --lora-modules v=THIS_FOLDER --max-lora-rank {rank}`.\n"),
         None => writeln!(text, "vLLM: rank {} is more than it takes.\n", report.rank),
     };
-    text.push_str("llama.cpp: `convert_lora_to_gguf.py --base TARGET_FOLDER THIS_FOLDER`, then `--lora`.\n\n");
+    if holds(&|tensor| matches!(tensor.place.part, Part::Embed | Part::Head)) {
+        text.push_str(
+            "Embeddings and head are in it: vLLM takes them for Llama, Mixtral, Qwen3 and Qwen3-MoE, and refuses the whole \
+             adapter for Qwen2, Qwen2-MoE and Mistral.\n\n",
+        );
+    }
+    text.push_str(match report.is_uniform {
+        true => "llama.cpp: `convert_lora_to_gguf.py --base TARGET_FOLDER THIS_FOLDER`, then `--lora`.\n\n",
+        false => "Not for llama.cpp, which would scale the lower of its ranks up; uniform ranks are.\n\n",
+    });
     text
 }
 

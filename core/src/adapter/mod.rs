@@ -6,11 +6,11 @@
 //! factors leave is measured element by element, as they are written, and told; so is all that v moves and the adapter
 //! does not. Work happens as in a [merge](mod@crate::merge): in a hidden folder beside the output, renamed into place.
 //!
-//! What other programs take was read from their sources in 2026. PEFT loads everything written here. vLLM loads factors of
-//! linear layers, and of head and embeddings in some models, takes one scale for all (alpha ∕ r), and refuses
-//! `modules_to_save`. llama.cpp takes factors and passes norms over, its `convert_lora_to_gguf.py` refuses biases, and it
-//! divides alpha by each tensor's own rank. Attention and MLP at a uniform rank, which is the default, mean the same in all
-//! three.
+//! What other programs take was tried in 2026 (`core/tests/goldens/check_lora*.py`). PEFT loads everything written here.
+//! vLLM 0.32 takes factors of linear layers, and of head and embeddings for some models; it refuses `modules_to_save` and
+//! biases. llama.cpp's converter takes factors, passes norms over or refuses them, and refuses biases; it divides alpha by each
+//! tensor's own rank, and cannot load GPT-2's `Conv1D`. Attention and MLP at a uniform rank, which is the default, mean the
+//! same in all three.
 
 mod card;
 mod config;
@@ -156,7 +156,7 @@ pub fn plan(triple: &Triple, recipe: &Recipe) -> Result<AdapterPlan, AdapterErro
 
 /// Refuses an output folder that [`export`] would refuse, as far as that can be told without writing.
 pub fn check_output(output: &Path, triple: &Triple, recipe: &Recipe, plan: &AdapterPlan) -> Result<u64, AdapterError> {
-    let most_bytes = most_bytes(triple, recipe, plan);
+    let most_bytes = plan.most_bytes(triple, recipe);
     output::check(output, &Models::from(triple))?.check_space(2 * most_bytes)?;
     Ok(most_bytes)
 }
@@ -189,7 +189,7 @@ pub fn export(
 
     let staging = place.stage()?;
     // The factors wait in one file for their place in another.
-    staging.place().check_space(2 * most_bytes(&triple, &recipe, &plan))?;
+    staging.place().check_space(2 * plan.most_bytes(&triple, &recipe))?;
     let run = Run { triple: &triple, plan: &plan, recipe: &recipe, spec: &spec, resources, control };
     let written = run.write(&staging)?;
     merge::check_unchanged(&models)?;
@@ -221,21 +221,6 @@ fn written_dtype(recipe: &Recipe, target: &TensorInfo) -> Dtype {
         // PyTorch multiplies no factors of f8, and f64 is for no adapter.
         _ => Dtype::F32,
     }
-}
-
-/// Bytes of the weight file if every tensor has the highest rank.
-fn most_bytes(triple: &Triple, recipe: &Recipe, plan: &AdapterPlan) -> u64 {
-    let rank = u64::from(recipe.adapter.clone().unwrap_or_default().rank);
-    let bytes = |planned: &PlannedTensor| {
-        let target = plan.target(triple, planned);
-        let width = element_bytes(written_dtype(recipe, target));
-        match planned.fate {
-            Fate::Factored { .. } => width * rank * target.shape.iter().sum::<u64>(),
-            Fate::Copied { .. } => width * target.elements(),
-            Fate::LeftOut(_) => 0,
-        }
-    };
-    plan.tensors.iter().map(bytes).fold(0, u64::saturating_add)
 }
 
 struct Run<'a> {
@@ -424,6 +409,21 @@ fn most_common(ranks: &[u32]) -> u32 {
 }
 
 impl AdapterPlan {
+    /// Bytes of the weight file if every tensor has the highest rank that `recipe` allows, for the models that were planned for.
+    pub fn most_bytes(&self, triple: &Triple, recipe: &Recipe) -> u64 {
+        let rank = u64::from(recipe.adapter.clone().unwrap_or_default().rank);
+        let bytes = |planned: &PlannedTensor| {
+            let target = self.target(triple, planned);
+            let width = element_bytes(written_dtype(recipe, target));
+            match planned.fate {
+                Fate::Factored { .. } => width * rank * target.shape.iter().sum::<u64>(),
+                Fate::Copied { .. } => width * target.elements(),
+                Fate::LeftOut(_) => 0,
+            }
+        };
+        self.tensors.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+
     fn target<'a>(&self, triple: &'a Triple, planned: &PlannedTensor) -> &'a TensorInfo {
         let alignment: &Alignment = &self.alignment;
         &triple.target.tensors()[alignment.tensors[planned.aligned].target]

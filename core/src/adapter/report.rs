@@ -207,9 +207,11 @@ impl AdapterReport {
         (!passed_over.is_empty()).then(|| {
             format!(
                 "PEFT 0.21 with transformers 5 passes over what is {which} ({} of {} tensors, {share:.2} % of ‖w·v‖²) and says nothing; \
-                 merge instead, or load it with vLLM or llama.cpp.",
+                 merge instead, or load it with {other}.",
                 passed_over.len(),
                 self.tensors.len(),
+                // llama.cpp cannot hold a mixture some of whose layers are dense at all.
+                other = if drops_experts { "llama.cpp" } else { "vLLM" },
             )
         })
     }

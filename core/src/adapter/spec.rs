@@ -40,16 +40,16 @@ impl Default for AdapterSpec {
 
 /// How ranks that differ from tensor to tensor are written.
 ///
-/// PEFT reads a rank of its own for each tensor from `rank_pattern`. vLLM does not read it, and llama.cpp divides the one
-/// alpha by each tensor's own rank, which would scale tensors of lower rank up. Filled up with zeros to the highest rank
-/// that occurs, with alpha equal to it, all three compute the same.
+/// PEFT and vLLM (0.32) read a rank of its own for each tensor from `rank_pattern`. llama.cpp divides the one alpha by each
+/// tensor's own rank, which scales tensors of lower rank up. Filled up with zeros to the highest rank that occurs, with
+/// alpha equal to it, all three compute the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ranks {
     /// One rank for all, zeros filling up: for PEFT, vLLM and llama.cpp.
     #[default]
     Uniform,
-    /// Each its own, by `rank_pattern` and `alpha_pattern`: smaller, and for PEFT alone.
+    /// Each its own, by `rank_pattern` and `alpha_pattern`: smaller, and not for llama.cpp.
     PerTensor,
 }
 

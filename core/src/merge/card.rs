@@ -91,8 +91,19 @@ fn plain(models: &Models, report: &MergeReport, moved: usize) -> (String, String
     rows.extend(control_row(&report.recipe));
     rows.extend(asked.map(|asked| ("w asked for, in the mean weighted by ‖v‖²", asked)));
     rows.push(("Effective w, as written", number(report.total().effective_w(), 4)));
-    let sentence = format!("The weights are those of {target} plus {sentence} the task vector {v}.");
-    (format!("{target} + {times}·({v})"), sentence, rows)
+    match report.recipe.vector.control {
+        None => {
+            let sentence = format!("The weights are those of {target} plus {sentence} the task vector {v}.");
+            (format!("{target} + {times}·({v})"), sentence, rows)
+        }
+        Some(control) => {
+            let kind = control.kind.label();
+            let sentence = format!(
+                "A control: the weights are those of {target} plus {sentence} what stands in the place of the task vector {v} ({kind})."
+            );
+            (format!("Control of {target} + {times}·({v}): {kind}"), sentence, rows)
+        }
+    }
 }
 
 /// The same for several vectors, or for a method.

@@ -135,7 +135,7 @@ fn arc(elements: &Elements<'_>, tensor: usize, planned: &PlannedTensor) -> Arc {
     if let Some(each) = elements.measured.arcs.get(&tensor).cloned() {
         let row = planned.output.shape.last().copied().unwrap_or(1).max(1);
         return match &*each {
-            [whole] if method.flatten.unwrap_or(true) || !has_rows(elements.weights, tensor) => Arc::Whole(*whole),
+            [whole] if method.flatten() || !has_rows(elements.weights, tensor) => Arc::Whole(*whole),
             _ if method.row_wise.unwrap_or(false) => Arc::Columns { row, each },
             _ => Arc::Rows { row, each },
         };

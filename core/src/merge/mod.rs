@@ -31,7 +31,7 @@ use weights::Weights;
 pub use crate::method::ChangeSums;
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
-pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector};
+pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector, vector_bytes};
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub enum MergeError {
     #[error(transparent)]
     Open(#[from] OpenModelError),
     /// The models do not fit together.
-    #[error("the three models do not fit together: {}", .findings.iter().filter(|finding| finding.severity == Severity::Error).map(|finding| format!("{} ({}) {}", finding.title, finding.detail, finding.action)).collect::<Vec<_>>().join("; "))]
+    #[error("the models do not fit together: {}", .findings.iter().filter(|finding| finding.severity == Severity::Error).map(|finding| format!("{} ({}) {}", finding.title, finding.detail, finding.action)).collect::<Vec<_>>().join("; "))]
     Unfit {
         /// What preflight found.
         findings: Vec<Finding>,

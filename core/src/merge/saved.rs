@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::measure::Measured;
 use super::output::Sidecars;
 use super::weights::Weights;
-use super::{ChangeSums, MergeError, Plan, PlannedTensor, TensorReport, output, plan, run};
+use super::{ChangeSums, MergeError, Plan, PlanError, PlannedTensor, TensorReport, output, plan, run};
 use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{Checkpoint, CheckpointKind, OutputTensor, VECTOR_STEM, WeightFiles, dtype_label};
 use crate::hub;
@@ -86,14 +86,7 @@ pub fn save_vector(
     control: &Control,
 ) -> Result<SavedVector, MergeError> {
     let began = Instant::now();
-    let dtype = if dtype == OutputDtype::Target { OutputDtype::F32 } else { dtype };
-    let mut recipe = Recipe::new(names[0], names[1], "");
-    recipe.vector.w = 1.0;
-    recipe.output = OutputSpec { dtype, ..OutputSpec::default() };
-
-    // 0 + 1·(post − pre): a merge into nothing.
-    let nothing = Arc::new(Checkpoint::zeros_like(&pair.post));
-    let models = Models { target: nothing, vectors: vec![pair.clone()] };
+    let (models, recipe) = into_nothing(pair, names, dtype);
     let place = output::check(output, &models)?;
     let (plan, left_out) = moving(plan(&models, &recipe)?, &recipe);
     let preflight = preflight(&models.triple(0), control)?;
@@ -135,6 +128,22 @@ pub fn save_vector(
     staging.commit(control)?;
     saved.elapsed = began.elapsed();
     Ok(saved)
+}
+
+/// Bytes of weights that [`save_vector`] would write.
+pub fn vector_bytes(pair: &VectorPair, dtype: OutputDtype) -> Result<u64, PlanError> {
+    let (models, recipe) = into_nothing(pair, ["pre", "post"], dtype);
+    Ok(moving(plan(&models, &recipe)?, &recipe).0.bytes())
+}
+
+/// 0 + 1·(post − pre): a merge into nothing.
+fn into_nothing(pair: &VectorPair, names: [&str; 2], dtype: OutputDtype) -> (Models, Recipe) {
+    let dtype = if dtype == OutputDtype::Target { OutputDtype::F32 } else { dtype };
+    let mut recipe = Recipe::new(names[0], names[1], "");
+    recipe.vector.w = 1.0;
+    recipe.output = OutputSpec { dtype, ..OutputSpec::default() };
+    let nothing = Arc::new(Checkpoint::zeros_like(&pair.post));
+    (Models { target: nothing, vectors: vec![pair.clone()] }, recipe)
 }
 
 /// The part of a plan that v moves, and the names of the rest.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::words::value;
+use super::words::{called, named, value};
 use super::{Finding, Severity};
 use crate::alignment::{Role, Triple};
 use crate::checkpoint::Config;
@@ -173,10 +173,9 @@ const SETTINGS: [Setting; 18] = [
 /// Compares the settings of the models that have a config.
 pub(super) fn compare(triple: &Triple) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let (with, without): (Vec<Role>, Vec<Role>) =
-        Role::ALL.into_iter().partition(|&role| triple.get(role).config().is_some());
+    let (with, without): (Vec<Role>, Vec<Role>) = named(triple).partition(|&role| triple.get(role).config().is_some());
     if !without.is_empty() {
-        let labels = without.iter().map(|role| role.label()).collect::<Vec<_>>().join(", ");
+        let labels = without.iter().map(|&role| called(triple, role)).collect::<Vec<_>>().join(", ");
         let verb = if without.len() == 1 { "has" } else { "have" };
         let mut finding = Finding::note("no-config", format!("{labels} {verb} no config.json"))
             .detail("Settings that equal shapes hide, such as rope_theta, cannot be compared");
@@ -196,7 +195,7 @@ pub(super) fn compare(triple: &Triple) -> Vec<Finding> {
         if found.windows(2).all(|pair| same(pair[0].1.as_ref(), pair[1].1.as_ref())) {
             continue;
         }
-        let each = found.iter().map(|(role, found)| format!("{} {}", role.label(), value(found.as_ref())));
+        let each = found.iter().map(|(role, found)| format!("{} {}", called(triple, *role), value(found.as_ref())));
         let title = format!("{} differs: {}", setting.label, each.collect::<Vec<_>>().join(", "));
         let mut detail = setting.meaning.to_owned();
         detail[..1].make_ascii_uppercase();

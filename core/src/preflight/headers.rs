@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Finding;
-use super::words::{count, examples, facts, grouped};
+use super::words::{called, count, examples, facts, grouped, named};
 use crate::alignment::{Aligned, Alignment, Misfit, Participation, Role, Triple};
-use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, dtype_label, takes_part};
+use crate::checkpoint::{Checkpoint, CheckpointKind, Dtype, TensorInfo, dtype_label, takes_part};
 use crate::layout::{self, Part};
 
 /// Compares what the three headers declare.
@@ -15,7 +15,7 @@ pub(super) fn compare(triple: &Triple, alignment: &Alignment) -> Vec<Finding> {
         return vec![finding];
     }
     let mut findings = misfits(triple, alignment);
-    for role in [Role::Pre, Role::Post] {
+    for role in named(triple).filter(|role| *role != Role::Target) {
         findings.extend(extra(triple, role));
     }
     findings.extend(target_only(triple, alignment));
@@ -36,15 +36,21 @@ fn misfits(triple: &Triple, alignment: &Alignment) -> Vec<Finding> {
             .collect()
     };
     let mut findings = Vec::new();
-    for (role, other) in [(Role::Pre, "post"), (Role::Post, "pre")] {
+    for (role, other) in [(Role::Pre, Role::Post), (Role::Post, Role::Pre)] {
         let missing = with(Misfit::MissingIn(role));
         if !missing.is_empty() {
-            let role = role.label();
+            // Of two models of which one is zeros, there is no third that has it too.
+            let holders = match named(triple).count() {
+                3 => format!("Target and {} have", called(triple, other)),
+                _ => format!("{} has", called(triple, Role::Target)),
+            };
+            let role = called(triple, role);
             findings.push(
                 Finding::error("missing-tensor", format!("{role} lacks {}", count(missing.len() as u64, "tensor")))
-                    .detail(format!("Target and {other} have {}; {role} does not", examples(&names(&missing))))
+                    .detail(format!("{holders} {}; {role} does not", examples(&names(&missing))))
                     .action(format!(
-                        "Choose a {role} of the same architecture, or download it again if it is incomplete"
+                        "Choose a {} of the same architecture, or download it again if it is incomplete",
+                        role.trim_start_matches("the ")
                     ))
                     .tensors(names(&missing)),
             );
@@ -53,24 +59,30 @@ fn misfits(triple: &Triple, alignment: &Alignment) -> Vec<Finding> {
     for role in [Role::Pre, Role::Post] {
         let shapes = with(Misfit::ShapeIn(role));
         if !shapes.is_empty() {
-            let role_label = role.label();
+            let role_label = called(triple, role);
             let each: Vec<String> = shapes.iter().map(|tensor| all_three(triple, tensor, shape_of)).collect();
             let number = count(shapes.len() as u64, "tensor");
             findings.push(
-                Finding::error("shape-mismatch", format!("{role_label} has {number} of another shape than target"))
-                    .detail(facts(&each))
-                    .action("Choose three models of the same size and architecture")
-                    .tensors(names(&shapes)),
+                Finding::error(
+                    "shape-mismatch",
+                    format!("{role_label} has {number} of another shape than {}", called(triple, Role::Target)),
+                )
+                .detail(facts(&each))
+                .action("Choose models of the same size and architecture")
+                .tensors(names(&shapes)),
             );
         }
         let dtypes = with(Misfit::DtypeIn(role));
         if !dtypes.is_empty() {
             let each: Vec<String> = dtypes.iter().map(|tensor| all_three(triple, tensor, dtype_of)).collect();
-            let (number, role) = (count(dtypes.len() as u64, "tensor"), role.label());
+            let (number, role) = (count(dtypes.len() as u64, "tensor"), called(triple, role));
             findings.push(
                 Finding::error("dtype-mismatch", format!("{role} has {number} of integers where target has floats"))
                     .detail(facts(&each))
-                    .action(format!("Choose a {role} that is neither quantised nor packed"))
+                    .action(format!(
+                        "Choose a {} that is neither quantised nor packed",
+                        role.trim_start_matches("the ")
+                    ))
                     .tensors(names(&dtypes)),
             );
         }
@@ -84,7 +96,7 @@ fn nothing_moves(triple: &Triple, alignment: &Alignment) -> Option<Finding> {
         return None;
     }
     let finding = Finding::error("nothing-moves", "No tensor of target takes part, so there is nothing to add")
-        .action("Choose three models of the same architecture whose tensors have the same names");
+        .action("Choose models of the same architecture whose tensors have the same names");
     let renamed = Role::ALL[..2].iter().find_map(|&role| renamed(triple, role));
     Some(finding.detail(renamed.unwrap_or_else(|| {
         let first =
@@ -124,7 +136,7 @@ fn extra(triple: &Triple, role: Role) -> Vec<Finding> {
         .collect();
     let (buffers, weights): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
         extra.into_iter().partition(|tensor| is_buffer(&tensor.name));
-    let role = role.label();
+    let role = called(triple, role);
     let mut findings = Vec::new();
     if !weights.is_empty() {
         findings.push(
@@ -166,11 +178,15 @@ fn target_only(triple: &Triple, alignment: &Alignment) -> Option<Finding> {
     if only.is_empty() {
         return None;
     }
-    let title = format!("target has {} that neither pre nor post has", count(only.len() as u64, "tensor"));
+    let lacking = match triple.pre.kind() {
+        CheckpointKind::Zeros => format!("{} lacks", called(triple, Role::Post)),
+        _ => "neither pre nor post has".to_owned(),
+    };
+    let title = format!("target has {} that {lacking}", count(only.len() as u64, "tensor"));
     Some(
         Finding::warning("target-only", title)
             .detail(format!("Kept as in target: {}", examples(&names(&only))))
-            .action("Check that the three models are of the same architecture")
+            .action("Check that the models are of the same architecture")
             .tensors(names(&only)),
     )
 }
@@ -282,9 +298,11 @@ fn names(tensors: &[&TensorInfo]) -> Vec<String> {
 
 /// "`name`: pre [8, 4], post [8, 4], target [8, 5]".
 fn all_three(triple: &Triple, tensor: &TensorInfo, show: fn(&TensorInfo) -> String) -> String {
-    let [pre, post, target] =
-        Role::ALL.map(|role| triple.get(role).tensor(&tensor.name).map_or_else(|| "none".to_owned(), show));
-    format!("`{}`: pre {pre}, post {post}, target {target}", tensor.name)
+    let each = named(triple).map(|role| {
+        let shown = triple.get(role).tensor(&tensor.name).map_or_else(|| "none".to_owned(), show);
+        format!("{} {shown}", called(triple, role))
+    });
+    format!("`{}`: {}", tensor.name, each.collect::<Vec<_>>().join(", "))
 }
 
 fn shape_of(tensor: &TensorInfo) -> String {

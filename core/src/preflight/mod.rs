@@ -72,6 +72,14 @@ impl Finding {
         self
     }
 
+    /// The same, said of that vector of several; of the first it goes without saying.
+    pub fn of_vector(mut self, vector: usize) -> Self {
+        if vector > 0 {
+            self.title = format!("Vector {}: {}", vector + 1, self.title);
+        }
+        self
+    }
+
     fn tensors(mut self, tensors: Vec<String>) -> Self {
         self.tensors = tensors;
         self
@@ -111,10 +119,7 @@ impl Preflight {
 
     /// The same, with findings that say of which of several vectors they are; of the first it goes without saying.
     pub fn of_vector(mut self, vector: usize) -> Self {
-        if vector > 0 {
-            let title = |finding: &mut Finding| finding.title = format!("Vector {}: {}", vector + 1, finding.title);
-            self.findings.iter_mut().for_each(title);
-        }
+        self.findings = self.findings.into_iter().map(|finding| finding.of_vector(vector)).collect();
         self
     }
 

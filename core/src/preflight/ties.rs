@@ -2,7 +2,7 @@
 
 use super::Finding;
 use super::sample::same_bytes;
-use super::words::examples;
+use super::words::{called, examples, named};
 use crate::alignment::{Alignment, Participation, Role, Triple, output_head, token_embeddings};
 use crate::checkpoint::{Checkpoint, ReadError, TensorInfo};
 
@@ -10,10 +10,10 @@ use crate::checkpoint::{Checkpoint, ReadError, TensorInfo};
 pub(super) fn compare(triple: &Triple, alignment: &Alignment) -> Result<Vec<Finding>, ReadError> {
     let mut findings = Vec::new();
     let target_head = output_head(&triple.target);
-    for role in [Role::Pre, Role::Post] {
+    for role in named(triple).filter(|role| *role != Role::Target) {
         let model = triple.get(role);
         match (output_head(model), target_head) {
-            (Some(own), None) => findings.push(own_head(model, own, role)?),
+            (Some(own), None) => findings.push(own_head(model, own, called(triple, role))?),
             (None, Some(stored)) => findings.extend(stand_in(triple, alignment, stored, role)),
             _ => {}
         }
@@ -23,8 +23,7 @@ pub(super) fn compare(triple: &Triple, alignment: &Alignment) -> Result<Vec<Find
 }
 
 /// Pre or post stores a head that the tied target has no place for.
-fn own_head(model: &Checkpoint, own: &TensorInfo, role: Role) -> Result<Finding, ReadError> {
-    let role = role.label();
+fn own_head(model: &Checkpoint, own: &TensorInfo, role: &str) -> Result<Finding, ReadError> {
     let copy = match token_embeddings(model) {
         Some(embeddings) => same_bytes(model, own, embeddings)?,
         None => false,
@@ -53,7 +52,7 @@ fn stand_in(triple: &Triple, alignment: &Alignment, stored: &TensorInfo, role: R
     if !moves {
         return None;
     }
-    let role = role.label();
+    let role = called(triple, role);
     Some(
         Finding::note("tied-stand-in", format!("{role} ties its output head to its embeddings, target does not"))
             .detail(format!("The embeddings of {role} stand in for its `{}`", stored.name))

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::Finding;
-use super::words::{count, facts, grouped, short};
+use super::words::{called, count, facts, grouped, named, short};
 use crate::alignment::{Role, Triple};
 use crate::checkpoint::{Checkpoint, OpenError};
 use crate::error::chain;
@@ -62,11 +62,11 @@ pub(super) fn compare(triple: &Triple) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut absent = Vec::new();
     let mut sources: Vec<(Role, Source)> = Vec::new();
-    for role in Role::ALL {
+    for role in named(triple) {
         match source(triple.get(role)) {
             Ok(Some(source)) => sources.push((role, source)),
-            Ok(None) => absent.push(role.label()),
-            Err((name, error)) => findings.push(unreadable(role, name, &error)),
+            Ok(None) => absent.push(called(triple, role)),
+            Err((name, error)) => findings.push(unreadable(called(triple, role), name, &error)),
         }
     }
     if !absent.is_empty() {
@@ -84,28 +84,27 @@ pub(super) fn compare(triple: &Triple) -> Vec<Finding> {
     for (role, source) in sources {
         match source.vocabulary() {
             Ok(vocabulary) => vocabularies.push((role, vocabulary)),
-            Err(error) => findings.push(unreadable(role, source.name, &error)),
+            Err(error) => findings.push(unreadable(called(triple, role), source.name, &error)),
         }
     }
     // Everything is compared with target; without its tokenizer, post with pre.
     let Some((reference_role, reference)) = vocabularies.pop() else { return findings };
     for (role, vocabulary) in &vocabularies {
-        findings.extend(differences(*role, vocabulary, reference_role, &reference));
+        findings.extend(differences(called(triple, *role), vocabulary, called(triple, reference_role), &reference));
     }
     findings
 }
 
-fn unreadable(role: Role, name: &str, error: &TokenizerError) -> Finding {
-    Finding::warning("tokenizer-unreadable", format!("The {name} of {} cannot be read", role.label()))
+fn unreadable(role: &str, name: &str, error: &TokenizerError) -> Finding {
+    Finding::warning("tokenizer-unreadable", format!("The {name} of {role} cannot be read"))
         .detail(chain(error))
         .action("Download the model again, or compare the tokenizers by hand")
 }
 
-fn differences(role: Role, own: &Vocabulary, reference_role: Role, reference: &Vocabulary) -> Vec<Finding> {
+fn differences(label: &str, own: &Vocabulary, against: &str, reference: &Vocabulary) -> Vec<Finding> {
     if own == reference {
         return Vec::new();
     }
-    let (label, against) = (role.label(), reference_role.label());
     let mut differing: Vec<(u64, &str, &str)> = Vec::new();
     let mut rest = reference.0.as_slice();
     for (id, token) in &own.0 {
@@ -284,7 +283,7 @@ mod tests {
             b in prop::collection::vec((0_u64..6, "[a-c]{0,2}"), 0..8),
         ) {
             let (a, b) = (Vocabulary::from(a), Vocabulary::from(b));
-            let findings = differences(Role::Pre, &a, Role::Target, &b);
+            let findings = differences("pre", &a, "target", &b);
             // By the definition: an id that both use, with a token that the other does not give it.
             let differ = a.0.iter().any(|(id, token)| {
                 b.0.iter().any(|(other, _)| other == id) && !b.0.contains(&(*id, token.clone()))

@@ -2,11 +2,29 @@
 
 use serde_json::Value;
 
+use crate::alignment::{Role, Triple};
+use crate::checkpoint::CheckpointKind;
+
 /// Names shown before the rest is only counted.
 const SHOWN_NAMES: usize = 3;
 
 /// Characters shown of a value or a token that a file holds.
 const SHOWN_CHARS: usize = 60;
+
+/// The models that a person named: a saved vector has no pre, and a vector that is being saved no target.
+pub(super) fn named(triple: &Triple) -> impl Iterator<Item = Role> {
+    Role::ALL.into_iter().filter(|&role| triple.get(role).kind() != CheckpointKind::Zeros)
+}
+
+/// What a model is called. Zeros are called as what they stand for.
+pub(super) fn called(triple: &Triple, role: Role) -> &'static str {
+    match (role, triple.get(role).kind()) {
+        (Role::Pre, CheckpointKind::Zeros) => called(triple, Role::Post),
+        (Role::Target, CheckpointKind::Zeros) => Role::Post.label(),
+        (_, CheckpointKind::Vector) => "the vector",
+        _ => role.label(),
+    }
+}
 
 /// "1 tensor", "12 tensors", "18,867 tensors".
 pub(super) fn count(number: u64, noun: &str) -> String {

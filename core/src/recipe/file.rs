@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::mergekit::{self, MergekitError, NotCarried};
+use super::mergekit::{self, Imported, MergekitError, ModelFacts, NotCarried};
 use super::nearest::did_you_mean;
 use super::{Recipe, VERSION};
 use crate::hub;
@@ -141,11 +141,10 @@ impl Recipe {
                 Ok(Opened { recipe, format: FileFormat::Toml, notes: Vec::new() })
             }
             FileFormat::Mergekit => {
-                let shown = || path.display().to_string();
-                let imported = mergekit::import(&text, &folder, &mergekit::at_hand)
-                    .map_err(|source| RecipeError::Mergekit { path: shown(), source })?;
+                let imported = import(&text, path, &mergekit::at_hand)?;
                 if !imported.not_carried.is_empty() {
-                    return Err(RecipeError::NotCarried { path: shown(), not_carried: imported.not_carried });
+                    let path = path.display().to_string();
+                    return Err(RecipeError::NotCarried { path, not_carried: imported.not_carried });
                 }
                 Ok(Opened { recipe: imported.recipe, format: FileFormat::Mergekit, notes: imported.notes })
             }
@@ -187,6 +186,13 @@ fn each_named(model: &mut String, each: &mut impl FnMut(&mut String)) {
     if !model.is_empty() {
         each(model);
     }
+}
+
+/// Reads `text`, which is that of the merge file at `path`; `facts` says what is known of a model. Unlike [`Recipe::open`] it
+/// gives a recipe of what is lost on the way too, with a list of all that is.
+pub fn import(text: &str, path: &Path, facts: &dyn Fn(&str) -> Option<ModelFacts>) -> Result<Imported, RecipeError> {
+    mergekit::import(text, &folder_of(path), facts)
+        .map_err(|source| RecipeError::Mergekit { path: path.display().to_string(), source })
 }
 
 /// The text of a recipe or merge file.

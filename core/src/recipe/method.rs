@@ -396,6 +396,11 @@ impl MethodSpec {
         self.select_topk.unwrap_or(1.0)
     }
 
+    /// [`MethodSpec::flatten`], settled.
+    pub fn flatten(&self) -> bool {
+        self.flatten.unwrap_or(true)
+    }
+
     /// Whether that parameter is said here.
     pub fn says(&self, parameter: Parameter) -> bool {
         match parameter {
@@ -581,7 +586,7 @@ impl fmt::Display for MethodSpec {
 }
 
 impl fmt::Display for SparsifyRule {
-    /// What is kept: `all`, or the share and how it is chosen.
+    /// What is kept: `all`, or the share and how it is chosen, and whether the rest makes up for it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { density, gamma, epsilon, .. } = self;
         match self.sparsify {
@@ -589,7 +594,8 @@ impl fmt::Display for SparsifyRule {
             Sparsify::Trim => write!(formatter, "the largest, density {density}"),
             Sparsify::Dare => write!(formatter, "at random, density {density}"),
             Sparsify::Della => write!(formatter, "at random by rank, density {density}, epsilon {epsilon}"),
-            Sparsify::Breadcrumbs => write!(formatter, "neither ends, density {density}, gamma {gamma}"),
-        }
+            Sparsify::Breadcrumbs => write!(formatter, "neither end, density {density}, gamma {gamma}"),
+        }?;
+        if self.rescale && self.sparsify != Sparsify::None { formatter.write_str(", rescaled") } else { Ok(()) }
     }
 }

@@ -207,6 +207,24 @@ impl Recipe {
         self.vectors().any(|vector| self.method.rule_of(vector).sparsify.uses(Parameter::Seed))
     }
 
+    /// Forgets what is said of parameters that have no effect, as when another method is chosen.
+    pub fn forget_unused(&mut self) {
+        let mut method = self.method.clone();
+        let thins = matches!(method.name.combination(), Combination::Sum | Combination::Elect);
+        for vector in self.vectors_mut() {
+            if !thins {
+                vector.sparsify = None;
+            }
+            let own = vector.sparsify.unwrap_or_else(|| method.name.sparsify());
+            let uses = |parameter| thins && own.uses(parameter);
+            vector.density = vector.density.filter(|_| uses(Parameter::Density));
+            vector.gamma = vector.gamma.filter(|_| uses(Parameter::Gamma));
+            vector.epsilon = vector.epsilon.filter(|_| uses(Parameter::Epsilon));
+        }
+        method.forget_unused(&self.vectors().collect::<Vec<_>>());
+        self.method = method;
+    }
+
     /// Refuses parameters of the method that are out of range or without effect, and vectors that it cannot take.
     pub fn check_method(&self) -> Result<(), MethodError> {
         self.method.check(&self.vectors().collect::<Vec<_>>())

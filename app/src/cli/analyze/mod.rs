@@ -20,7 +20,7 @@ use mergescope_core::error::chain;
 use mergescope_core::hub;
 use mergescope_core::merge::{MergeError, check_inputs};
 use mergescope_core::preflight::{Finding, Severity, preflight};
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{Method, Recipe};
 use mergescope_core::scaling::{Scaling, moving_tensors};
 use mergescope_core::stream::Resources;
 
@@ -29,6 +29,7 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
+use crate::format;
 use crate::vector::svg::Theme;
 use crate::vector::{Amounts, LayerCosine, Pair, PartSet};
 use files::{Files, Place};
@@ -80,7 +81,7 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     let (overview, preview) = (Overview::new(&analysis), RoundingPreview::thorough(&analysis, &recipe.output));
     let unmatched = recipe.vector.scaling.findings(moving_tensors(&found.alignment, &triple.target));
     let warnings = found.findings.into_iter().filter(|finding| finding.severity == Severity::Warning);
-    let warnings: Vec<Finding> = warnings.chain(unmatched).collect();
+    let warnings: Vec<Finding> = warnings.chain(unmatched).chain(first_alone(&recipe)).collect();
     let amounts = if args.log { Amounts::Log } else { Amounts::Linear };
     let report = Report {
         recipe,
@@ -113,6 +114,28 @@ pub fn run(args: &AnalyzeArgs) -> anyhow::Result<Exit> {
     }
     ensure!(failed.is_empty(), failed.join("; "));
     Ok(Exit::Done)
+}
+
+/// A warning where what is measured is not all that the recipe would merge.
+fn first_alone(recipe: &Recipe) -> Option<Finding> {
+    let mut passed_over = Vec::new();
+    if !recipe.others.is_empty() {
+        passed_over.push(format!("{} further", format::plural(recipe.others.len(), "vector")));
+    }
+    if recipe.method.name != Method::TaskArithmetic {
+        passed_over.push(format!("the method {}", recipe.method.name));
+    }
+    if let Some(control) = recipe.vector.control {
+        passed_over.push(format!("the control {}", control.kind.label()));
+    }
+    (!passed_over.is_empty()).then(|| Finding {
+        severity: Severity::Warning,
+        code: "first-vector-alone",
+        title: "This is about the first vector alone, as target + w·v".to_owned(),
+        detail: format!("The recipe also has {}", passed_over.join(", ")),
+        action: "What a merge of the recipe writes is in its report; see `mergescope merge`".to_owned(),
+        tensors: Vec::new(),
+    })
 }
 
 /// Where files were asked for.

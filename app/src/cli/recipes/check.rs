@@ -200,7 +200,8 @@ fn in_words(opened: &Opened) -> String {
         FileFormat::Toml => format!("a recipe, version {}", recipe.version),
         FileFormat::Mergekit => "a merge file of mergekit".to_owned(),
     };
-    let mut text = format!("  {kind}: {}\n", settled(&recipe.method));
+    let seed = if recipe.draws() { format!(", seed {}", recipe.method.seed) } else { String::new() };
+    let mut text = format!("  {kind}: {}{seed}\n", settled(&recipe.method));
     for (index, vector) in recipe.vectors().enumerate() {
         let _ = writeln!(text, "  {}", vector_words(recipe, index, vector));
     }
@@ -222,6 +223,9 @@ fn settled(spec: &MethodSpec) -> String {
     if spec.name.uses(Parameter::SelectTopk) {
         words.push(format!("select_topk {}", spec.select_topk()));
     }
+    if spec.name.uses(Parameter::Flatten) {
+        words.push(format!("flatten {}, row_wise {}", spec.flatten(), spec.row_wise.unwrap_or(false)));
+    }
     words.join(", ")
 }
 
@@ -234,6 +238,8 @@ fn vector_words(recipe: &Recipe, index: usize, vector: &VectorSpec) -> String {
     };
     let mut words = match recipe.method.name.uses_w() {
         true => vec![what, format!("w {}", format::w(vector.w)), format!("scaling {}", vector.scaling)],
+        // Its w has no effect, and its spread has.
+        false if index == 0 => vec![what, format!("scaling {}", vector.scaling)],
         false => vec![what],
     };
     words.push(format!("keeps {}", recipe.method.rule_of(vector)));

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use mergescope_core::recipe::file::{FileFormat, folder_of, format_of, read_text, replace};
+use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::file::{self, FileFormat, folder_of, format_of, read_text, replace};
 use mergescope_core::recipe::mergekit::{self, Exported, Imported, ModelFacts, NotCarried};
-use mergescope_core::recipe::{Recipe, RecipeError};
 
 use crate::cli::args::ConvertArgs;
 use crate::cli::exit::Exit;
@@ -23,9 +23,7 @@ pub fn import(args: &ConvertArgs) -> anyhow::Result<Exit> {
         path.display()
     );
     let known = |model: &str| facts(model, args.layers);
-    let imported = mergekit::import(&text, &folder_of(path), &known)
-        .map_err(|source| RecipeError::Mergekit { path: path.display().to_string(), source })?;
-    let Imported { recipe, notes, not_carried } = imported;
+    let Imported { recipe, notes, not_carried } = file::import(&text, path, &known)?;
     // Models beside the recipe that is written are named from there.
     let folder = args.output.as_deref().map_or_else(|| Path::new(".").to_owned(), folder_of);
     finish(args, "a recipe", &notes, &not_carried, &recipe.to_toml_in(&folder))

@@ -239,6 +239,6 @@ fn own_ui(session: &mut Session, ui: &mut Ui) {
         }
     });
     if session.shown_vector().sparsify != before {
-        session.forget_unused();
+        session.recipe.forget_unused();
     }
 }

@@ -1,7 +1,6 @@
 //! The numbers of the chosen chart as a table, in place of the charts.
 
-use eframe::egui::{self, Color32, Label, Layout, RichText, TextStyle, Ui, Vec2};
-use egui_extras::{Column, TableBuilder};
+use eframe::egui::Ui;
 use mergescope_core::analysis::{Sample, TensorAnalysis};
 
 use super::names;
@@ -11,12 +10,10 @@ use crate::vector::tables::{self, Table};
 use crate::vector::{LayerCosine, Metric, PartSet};
 use crate::window::live::{Key, Source};
 use crate::window::session::{Session, Stage};
-use crate::window::{theme, widgets};
+use crate::window::{number_table, widgets};
 
-/// Width of the first column, and of the others unless their labels are wider.
-const WIDTHS: [f32; 2] = [96.0, 88.0];
-/// Room between two columns.
-const CELL_GAP: f32 = 6.0;
+/// Width of the first column, which says what a row is about.
+const FIRST_WIDTH: f32 = 96.0;
 
 /// A table that was made, and for what.
 #[derive(Default)]
@@ -83,7 +80,7 @@ pub fn ui(view: &mut VectorView, ui: &mut Ui, session: &Session, source: &Source
         view.table_cache = TableCache { key: Some(key), table: of(view, session, source) };
     }
     match &view.table_cache.table {
-        Some(table) => table_ui(ui, table),
+        Some(table) => number_table::ui(ui, table, FIRST_WIDTH),
         None if view.chart == ChartId::Spectrum => {
             let tensors = view.picked_tensors(source.measured);
             return tensor::spectrum_ui(ui, session, &tensors, source, ui.available_height());
@@ -133,44 +130,4 @@ fn sizes(view: &VectorView, source: &Source<'_>) -> Option<Table> {
         sum.name = view.picked.map(|picked| names::cell(picked.group, picked.row)).unwrap_or_default();
     }
     Some(tables::histogram(&sum))
-}
-
-fn table_ui(ui: &mut Ui, table: &Table) {
-    let font = TextStyle::Small.resolve(ui.style());
-    let width_of = |label: &str| ui.painter().layout_no_wrap(label.to_owned(), font.clone(), Color32::WHITE).size().x;
-    let widest = table.columns.iter().skip(1).map(|column| width_of(&column.label)).fold(0.0, f32::max);
-    let width = WIDTHS[1].max(widest.ceil() + CELL_GAP);
-    let least = WIDTHS[0] + width * table.columns.len().saturating_sub(1) as f32;
-    widgets::wide_ui(ui, &table.name, least, |ui| rows_ui(ui, table, width));
-}
-
-fn rows_ui(ui: &mut Ui, table: &Table, width: f32) {
-    let palette = theme::palette(ui);
-    let right = Layout::right_to_left(egui::Align::Center);
-    ui.spacing_mut().item_spacing = Vec2::new(CELL_GAP, 0.0);
-    TableBuilder::new(ui)
-        .id_salt(("vector table", &table.name))
-        .cell_layout(Layout::left_to_right(egui::Align::Center))
-        .column(Column::exact(WIDTHS[0]))
-        .columns(Column::exact(width - CELL_GAP), table.columns.len().saturating_sub(1))
-        .auto_shrink([false, false])
-        .header(theme::ROW_HEIGHT, |mut header| {
-            for (position, column) in table.columns.iter().enumerate() {
-                let text = RichText::new(&column.label).text_style(TextStyle::Small).color(palette.weak);
-                header.col(|ui| {
-                    let layout = if position == 0 { *ui.layout() } else { right };
-                    ui.with_layout(layout, |ui| ui.add(Label::new(text).truncate()).on_hover_text(&column.label));
-                });
-            }
-        })
-        .body(|body| {
-            body.rows(theme::ROW_HEIGHT, table.rows.len(), |mut row| {
-                for (position, cell) in table.rows[row.index()].iter().enumerate() {
-                    row.col(|ui| {
-                        let layout = if position == 0 { *ui.layout() } else { right };
-                        ui.with_layout(layout, |ui| ui.label(cell.text()));
-                    });
-                }
-            });
-        });
 }

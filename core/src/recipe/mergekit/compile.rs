@@ -248,7 +248,7 @@ fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, S
             Values::Gradient(points) => {
                 return Err(format!(
                     "it is a gradient of {} points, and how many layers there are is not known, since the model is neither \
-                     at hand nor in the Hub cache; download it, or say --layers",
+                     at hand nor in the Hub cache; download it, or say how many (--layers)",
                     points.len()
                 ));
             }

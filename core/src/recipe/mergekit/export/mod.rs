@@ -132,7 +132,7 @@ impl Export<'_> {
         let tensors: Vec<(&str, f64)> = self.names.all.iter().map(String::as_str).zip(values.iter().copied()).collect();
         let found = filtered(&tensors, self.names.layers.max(1));
         if !self.names.layers_known && found.entries.iter().any(|entry| entry.points.len() > 1) {
-            return Err(MergekitError::anywhere("the number of layers is not known; say --layers"));
+            return Err(MergekitError::anywhere("the number of layers is not known; say how many (--layers)"));
         }
         if let Some(first) = found.differing.first() {
             let why = format!(

@@ -57,7 +57,7 @@ impl Names {
         if layers.is_none() && recipe.vectors().any(speaks_of_layers) {
             return Err(MergekitError::anywhere(format!(
                 "a gradient has a point for each layer, and how many layers {} has is not known, since it is neither at hand nor \
-                 in the Hub cache; download it, or say --layers",
+                 in the Hub cache; download it, or say how many (--layers)",
                 recipe.target
             )));
         }

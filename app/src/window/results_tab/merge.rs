@@ -1,28 +1,24 @@
-//! The Results tab: what the last merge wrote, against what was asked for.
+//! What a merge wrote, against what was asked for.
 
 use std::cmp::Ordering;
 
-use eframe::egui::{self, Button, Grid, Label, Layout, Rect, RichText, Sense, Stroke, TextStyle, Ui, Vec2};
+use eframe::egui::{self, Button, Grid, Label, Layout, Rect, RichText, Stroke, TextStyle, Ui, Vec2};
 use egui_extras::{Column, TableBuilder};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::merge::{ChangeSums, TensorReport};
-use mergescope_core::preflight::Finding;
 use mergescope_core::scaling::{ScalingSpec, Spread};
 
-use super::app::App;
-use super::chart::{self, BarPlot, Segment, Tick};
-use super::command::Command;
-use super::session::{MergeEnd, Written};
-use super::title::{self, LegendEntry, Title};
-use super::{fonts, method_words, theme, widgets};
+use super::{BUTTONS_HEIGHT, CHART_SHARE, buttons_ui, facts, layer_title, sentences_ui, words_ui};
 use crate::format;
+use crate::window::app::App;
+use crate::window::chart::{self, BarPlot, Segment, Tick};
+use crate::window::command::Command;
+use crate::window::session::{End, Written};
+use crate::window::title::{self, LegendEntry, Title};
+use crate::window::{fonts, method_words, theme, widgets};
 
-/// Room for the buttons below the table.
-const BUTTONS_HEIGHT: f32 = 44.0;
 /// Least width of a table.
 const TABLE_WIDTH: f32 = 800.0;
-/// Share of the height that the chart takes, the rest being the table's.
-const CHART_SHARE: f32 = 0.54;
 /// Width of the bar of what was written, within the outline of what was asked for.
 const WRITTEN_WIDTH: f32 = 0.8;
 
@@ -107,24 +103,22 @@ impl Words {
     }
 }
 
-/// The choices of this tab.
-pub struct ResultsView {
+/// The choices about a merge.
+pub struct MergeView {
     metric: Metric,
     sort: Sort,
     descending: bool,
-    /// Whether the layers' table is shown instead of the chart.
-    pub table: bool,
     /// The order of the tensors: for which merge, sort and direction, and the order itself.
     order: Option<(u64, Sort, bool, Vec<usize>)>,
 }
 
-impl Default for ResultsView {
+impl Default for MergeView {
     fn default() -> Self {
-        Self { metric: Metric::Change, sort: Sort::Intended, descending: true, table: false, order: None }
+        Self { metric: Metric::Change, sort: Sort::Intended, descending: true, order: None }
     }
 }
 
-impl ResultsView {
+impl MergeView {
     fn order(&mut self, written: &Written) -> &[usize] {
         let (sort, descending) = (self.sort, self.descending);
         let is_current =
@@ -157,37 +151,10 @@ fn compare(a: f64, b: f64, descending: bool) -> Ordering {
     }
 }
 
-/// Draws the tab.
+/// Draws what was written.
 pub fn ui(app: &mut App, ui: &mut Ui) {
-    match &app.session.end {
-        Some(MergeEnd::Written(_)) => written_ui(app, ui),
-        Some(MergeEnd::Refused(findings)) => refused_ui(ui, findings),
-        Some(MergeEnd::Failed(message)) => {
-            let advice = format!("{message}. Nothing was left behind. Mend that and press Merge… again");
-            widgets::empty_ui(ui, "The merge failed", &advice);
-        }
-        Some(MergeEnd::Cancelled) => {
-            widgets::empty_ui(ui, "The merge was cancelled", "Nothing was left behind. Press Merge… to start again");
-        }
-        None if app.session.merge.is_some() => {
-            widgets::empty_ui(ui, "Merging…", "What was written is shown here when it is done");
-        }
-        None => widgets::empty_ui(
-            ui,
-            "Nothing has been merged yet",
-            "Choose w at the left and press Merge…; then this tab shows what was written against what was asked for",
-        ),
-    }
-}
-
-fn refused_ui(ui: &mut Ui, findings: &[Finding]) {
-    let first = findings.first().map_or_else(String::new, |finding| format!("{}. {}", finding.title, finding.action));
-    widgets::empty_ui(ui, "The merge was refused", &first);
-}
-
-fn written_ui(app: &mut App, ui: &mut Ui) {
-    let Some(MergeEnd::Written(written)) = &app.session.end else { return };
-    let view = &mut app.results_view;
+    let Some(End::Merged(written)) = &app.session.end else { return };
+    let (view, shows_table) = (&mut app.results_view.merge, app.results_view.table);
     if let Some(control) = written.report.recipe.vectors().find_map(|vector| vector.control) {
         let control = method_words::control_label(control.kind);
         widgets::badge_ui(ui, &format!("Written with a control, {control}, in place of the real vector"))
@@ -207,7 +174,7 @@ fn written_ui(app: &mut App, ui: &mut Ui) {
     });
     ui.add_space(6.0);
     let height = ((ui.available_height() - BUTTONS_HEIGHT) * CHART_SHARE).max(150.0).floor();
-    if view.table {
+    if shows_table {
         ui.allocate_ui(Vec2::new(ui.available_width(), height), |ui| {
             ui.set_min_height(height);
             widgets::wide_ui(ui, "layers", TABLE_WIDTH, |ui| layers_table_ui(ui, written));
@@ -221,11 +188,7 @@ fn written_ui(app: &mut App, ui: &mut Ui) {
         ui.set_min_height(table_height);
         widgets::wide_ui(ui, "tensors", TABLE_WIDTH, |ui| tensors_table_ui(view, ui, written, table_height));
     });
-    ui.add_space(10.0);
-    ui.horizontal(|ui| {
-        let button = Button::new(Command::OpenOutput.label()).min_size(Vec2::new(96.0, 28.0));
-        open_folder |= ui.add(button).on_hover_text(Command::OpenOutput.explanation()).clicked();
-    });
+    open_folder |= buttons_ui(ui, |_| {});
     if open_folder {
         app.commands.push(Command::OpenOutput);
     }
@@ -234,35 +197,14 @@ fn written_ui(app: &mut App, ui: &mut Ui) {
 /// The sentences on top; true when the folder's name was clicked.
 fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     let palette = theme::palette(ui);
-    let report = &written.report;
-    let total = &written.total;
     let line = Some(theme::TEXT_LINE);
-    let path = format::path(&report.output);
-    let mut clicked = false;
-    let spacing = ui.spacing().clone();
-    ui.spacing_mut().item_spacing = Vec2::ZERO;
-    ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
-    ui.horizontal_wrapped(|ui| {
-        ui.label(RichText::new(format!("{} Written. ", fonts::CHECK)).color(palette.good).line_height(line));
-        let w = asked_words(written);
-        let formula = method_words::formula(&report.recipe, &written.target, &w);
-        // A model keeps its name as it is.
-        let begins = if formula.starts_with(&written.target) { formula } else { format::sentence(&formula) };
-        ui.label(RichText::new(format!("{begins} is in ")).line_height(line));
-        let link = RichText::new(&path).color(palette.link).line_height(line);
-        clicked = ui
-            .add(Label::new(link).sense(Sense::click()))
-            .on_hover_text(Command::OpenOutput.explanation())
-            .on_hover_cursor(egui::CursorIcon::PointingHand)
-            .clicked();
-        let facts = format!(
-            ": {} in {}, {}. ",
-            format::bytes(report.bytes_written),
-            format::duration(report.elapsed),
-            format::plural(report.tensors.len(), "tensor"),
-        );
-        ui.label(RichText::new(facts).line_height(line));
-        ui.label(RichText::new(numbers_sentence(written)).line_height(line));
+    let (report, total) = (&written.report, &written.total);
+    let formula = method_words::formula(&report.recipe, &written.target, &asked_words(written));
+    // A model keeps its name as it is.
+    let begins = if formula.starts_with(&written.target) { formula } else { format::sentence(&formula) };
+    sentences_ui(ui, &format!("{begins} is in "), &format::path(&report.output), |ui| {
+        words_ui(ui, format!(": {}. ", facts(report.bytes_written, report.elapsed, report.tensors.len())));
+        words_ui(ui, numbers_sentence(written));
         let beyond = total.overflowed + total.clipped;
         if beyond > 0 {
             let text = format!(" {} too large for the type written.", format::plural(beyond as usize, "sum"));
@@ -275,9 +217,7 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
             );
             ui.label(RichText::new(text).color(palette.weak).line_height(line));
         }
-    });
-    *ui.spacing_mut() = spacing;
-    clicked
+    })
 }
 
 /// What v was multiplied by: w, or the ends of what it came to.
@@ -403,10 +343,6 @@ fn chart_ui(metric: Metric, ui: &mut Ui, written: &Written, height: f32) -> Rect
     scope.response.rect
 }
 
-fn layer_title(layer: Option<u32>) -> String {
-    layer.map_or_else(|| "Embeddings, head and final norm".to_owned(), |layer| format!("Layer {layer}"))
-}
-
 fn change_tooltip_ui(ui: &mut Ui, title: &str, words: Words, change: &ChangeSums, asked: Option<Spread>) {
     let palette = theme::palette(ui);
     ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
@@ -481,7 +417,7 @@ fn layers_table_ui(ui: &mut Ui, written: &Written) {
         });
 }
 
-fn tensors_table_ui(view: &mut ResultsView, ui: &mut Ui, written: &Written, height: f32) {
+fn tensors_table_ui(view: &mut MergeView, ui: &mut Ui, written: &Written, height: f32) {
     let palette = theme::palette(ui);
     let right = Layout::right_to_left(egui::Align::Center);
     let (sort, descending) = (view.sort, view.descending);
