@@ -17,6 +17,7 @@ use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
 use mergescope::window::engine::{CoreEngine, Engine};
 use mergescope::window::session::End;
 use mergescope::window::{App, Setup};
+use mergescope_core::adapter::{AdapterError, AdapterReport};
 use mergescope_core::alignment::{Alignment, Triple as Models};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
 use mergescope_core::hub::CachedModel;
@@ -85,6 +86,12 @@ impl Engine for StillEngine {
         Ok(report)
     }
 
+    fn export_adapter(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<AdapterReport, AdapterError> {
+        let mut report = CoreEngine.export_adapter(recipe, output, control)?;
+        report.elapsed = Duration::from_millis(900);
+        Ok(report)
+    }
+
     fn cache(&self) -> Option<AnalysisCache> {
         None
     }
@@ -129,6 +136,32 @@ fn results() {
         wait_for_charts(&mut harness);
         merge(&mut harness, &folder);
         wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn adapter() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "adapter-dark"), (Theme::Light, "adapter-light")] {
+        let folder = stage(name);
+        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
+        wait_for_charts(&mut harness);
+        harness.get_by_label("File").click();
+        harness.run_steps(3);
+        harness.get_by_label_contains("Export adapter…").click();
+        harness.run_steps(3);
+        common::fill(&mut harness, "Folder", &folder.to_string_lossy());
+        common::fill(&mut harness, "Name", "adapter");
+        harness.get_by_label("Rank").set_value_accesskit(4.0);
+        harness.get_by_label("norm").click();
+        harness.run_steps(3);
+        if theme == Theme::Light {
+            picture(&mut harness, "adapter-dialog-light");
+        }
+        harness.get_by_label("Export").click();
+        wait(&mut harness, "the adapter is written", |app| matches!(app.session().end, Some(End::Exported(_))));
         picture(&mut harness, name);
         results.extend_harness(&mut harness);
     }

@@ -8,6 +8,7 @@ use mergescope_core::layout::Part;
 
 use super::figures::Figure;
 use super::{LayerCosine, Metric, Pair, PartSet, View, csv, labels, pairs, tensors_of};
+use crate::format;
 
 /// A column's heading.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Cell {
     Text(String),
     /// A number.
     Figure(Figure),
+    /// The shape of a tensor.
+    Shape(Vec<u64>),
     /// Nothing.
     Empty,
 }
@@ -42,6 +45,7 @@ impl Cell {
         match self {
             Self::Text(text) => text.clone(),
             Self::Figure(figure) => figure.text(),
+            Self::Shape(dims) => dims.iter().map(|&dim| format::count(dim)).collect::<Vec<_>>().join(" × "),
             Self::Empty => String::new(),
         }
     }
@@ -52,6 +56,7 @@ impl Cell {
             Self::Text(text) => csv::text(text),
             Self::Figure(Figure::Count(count)) => count.to_string(),
             Self::Figure(figure) => csv::number(figure.value()),
+            Self::Shape(dims) => csv::shape(dims),
             Self::Empty => String::new(),
         }
     }

@@ -252,11 +252,17 @@ impl App {
             Command::NextVector | Command::MoveVectorDown => self.session.shown() + 1 < self.session.count(),
             Command::PreviousVector | Command::MoveVectorUp => self.session.shown() > 0,
             Command::UseDemo => self.demo.is_some(),
-            Command::ToggleTable | Command::CopyCsv => self.has_numbers(),
+            // A saved vector has its table, and no chart in its place.
+            Command::ToggleTable => self.has_numbers() && !self.shows_saved_vector(),
+            Command::CopyCsv => self.has_numbers(),
             Command::SavePng => self.has_numbers() && self.chart_rect.is_some(),
             Command::OpenOutput => self.session.end.as_ref().is_some_and(|end| end.output().is_some()),
             _ => true,
         }
+    }
+
+    fn shows_saved_vector(&self) -> bool {
+        self.tab == Tab::Results && matches!(self.session.end, Some(End::Saved(_)))
     }
 
     /// Whether the tab in view has numbers.

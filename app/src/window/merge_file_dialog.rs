@@ -18,7 +18,7 @@ pub const WIDTH: f32 = 640.0;
 /// Height of the merge file that is shown.
 const FILE_HEIGHT: f32 = 250.0;
 /// Height of what is said about it.
-const WORDS_HEIGHT: f32 = 150.0;
+const WORDS_HEIGHT: f32 = 220.0;
 /// Layers with which it is tried whether their number is all that is missing.
 const SOME_LAYERS: u32 = 32;
 /// Layers that a model may be said to have.
@@ -169,9 +169,8 @@ fn export_ui(ui: &mut Ui, exported: &Result<Exported, String>, asks_layers: bool
     ui.add_space(6.0);
     words_ui(ui, "A merge file has no word for", &exported.not_carried, "To know", &exported.notes);
     ui.add_space(2.0);
-    let copy = ui
-        .add(Button::new("Copy").min_size(Vec2::new(88.0, 0.0)))
-        .on_hover_text("Copy the text above to the clipboard");
+    let button = Button::new("Copy").min_size(Vec2::new(88.0, 28.0));
+    let copy = ui.horizontal(|ui| ui.add(button)).inner.on_hover_text("Copy the text above to the clipboard");
     if copy.clicked() {
         ui.ctx().copy_text(exported.yaml.clone());
     }
@@ -211,7 +210,7 @@ fn words_ui(ui: &mut Ui, lost_title: &str, lost: &[NotCarried], notes_title: &st
         ui.label(RichText::new(title).text_style(TextStyle::Small).color(colour));
         for item in items {
             ui.horizontal_top(|ui| {
-                ui.label(RichText::new("·").color(palette.weak));
+                ui.label(RichText::new("–").color(palette.weak).line_height(Some(theme::TEXT_LINE)));
                 widgets::paragraph_ui(ui, &item);
             });
         }

@@ -4,15 +4,15 @@ use eframe::egui::accesskit::Role;
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use mergescope::past::{PastMerge, PastMerges};
-use mergescope::window::App;
 use mergescope::window::engine::Engine;
+use mergescope::window::{App, Tab};
 use mergescope_core::analysis::AnalysisCache;
 use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
 use mergescope_core::stream::Resources;
 
 use super::common::{TINY, Triple, setup_with, wait, wait_for_vector, window};
-use super::merge_into;
+use super::{is_disabled, merge_into, written};
 
 /// The real engine, with a list of the test's own.
 struct Remembering(PastMerges);
@@ -68,9 +68,45 @@ fn merges_of_the_past_are_listed_compared_and_opened_again() {
     let newer = tick(&harness, 0);
     harness.get_by_label(&newer).click();
     harness.run_steps(2);
+    assert!(is_disabled(&harness, "Show its results"), "what it wrote is gone");
+    for role in ["pre", "post", "target"] {
+        assert!(harness.query_by_label_contains(&format!("{role}: ")).is_some(), "the fingerprint of {role}");
+    }
     harness.get_by_label("Open its recipe").click();
     wait(&mut harness, "the recipe is opened", |app| app.session().recipe.vector.w == 0.25);
     assert!(harness.query_by_label("Open its recipe").is_none(), "the dialog is closed");
+}
+
+#[test]
+fn what_a_past_merge_wrote_is_shown_again() {
+    let triple = Triple::new(TINY);
+    let out = tempfile::tempdir().unwrap();
+    let past = PastMerges::at(out.path().join("merges.jsonl"));
+    let output = out.path().join("merged");
+    let report = merge(&triple.recipe(), &output, &Resources::default(), &Control::new()).unwrap();
+    past.add(&PastMerge::new(&report)).unwrap();
+    let mut harness = window(setup_with(Remembering(past)));
+    let show = |harness: &mut Harness<'_, App>| {
+        harness.get_by_label("File").click();
+        harness.run_steps(2);
+        harness.get_by_label_contains("Merges of the past…").click();
+        harness.run_steps(3);
+        harness.get_by_label("Show its results").click();
+        harness.run_steps(3);
+    };
+    show(&mut harness);
+    assert_eq!(harness.state().tab(), Tab::Results);
+    let shown = written(&harness).expect("its report is in Results");
+    assert_eq!((&shown.report.tensors, &shown.report.output), (&report.tensors, &output));
+    assert!(harness.query_by_label_contains("Chart: What was asked for").is_some());
+
+    // A folder that holds another merge by now is not taken for this one.
+    std::fs::remove_dir_all(&output).unwrap();
+    let mut recipe = triple.recipe();
+    recipe.vector.w = 1.5;
+    merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
+    show(&mut harness);
+    assert!(harness.query_by_label_contains("is of another merge").is_some());
 }
 
 #[test]

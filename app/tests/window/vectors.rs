@@ -1,6 +1,7 @@
 //! Several vectors, methods and controls, as a person uses them.
 
 use std::path::Path;
+use std::process::Command;
 
 use eframe::egui::{Key, Modifiers};
 use egui_kittest::Harness;
@@ -9,7 +10,7 @@ use mergescope::window::session::End;
 use mergescope::window::{App, Setup, Tab};
 use mergescope_core::alignment::VectorPair;
 use mergescope_core::checkpoint::Checkpoint;
-use mergescope_core::merge::{merge, save_vector};
+use mergescope_core::merge::save_vector;
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Recipe, VectorSpec};
 use mergescope_core::stream::Resources;
@@ -43,7 +44,7 @@ fn palette(harness: &mut Harness<'_, App>, query: &str) {
     harness.run_steps(3);
 }
 
-/// Merges in the window, and the same recipe by the engine alone; both must write the same bytes.
+/// Merges in the window, and by the command line from the recipe that the window saves; both must write the same bytes.
 #[track_caller]
 fn merges_alike(harness: &mut Harness<'_, App>, out: &Path, name: &str) -> Vec<u8> {
     wait_until_ready(harness);
@@ -54,12 +55,19 @@ fn merges_alike(harness: &mut Harness<'_, App>, out: &Path, name: &str) -> Vec<u
         "the merge ends",
         |app| matches!(&app.session().end, Some(End::Merged(written)) if written.report.output == wanted),
     );
-    let engine = out.join(format!("{name}-engine"));
-    merge(recipe(harness), &engine, &Resources::default(), &Control::new()).unwrap();
-    let read = |folder: &Path| std::fs::read(folder.join("model.safetensors")).unwrap();
-    let bytes = read(&wanted);
-    assert!(bytes == read(&engine), "{name}: the window and the engine write the same");
-    bytes
+    let file = out.join(format!("{name}.toml"));
+    recipe(harness).save(&file).unwrap();
+    let by_command = out.join(format!("{name}-by-command"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mergescope"));
+    command.args(["merge", "--recipe"]).arg(&file).arg("--out").arg(&by_command).env("XDG_DATA_HOME", out.join("data"));
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    // All that is written but the report, which says how long it took.
+    for file in ["model.safetensors", "config.json", "README.md", "mergescope.toml"] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(&wanted) == read(&by_command), "{name}: the window and the command line write the same {file}");
+    }
+    std::fs::read(wanted.join("model.safetensors")).unwrap()
 }
 
 #[test]

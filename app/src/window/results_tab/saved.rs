@@ -6,7 +6,6 @@ use mergescope_core::merge::{ChangeSums, SavedVector};
 
 use super::{BUTTONS_HEIGHT, buttons_ui, facts, sentences_ui, words_ui};
 use crate::format;
-use crate::vector::csv;
 use crate::vector::figures::Figure;
 use crate::vector::tables::{Cell, Column, Table};
 use crate::window::app::App;
@@ -17,6 +16,11 @@ use crate::window::session::End;
 /// Width of a tensor's name.
 const NAME_WIDTH: f32 = 340.0;
 
+/// Smaller errors are lost in the sums that they are worked out from.
+const LEAST_ERROR: f64 = 1e-7;
+/// The least share that is told in per cent, above them.
+const LEAST_SHOWN: f64 = 1e-5;
+
 /// Draws what was written.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let Some(End::Saved(saved)) = &app.session.end else { return };
@@ -25,7 +29,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     let mut open_folder = sentences_ui(ui, "v = post − pre is in ", &path, |ui| {
         words_ui(ui, format!(": {}. ", facts(saved.bytes_written, saved.elapsed, saved.tensors.len())));
         let error = saved.relative_error();
-        let error = if error < 1e-7 { "less than 10⁻⁷".to_owned() } else { format::relative(error) };
+        let error = if error < LEAST_ERROR { "less than 10⁻⁷".to_owned() } else { format::relative(error) };
         words_ui(
             ui,
             format!(
@@ -79,11 +83,15 @@ pub fn table(saved: &SavedVector) -> Table {
         let of_all = if total > 0.0 { share(tensor.change.intended_sq / total) } else { Cell::Empty };
         vec![
             Cell::Text(tensor.name.clone()),
-            Cell::Text(csv::shape(&tensor.shape)),
+            Cell::Shape(tensor.shape.clone()),
             Cell::Text(dtype_label(tensor.dtype)),
             Cell::Figure(Figure::Number(tensor.change.intended())),
             of_all,
-            error(&tensor.change).map_or(Cell::Empty, |error| share(if error < 1e-7 { 0.0 } else { error })),
+            match error(&tensor.change) {
+                Some(error) if error < LEAST_ERROR => Cell::Text(format!("< {}", format::percent(LEAST_SHOWN))),
+                Some(error) => share(error),
+                None => Cell::Empty,
+            },
         ]
     });
     Table { name: "saved-vector".to_owned(), columns, rows: rows.collect() }
