@@ -155,7 +155,7 @@ fn adapter() {
         common::fill(&mut harness, "Folder", &folder.to_string_lossy());
         common::fill(&mut harness, "Name", "adapter");
         harness.get_by_label("Rank").set_value_accesskit(4.0);
-        harness.get_by_label("norm").click();
+        harness.get_by_role_and_label(eframe::egui::accesskit::Role::CheckBox, "norm").click();
         harness.run_steps(3);
         if theme == Theme::Light {
             picture(&mut harness, "adapter-dialog-light");

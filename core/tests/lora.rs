@@ -13,6 +13,7 @@ use mergescope_core::adapter::{
     ADAPTER_REPORT_FILE, AdapterError, AdapterPart, AdapterReport, AdapterSpec, Content, Fate, Ranks, Reason, export,
     plan,
 };
+use mergescope_core::alignment::Triple;
 use mergescope_core::checkpoint::Dtype;
 use mergescope_core::error::chain;
 use mergescope_core::merge::merge;
@@ -187,6 +188,9 @@ impl Scene {
         change(&mut recipe);
         let parent = tempfile::tempdir_in(self.folders.dir.path()).unwrap();
         let report = export(&recipe, &parent.path().join("adapter"), resources, &Control::new())?;
+        let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target).unwrap();
+        let most_bytes = plan(&triple, &recipe).unwrap().most_bytes(&triple, &recipe);
+        assert!(report.bytes_written <= most_bytes, "{} are more than {most_bytes}", report.bytes_written);
         Ok(Adapter::read(report))
     }
 

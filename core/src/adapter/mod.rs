@@ -44,6 +44,10 @@ pub use plan::{AdapterPlan, Fate, Kind, PlannedTensor, Reason};
 pub use report::{ADAPTER_REPORT_FILE, AdapterReport, AdapterTensor, Form, Kept, Omitted};
 pub use spec::{AdapterPart, AdapterSpec, AdapterSpecError, Content, MAX_RANK, Ranks};
 
+/// What a tensor takes in the header of a weight file at most, beside the name of its module: `base_model.model.` before it,
+/// `.base_layer.parameter` behind it, dtype, two dimensions and two offsets of 20 digits.
+const MOST_ENTRY_BYTES: u64 = 256;
+
 /// Why no adapter was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum AdapterError {
@@ -409,19 +413,21 @@ fn most_common(ranks: &[u32]) -> u32 {
 }
 
 impl AdapterPlan {
-    /// Bytes of the weight file if every tensor has the highest rank that `recipe` allows, for the models that were planned for.
+    /// More bytes than the weight file of any adapter that `recipe` can lead to has, for the models that were planned for: every
+    /// tensor with the highest rank, and a header of long entries.
     pub fn most_bytes(&self, triple: &Triple, recipe: &Recipe) -> u64 {
         let rank = u64::from(recipe.adapter.clone().unwrap_or_default().rank);
         let bytes = |planned: &PlannedTensor| {
             let target = self.target(triple, planned);
             let width = element_bytes(written_dtype(recipe, target));
-            match planned.fate {
-                Fate::Factored { .. } => width * rank * target.shape.iter().sum::<u64>(),
-                Fate::Copied { .. } => width * target.elements(),
+            let entry = |module: &str| module.len() as u64 + MOST_ENTRY_BYTES;
+            match &planned.fate {
+                Fate::Factored { module, .. } => width * rank * target.shape.iter().sum::<u64>() + 2 * entry(module),
+                Fate::Copied { module, .. } => width * target.elements() + entry(module),
                 Fate::LeftOut(_) => 0,
             }
         };
-        self.tensors.iter().map(bytes).fold(0, u64::saturating_add)
+        self.tensors.iter().map(bytes).fold(MOST_ENTRY_BYTES, u64::saturating_add)
     }
 
     fn target<'a>(&self, triple: &'a Triple, planned: &PlannedTensor) -> &'a TensorInfo {
