@@ -144,11 +144,14 @@ pub struct InspectArgs {
 #[derive(Debug, Args)]
 pub struct PreflightArgs {
     /// The model before fine-tuning
-    #[arg(long, value_name = "MODEL")]
-    pub pre: String,
+    #[arg(long, value_name = "MODEL", required_unless_present = "vector")]
+    pub pre: Option<String>,
     /// The model after fine-tuning
-    #[arg(long, value_name = "MODEL")]
-    pub post: String,
+    #[arg(long, value_name = "MODEL", required_unless_present = "vector")]
+    pub post: Option<String>,
+    /// A saved vector, in place of pre and post (`mergescope save-vector`)
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pre", "post"])]
+    pub vector: Option<String>,
     /// The model that the vector will be added to
     #[arg(long, value_name = "MODEL")]
     pub target: String,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mergescope_core::alignment::{Role, Triple};
-use mergescope_core::checkpoint::dtype_label;
+use mergescope_core::checkpoint::{CheckpointKind, dtype_label};
 use mergescope_core::preflight::{Finding, Preflight, Severity, preflight};
 use serde_json::{Map, Value, json};
 
@@ -22,7 +22,10 @@ const TENSORS_SHOWN: usize = 4;
 pub fn run(args: &PreflightArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let job = Job::begin();
-    let triple = Triple::open(&args.pre, &args.post, &args.target)?;
+    // Whoever gives no vector gives both models.
+    let given = |model: &Option<String>| model.clone().unwrap_or_default();
+    let post = args.vector.clone().unwrap_or_else(|| given(&args.post));
+    let triple = Triple::open(&given(&args.pre), &post, &args.target)?;
     let found = preflight(&triple, &job.control)?;
     drop(job);
     printer.text(&format!("{}\n{}", models_text(&triple), text(&found)))?;
@@ -37,6 +40,10 @@ pub fn models_text(triple: &Triple) -> String {
     let mut table = Table::new(&columns.map(|name| (name, align(name))));
     for role in Role::ALL {
         let model = triple.get(role);
+        // A saved vector has no pre.
+        if model.kind() == CheckpointKind::Zeros {
+            continue;
+        }
         let dtypes: Vec<String> = model.dtypes().into_iter().map(|(dtype, _)| dtype_label(dtype)).collect();
         table.row([
             role.label().to_owned(),
@@ -101,7 +108,8 @@ pub fn finding_text(finding: &Finding) -> String {
 
 /// All of it as JSON.
 pub fn document(triple: &Triple, found: &Preflight) -> Value {
-    let models = Role::ALL.into_iter().map(|role| {
+    let named = Role::ALL.into_iter().filter(|role| triple.get(*role).kind() != CheckpointKind::Zeros);
+    let models = named.map(|role| {
         let model = triple.get(role);
         let facts =
             json!({ "label": model.label(), "path": print::path(model.root()), "parameters": model.parameters() });

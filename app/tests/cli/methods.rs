@@ -213,4 +213,7 @@ fn a_saved_vector_that_does_not_fit_is_spoken_of_as_the_vector() {
     assert!(!ran.stderr.contains("pre ") && !ran.stderr.contains("post "), "{}", ran.stderr);
     safetensors::serialize_to_file(lacks, None, &lacking).unwrap();
     merged().ends_with_code(0).says(&["target has 1 tensor that the vector lacks"]);
+    let ran = run(&folders, ["preflight", "--vector", "v", "--target", "target"]).ends_with_code(0);
+    let ran = ran.says(&["target has 1 tensor that the vector lacks", "The models fit together"]);
+    assert!(!ran.stdout.contains("\npre "), "{}", ran.stdout);
 }
