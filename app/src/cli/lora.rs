@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::adapter::{
-    AdapterPart, AdapterPlan, AdapterReport, AdapterSpec, Content, Fate, Kept, Reason, check_output, export, plan,
+    AdapterPart, AdapterPlan, AdapterReport, AdapterSpec, Content, Fate, Kept, check_output, export, plan,
 };
 use mergescope_core::alignment::{Models, Triple};
-use mergescope_core::layout::Part;
 use mergescope_core::merge::{MergeError, check_inputs};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
@@ -176,24 +175,14 @@ fn percent(share: Option<f64>) -> String {
 }
 
 fn plan_text(plan: &AdapterPlan, output: &Path, most_bytes: u64) -> String {
-    let copied = plan.tensors.iter().filter(|tensor| matches!(tensor.fate, Fate::Copied { .. })).count();
     let mut text = format!(
         "Would write an adapter of at most {} to {}: factors of {}, {} whole\n",
         format::bytes(most_bytes),
         print::line(&output.to_string_lossy()),
         format::plural(plan.factored().count(), "tensor"),
-        format::count(copied as u64),
+        format::count(plan.copied() as u64),
     );
-    let mut omissions: Vec<(Reason, Part, u64)> = Vec::new();
-    for tensor in &plan.tensors {
-        let Fate::LeftOut(reason) = tensor.fate else { continue };
-        match omissions.iter_mut().find(|entry| (entry.0, entry.1) == (reason, tensor.place.part)) {
-            Some(entry) => entry.2 += 1,
-            None => omissions.push((reason, tensor.place.part, 1)),
-        }
-    }
-    omissions.sort_unstable();
-    for (reason, part, count) in omissions {
+    for (reason, part, count) in plan.omissions() {
         let _ = writeln!(text, "  Left out: {} {part}, {}", format::count(count), reason.label());
     }
     text.push_str("Nothing was written (--dry-run)\n");

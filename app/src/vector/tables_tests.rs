@@ -57,7 +57,7 @@ fn cosines_that_are_none_stay_empty() {
     let cosine = LayerCosine { layers: vec![0, 3], values: vec![1.0, f64::NAN, f64::NAN, 1.0] };
     let table = layer_cosine(&cosine, PartSet::One(Part::Up));
     assert_eq!((table.name.as_str(), table.to_csv().as_str()), ("layer-cosine-up", "layer,0,3\n0,1,\n3,,1\n"));
-    assert_eq!(table.rows[0][2].text(), crate::format::NONE);
+    assert_eq!(table.rows[0][2].text(), format::NONE);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use eframe::egui::{DragValue, RichText, Ui};
-use mergescope_core::adapter::{AdapterPart, AdapterPlan, AdapterSpec, Content, Fate, MAX_RANK, Ranks, Reason};
+use mergescope_core::adapter::{AdapterPart, AdapterPlan, AdapterSpec, Content, MAX_RANK, Ranks};
 use mergescope_core::error::chain;
 use mergescope_core::recipe::{OutputDtype, Recipe};
 
@@ -200,21 +200,11 @@ fn numbers_ui(ui: &mut Ui, dialog: &mut AdapterDialog, w: f64) {
 
 /// `Factors of 168 tensors. Left out: 49 norm and 1 embed`.
 fn plan_words(plan: &AdapterPlan) -> String {
-    let copied = plan.tensors.iter().filter(|tensor| matches!(tensor.fate, Fate::Copied { .. })).count();
     let mut words = format!("Factors of {}", format::plural(plan.factored().count(), "tensor"));
-    if copied > 0 {
-        words += &format!(", {} whole", format::count(copied as u64));
+    if plan.copied() > 0 {
+        words += &format!(", {} whole", format::count(plan.copied() as u64));
     }
-    let mut left_out: Vec<(Reason, &'static str, u64)> = Vec::new();
-    for tensor in &plan.tensors {
-        let Fate::LeftOut(reason) = tensor.fate else { continue };
-        let part = tensor.place.part.label();
-        match left_out.iter_mut().find(|entry| (entry.0, entry.1) == (reason, part)) {
-            Some(entry) => entry.2 += 1,
-            None => left_out.push((reason, part, 1)),
-        }
-    }
-    for (reason, part, count) in left_out {
+    for (reason, part, count) in plan.omissions() {
         words += &format!(". Left out: {} {part}, {}", format::count(count), reason.label());
     }
     words

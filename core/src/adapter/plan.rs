@@ -1,6 +1,6 @@
 //! What an adapter will hold, known from headers and configs alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +156,22 @@ impl AdapterPlan {
     /// Tensors that go in as factors.
     pub fn factored(&self) -> impl Iterator<Item = &PlannedTensor> {
         self.tensors.iter().filter(|tensor| matches!(tensor.fate, Fate::Factored { .. }))
+    }
+
+    /// How many tensors go in whole.
+    pub fn copied(&self) -> usize {
+        self.tensors.iter().filter(|tensor| matches!(tensor.fate, Fate::Copied { .. })).count()
+    }
+
+    /// What is left out, by reason and part: how many tensors.
+    pub fn omissions(&self) -> Vec<(Reason, Part, u64)> {
+        let mut found: BTreeMap<(Reason, Part), u64> = BTreeMap::new();
+        for tensor in &self.tensors {
+            if let Fate::LeftOut(reason) = tensor.fate {
+                *found.entry((reason, tensor.place.part)).or_default() += 1;
+            }
+        }
+        found.into_iter().map(|((reason, part), count)| (reason, part, count)).collect()
     }
 
     /// Whether there is a tensor of an expert among them that is stored by itself.
