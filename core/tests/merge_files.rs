@@ -31,6 +31,25 @@ fn qwen2(layers: u32) -> ModelFacts {
     ModelFacts { layers, tensors, dtype: Some(Dtype::BF16) }
 }
 
+/// Names as in Mixtral's files, or as in those of Qwen3's mixtures.
+fn mixture(layers: u32, is_mixtral: bool) -> ModelFacts {
+    let mut facts = qwen2(layers);
+    facts.tensors.retain(|name| !name.contains("mlp"));
+    let (experts, projections) = match is_mixtral {
+        true => ("block_sparse_moe", ["w1", "w2", "w3"]),
+        false => ("mlp", ["gate_proj", "down_proj", "up_proj"]),
+    };
+    for layer in 0..layers {
+        let of_layer = format!("model.layers.{layer}.{experts}");
+        facts.tensors.push(format!("{of_layer}.gate.weight"));
+        for expert in 0..12 {
+            let names = projections.map(|projection| format!("{of_layer}.experts.{expert}.{projection}.weight"));
+            facts.tensors.extend(names);
+        }
+    }
+    facts
+}
+
 fn read(text: &str, layers: Option<u32>) -> Result<Imported, String> {
     import(text, Path::new("/merge"), &|_| layers.map(qwen2)).map_err(|error| error.to_string())
 }
@@ -215,6 +234,113 @@ dtype: float32
     assert_eq!(coefficient(&recipe, "model.norm.weight", 4), 0.9);
 }
 
+/// What mergekit 0.1.5 did with models of these kinds: it holds the experts of a layer in two tensors of other names.
+#[test]
+fn filters_find_the_experts_that_they_find_in_mergekit() {
+    let found = |facts: &ModelFacts, filter: &str| {
+        let text = format!(
+            "merge_method: task_arithmetic\nbase_model: b\nmodels: [{{model: a, parameters: {{weight: \
+             [{{filter: '{filter}', value: 0.25}}, {{value: 1}}]}}}}]\ndtype: float32"
+        );
+        let imported = import(&text, Path::new("/"), &|_| Some(facts.clone())).unwrap();
+        assert_eq!((imported.not_carried, imported.notes), (Vec::new(), Vec::new()), "{filter}");
+        let hits = facts.tensors.iter().filter(|name| coefficient(&imported.recipe, name, 2) == 0.25);
+        // Of each kind of tensor, the first.
+        let firsts =
+            hits.filter_map(|name| name.strip_prefix("model.layers.1.")).filter(|name| !name.contains("experts.1"));
+        firsts.filter(|name| !name.contains("experts") || name.contains(".0.")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mixtral = mixture(2, true);
+    let all = ["gate.weight", "experts.0.w1.weight", "experts.0.w2.weight", "experts.0.w3.weight"];
+    let all = all.map(|name| format!("block_sparse_moe.{name}"));
+    assert_eq!(found(&mixtral, "mlp"), all);
+    assert_eq!(found(&mixtral, "mlp.gate."), all[..1]);
+    assert_eq!(found(&mixtral, "experts"), all[1..]);
+    assert_eq!(found(&mixtral, "gate_up_proj"), [all[1].clone(), all[3].clone()]);
+    assert_eq!(found(&mixtral, "down_proj"), [all[2].clone()]);
+    for filter in ["block_sparse_moe", "w1", "experts.0"] {
+        assert_eq!(found(&mixtral, filter), [] as [String; 0]);
+    }
+    let qwen3 = mixture(2, false);
+    let of = ["mlp.experts.0.gate_proj.weight", "mlp.experts.0.up_proj.weight"];
+    assert_eq!(found(&qwen3, "up_proj"), of);
+    assert_eq!(found(&qwen3, "gate"), ["mlp.gate.weight", of[0], of[1]]);
+    assert_eq!(found(&qwen3, "gate_proj"), [] as [String; 0]);
+}
+
+#[test]
+fn a_gradient_of_a_filter_reaches_experts_layer_by_layer() {
+    let text = "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: \
+                [{filter: mlp.experts, value: [0.25, 0.75]}, {filter: self_attn, value: [1, 0]}, {value: 0.5}]}}]\ndtype: float32";
+    let facts = mixture(2, true);
+    let imported = import(text, Path::new("/"), &|_| Some(facts.clone())).unwrap();
+    assert_eq!(imported.not_carried, []);
+    let of = |name: &str| [0, 1].map(|layer| coefficient(&imported.recipe, &format!("model.layers.{layer}.{name}"), 2));
+    assert_eq!(of("block_sparse_moe.experts.11.w2.weight"), [0.25, 0.75]);
+    assert_eq!(of("block_sparse_moe.gate.weight"), [0.5, 0.5]);
+}
+
+#[test]
+fn what_goes_by_all_experts_of_a_layer_is_not_carried_over() {
+    let ways = [
+        ("ties", "weight: 0.5, density: 0.3", "", Some("which elements are kept")),
+        ("ties", "weight: 0.5", "", None),
+        ("breadcrumbs", "weight: 0.5, density: 0.9", "", Some("which elements are kept")),
+        ("dare_linear", "weight: 0.5, density: 0.5", "", None),
+        ("della", "weight: 0.5, density: 0.5", "", Some("which elements are kept")),
+        ("task_arithmetic", "weight: 0.5", "", None),
+        ("linear", "weight: 0.5", "", None),
+        ("slerp", "", "t: 0.5", Some("the angle")),
+        ("nuslerp", "weight: 0.5", "", Some("the angle")),
+        // The rows of a stack are the rows of its experts.
+        ("nuslerp", "weight: 0.5", "nuslerp_flatten: false", None),
+        ("nuslerp", "weight: 0.5", "nuslerp_flatten: false, nuslerp_row_wise: true", Some("between columns")),
+        ("model_stock", "", "", Some("the angles")),
+        ("sce", "", "", Some("the weight of each model")),
+    ];
+    for (method, of_models, of_all, what) in ways {
+        let second =
+            if method == "slerp" { String::new() } else { format!(", {{model: /m/c, parameters: {{{of_models}}}}}") };
+        let first = if method == "linear" { "/m/base" } else { "/m/a" };
+        let text = format!(
+            "merge_method: {method}\nbase_model: /m/base\nmodels: [{{model: {first}, parameters: {{{of_models}}}}}{second}]\n\
+             parameters: {{{of_all}}}\ndtype: float32\nout_dtype: bfloat16"
+        );
+        let facts = |_: &str| Some(mixture(2, true));
+        let imported = import(&text, Path::new("/"), &facts).unwrap();
+        let exported = export(&imported.recipe, &facts).unwrap();
+        for lost in [imported.not_carried, exported.not_carried] {
+            match what {
+                None => assert_eq!(lost, [], "{text}"),
+                Some(what) => {
+                    assert_eq!(lost.len(), 1, "{lost:?}");
+                    assert_eq!(lost[0].what, format!("the experts under `{method}`"));
+                    assert!(lost[0].why.contains("in one tensor") && lost[0].why.contains(what), "{lost:?}");
+                }
+            }
+        }
+        // Without experts there is nothing to lose.
+        let dense = import(&text, Path::new("/"), &|_| Some(qwen2(2))).unwrap();
+        assert_eq!(dense.not_carried, []);
+    }
+}
+
+#[test]
+fn filters_for_a_mixture_are_those_that_mergekit_matches() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/pre");
+    recipe.vector.scaling.factors = Factors { router: 0.25, mlp: 0.5, ..Factors::default() };
+    let mixtral = |_: &str| Some(mixture(2, true));
+    let Exported { yaml, not_carried, .. } = export(&recipe, &mixtral).unwrap();
+    assert_eq!(not_carried, []);
+    assert!(yaml.contains("filter: mlp.gate\n") && yaml.contains("filter: experts"), "{yaml}");
+    assert!(!yaml.contains("block_sparse_moe"), "{yaml}");
+    // One expert alone has no weight of its own there.
+    recipe.vector.scaling.patterns.push(Pattern { tensors: "*.experts.3.*".to_owned(), factor: 0.0 });
+    let lost = export(&recipe, &mixtral).unwrap().not_carried;
+    assert_eq!((lost.len(), lost[0].place.as_str()), (1, "vector.scaling"));
+    assert!(lost[0].why.contains("has it in one tensor with other experts of its layer"), "{lost:?}");
+}
+
 #[test]
 fn characters_that_mean_something_in_a_pattern_are_only_themselves() {
     let text = "
@@ -372,6 +498,42 @@ out_dtype: bfloat16
     recipe.adapter = Some(mergescope_core::adapter::AdapterSpec::default());
     let Exported { notes, .. } = exported(&recipe, Some(4));
     assert!(notes[0].contains("what an adapter holds is no part of a merge file"), "{notes:?}");
+}
+
+#[test]
+fn a_curve_and_a_factor_can_be_said_of_a_model_that_is_not_at_hand() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/target");
+    recipe.vector.scaling.curve = Curve::Lines { alpha: 0.25, beta: 0.75 };
+    recipe.output.dtype = OutputDtype::Bf16;
+    for factors in [
+        Factors { mlp: 0.5, ..Factors::default() },
+        Factors { attention: 0.5, ..Factors::default() },
+        Factors { router: 0.5, norm: 0.0, ..Factors::default() },
+    ] {
+        recipe.vector.scaling.factors = factors;
+        let Exported { yaml, not_carried, .. } = export(&recipe, &|_| Some(ModelFacts::of_layers(4))).unwrap();
+        assert_eq!(not_carried, [], "{yaml}");
+        let filters = yaml.lines().filter_map(|line| line.trim().strip_prefix("- filter: "));
+        for filter in filters {
+            assert!(!filter.contains(char::is_numeric), "{yaml}");
+        }
+        // Whichever of these it turns out to be.
+        for facts in [qwen2(4), mixture(4, false), mixture(4, true)] {
+            let back = import(&yaml, Path::new("/"), &|_| Some(facts.clone())).unwrap().recipe;
+            assert_eq!(coefficients(&recipe, &facts), coefficients(&back, &facts), "{yaml}");
+        }
+    }
+}
+
+#[test]
+fn a_number_in_a_filter_is_not_that_of_a_layer() {
+    let mut facts = qwen2(4);
+    facts.tensors.extend((0..4).map(|tower| format!("towers.{tower}.weight")));
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/pre");
+    recipe.vector.scaling.patterns.push(Pattern { tensors: "towers.2.*".to_owned(), factor: 0.0 });
+    let Exported { yaml, not_carried, .. } = export(&recipe, &|_| Some(facts.clone())).unwrap();
+    assert_eq!(not_carried, []);
+    assert!(yaml.contains("filter: towers.2\n"), "{yaml}");
 }
 
 #[test]
@@ -559,6 +721,26 @@ proptest! {
             let _ = imported.recipe.check_method();
             let _ = export(&imported.recipe, &|_| known.then(|| qwen2(24)));
         }
+    }
+
+    #[test]
+    fn a_recipe_for_a_mixture_comes_back_with_the_same_coefficients(
+        vectors in prop::collection::vec((-2.0_f64..2.0, scaling()), 1..3),
+        is_mixtral in any::<bool>(),
+    ) {
+        let mut recipe = Recipe::new("", "", "org/pre");
+        let mut vectors = vectors.into_iter().enumerate().map(|(index, (w, scaling))| {
+            VectorSpec { w, scaling, ..VectorSpec::new("org/pre", format!("org/post-{index}")) }
+        });
+        recipe.vector = vectors.next().unwrap();
+        recipe.others = vectors.collect();
+        let facts = mixture(LAYERS, is_mixtral);
+        let known = |_: &str| Some(facts.clone());
+        let exported = export(&recipe, &known).unwrap();
+        prop_assert_eq!(&exported.not_carried, &[]);
+        let back = import(&exported.yaml, Path::new("/"), &known).unwrap();
+        prop_assert_eq!(&back.not_carried, &[], "{}", exported.yaml);
+        prop_assert_eq!(coefficients(&recipe, &facts), coefficients(&back.recipe, &facts), "{}", exported.yaml);
     }
 
     #[test]

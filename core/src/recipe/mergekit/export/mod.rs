@@ -4,6 +4,7 @@ mod names;
 mod write;
 
 use self::names::Names;
+use super::experts::{are_stacked, by_whole_tensors};
 use super::filters::filtered;
 use super::weights::Weighted;
 use super::{MergekitError, ModelFacts, NotCarried};
@@ -100,6 +101,12 @@ impl Export<'_> {
             self.notes.push(note.to_owned());
         }
         let method = method.name;
+        if self.names.are_real
+            && are_stacked(&self.names.all)
+            && let Some(why) = by_whole_tensors(self.recipe)
+        {
+            self.lose("method", format!("the experts under `{method}`"), why);
+        }
         for (index, vector) in self.recipe.vectors().enumerate() {
             let key = self.key(index);
             let VectorSpec { pre: _, post: _, w: _, sparsify, density: _, gamma: _, epsilon: _, control, scaling } =
@@ -129,17 +136,21 @@ impl Export<'_> {
 
     /// A coefficient for each tensor as a setting.
     fn setting(&mut self, key: &str, values: &[f64]) -> Result<Vec<Weighted>, MergekitError> {
-        let tensors: Vec<(&str, f64)> = self.names.all.iter().map(String::as_str).zip(values.iter().copied()).collect();
+        let tensors: Vec<(&str, f64)> =
+            self.names.merged.iter().map(String::as_str).zip(values.iter().copied()).collect();
         let found = filtered(&tensors, self.names.layers.max(1));
         if !self.names.layers_known && found.entries.iter().any(|entry| entry.points.len() > 1) {
             return Err(MergekitError::anywhere("the number of layers is not known; say --layers"));
         }
-        if let Some(first) = found.differing.first() {
-            let why = format!(
-                "no filter tells it from others; {} more would get another weight too",
-                found.differing.len() - 1
-            );
-            self.lose(format!("{key}.scaling"), format!("the weight of `{first}`"), why);
+        if let Some(&first) = found.differing.first() {
+            let (first, merged) = (&self.names.all[first], &self.names.merged[first]);
+            let cause = match first == merged {
+                true => "no filter tells it from others".to_owned(),
+                false => format!("mergekit 0.1.5 has it in one tensor with other experts of its layer, `{merged}`"),
+            };
+            let why = format!("{cause}; {} more would get another weight too", found.differing.len() - 1);
+            let what = format!("the weight of `{first}`");
+            self.lose(format!("{key}.scaling"), what, why);
         }
         Ok(found.entries)
     }

@@ -6,6 +6,7 @@ mod settings;
 
 use std::path::Path;
 
+use super::experts::{are_stacked, by_whole_tensors};
 use super::schema::{Config, Input, Inputs, ModelRef, Slice};
 use super::yaml::{self, Scalar, Spot, shortened};
 use super::{MergekitError, ModelFacts, NotCarried};
@@ -54,6 +55,7 @@ pub fn import(
     }
     import.check_parameters();
     let mut recipe = import.recipe()?;
+    import.check_experts(&recipe);
     import.output(&mut recipe, facts)?;
     import.surroundings(&recipe);
     Ok(Imported { recipe, notes: import.notes, not_carried: import.not_carried })
@@ -162,6 +164,17 @@ impl Import<'_> {
                 self.layers = Some(known.layers);
                 Ok(())
             }
+        }
+    }
+
+    /// Names what mergekit takes from the experts of a layer together.
+    fn check_experts(&mut self, recipe: &Recipe) {
+        if self.facts.as_ref().is_some_and(|facts| are_stacked(&facts.tensors))
+            && let Some(why) = by_whole_tensors(recipe)
+        {
+            let method = &self.config.method;
+            let (spot, what) = (method.spot, format!("the experts under `{}`", self.method));
+            self.lose(spot, what, why);
         }
     }
 
