@@ -15,6 +15,7 @@
 //! | `dtype: float32`, `bfloat16` | rounding `mergekit-f32`, `mergekit-bf16` |
 //! | `out_dtype` | output dtype |
 
+mod apart;
 mod compile;
 mod experts;
 mod export;

@@ -9,7 +9,7 @@ use super::filters::filtered;
 use super::weights::Weighted;
 use super::{MergekitError, ModelFacts, NotCarried};
 use crate::layout::place;
-use crate::recipe::{Method, Parameter, Recipe, Sparsify, VectorSpec};
+use crate::recipe::{Method, Parameter, Recipe, Rounding, Sparsify, VectorSpec};
 use crate::scaling::Scaling;
 
 /// A recipe as a merge file.
@@ -209,11 +209,20 @@ impl Export<'_> {
             let weight = self.setting("vector", &values)?;
             models.push((model, vec![("weight", weight)]));
         }
-        self.notes.push(
-            "the vectors begin at several models, and mergekit knows one base: written as a linear merge with weights of +w \
-             and −w, whose steps round otherwise in the last bit"
-                .to_owned(),
-        );
+        let steps = match recipe.output.rounding {
+            Rounding::MergekitBf16 => {
+                "whose steps in bfloat16 are others: up to a quarter of the elements differ, most by a last bit"
+            }
+            Rounding::MergekitF32 => {
+                "whose steps in float32 are others: more elements differ in the last bit than when it is rounded once"
+            }
+            Rounding::Nearest | Rounding::Stochastic => "",
+        };
+        let comma = if steps.is_empty() { "" } else { ", " };
+        self.notes.push(format!(
+            "the vectors begin at several models, and mergekit knows one base: written as a linear merge with weights of +w and \
+             −w{comma}{steps}"
+        ));
         let parameters = vec![("normalize", flag(false))];
         Ok(File { method: Method::Linear, base: None, models, parameters })
     }

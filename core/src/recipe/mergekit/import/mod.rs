@@ -44,6 +44,7 @@ pub fn import(
         models: Vec::new(),
         layers: None,
         facts: None,
+        spelt_out: None,
         notes: Vec::new(),
         not_carried: Vec::new(),
     };
@@ -97,6 +98,8 @@ struct Import<'a> {
     layers: Option<u32>,
     /// Of the base.
     facts: Option<ModelFacts>,
+    /// The target of a `linear` merge of weights 1, +w and −w.
+    spelt_out: Option<ModelRef>,
     notes: Vec<String>,
     not_carried: Vec<NotCarried>,
 }

@@ -116,7 +116,8 @@ impl Import<'_> {
         }
     }
 
-    /// target + w·post − w·pre, which some write with `linear`.
+    /// target + w·post − w·pre, which some write with `linear`: read as what it means, so that there is a vector to look at and
+    /// a w to turn, and not as an average of whole models.
     fn linear_as_vectors(&mut self, models: &[Model]) -> Result<Option<Recipe>, MergekitError> {
         let normalize = self.weights("normalize", None)?.map(|(_, weights)| weights.only_value());
         if normalize != Some(Some(0.0)) || models.len() < 3 || models.len().is_multiple_of(2) {
@@ -151,12 +152,7 @@ impl Import<'_> {
             let pre = self.model(&pre.reference);
             vectors.push(self.vector(&pre, post)?);
         }
-        self.notes.push(format!(
-            "{}: weights of 1, +w and −w that are not normalised are `{}` + w·(post − pre), and are read as that; mergekit's \
-             steps would round otherwise in the last bit",
-            target.reference.spot,
-            shortened(&target.reference.spec())
-        ));
+        self.spelt_out = Some(target.reference.clone());
         let target = self.model(&target.reference);
         self.assemble(target, vectors).map(Some)
     }
