@@ -54,6 +54,10 @@ fn what_is_wrong_is_said_with_its_place_and_what_to_do() {
         ("version = 0\n".to_owned(), "there is no version 0; write version = 1"),
         ("version = \"1\"\n".to_owned(), "line 1, column 11: here is string \"1\", and wanted is a whole number"),
         ("version = 1\ntarget = \n".to_owned(), "line 2, column 10"),
+        (
+            "merge_method: slerp\nmodels: []\n".to_owned(),
+            "this is a merge file of mergekit and no recipe; give it a name that ends in .yaml",
+        ),
     ];
     for (text, words) in cases {
         let message = message(&text);

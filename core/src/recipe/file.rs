@@ -107,7 +107,14 @@ impl Recipe {
         }
         let shown = || path.display().to_string();
         let problem = |error: &toml::de::Error| {
-            let (line, column, message) = explain(text, error);
+            let (line, column, message) = match is_merge_file(text) {
+                true => (
+                    1,
+                    1,
+                    "this is a merge file of mergekit and no recipe; give it a name that ends in .yaml".to_owned(),
+                ),
+                false => explain(text, error),
+            };
             RecipeError::Toml { path: shown(), line, column, message }
         };
         // A newer version's keys are not known: its number comes before them.
@@ -209,11 +216,14 @@ pub fn format_of(path: &Path, text: &str) -> FileFormat {
     let is_merge_file = match ending.as_deref() {
         Some("yaml" | "yml") => true,
         Some("toml") => false,
-        _ => text
-            .lines()
-            .any(|line| line.strip_prefix("merge_method").is_some_and(|rest| rest.trim_start().starts_with(':'))),
+        _ => is_merge_file(text),
     };
     if is_merge_file { FileFormat::Mergekit } else { FileFormat::Toml }
+}
+
+/// Whether a text has the key that every merge file of mergekit has.
+fn is_merge_file(text: &str) -> bool {
+    text.lines().any(|line| line.strip_prefix("merge_method").is_some_and(|rest| rest.trim_start().starts_with(':')))
 }
 
 /// The folder that a file lies in.

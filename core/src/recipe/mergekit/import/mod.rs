@@ -7,7 +7,7 @@ mod settings;
 use std::path::Path;
 
 use super::experts::{are_stacked, by_whole_tensors};
-use super::schema::{Config, Input, Inputs, ModelRef, Slice};
+use super::schema::{Config, Input, Inputs, ModelRef, Slice, Unknown};
 use super::yaml::{self, Scalar, Spot, shortened};
 use super::{MergekitError, ModelFacts, NotCarried};
 use crate::hub;
@@ -35,6 +35,23 @@ pub fn import(
     folder: &Path,
     facts: &dyn Fn(&str) -> Option<ModelFacts>,
 ) -> Result<Imported, MergekitError> {
+    read(text, folder, facts).map_err(|error| match is_recipe(text) {
+        true => {
+            MergekitError::anywhere("this is a recipe in TOML and no merge file; give it a name that ends in .toml")
+        }
+        false => error,
+    })
+}
+
+/// Whether lines of a text are those of a recipe.
+fn is_recipe(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.strip_prefix("version").is_some_and(|rest| rest.trim_start().starts_with('='))
+            || matches!(line.trim(), "[vector]" | "[[vector]]")
+    })
+}
+
+fn read(text: &str, folder: &Path, facts: &dyn Fn(&str) -> Option<ModelFacts>) -> Result<Imported, MergekitError> {
     let config = Config::read(yaml::parse(text)?)?;
     let method = method(&config.method)?;
     let mut import = Import {
@@ -48,7 +65,7 @@ pub fn import(
         notes: Vec::new(),
         not_carried: Vec::new(),
     };
-    import.not_carried.append(&mut import.config.unknown);
+    import.not_carried.extend(import.config.unknown.iter().map(Unknown::lost));
     import.collect_models()?;
     let base = import.config.base.clone().or_else(|| import.models.first().map(|model| model.reference.clone()));
     if let Some(base) = base {
