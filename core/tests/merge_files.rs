@@ -31,6 +31,25 @@ fn qwen2(layers: u32) -> ModelFacts {
     ModelFacts { layers, tensors, dtype: Some(Dtype::BF16) }
 }
 
+/// Names as in Mixtral's files, or as in those of Qwen3's mixtures.
+fn mixture(layers: u32, is_mixtral: bool) -> ModelFacts {
+    let mut facts = qwen2(layers);
+    facts.tensors.retain(|name| !name.contains("mlp"));
+    let (experts, projections) = match is_mixtral {
+        true => ("block_sparse_moe", ["w1", "w2", "w3"]),
+        false => ("mlp", ["gate_proj", "down_proj", "up_proj"]),
+    };
+    for layer in 0..layers {
+        let of_layer = format!("model.layers.{layer}.{experts}");
+        facts.tensors.push(format!("{of_layer}.gate.weight"));
+        for expert in 0..12 {
+            let names = projections.map(|projection| format!("{of_layer}.experts.{expert}.{projection}.weight"));
+            facts.tensors.extend(names);
+        }
+    }
+    facts
+}
+
 fn read(text: &str, layers: Option<u32>) -> Result<Imported, String> {
     import(text, Path::new("/merge"), &|_| layers.map(qwen2)).map_err(|error| error.to_string())
 }
@@ -153,7 +172,22 @@ fn a_linear_merge_of_plus_and_minus_w_is_a_vector() {
     assert_eq!((recipe.method.name, recipe.target.as_str()), (Method::TaskArithmetic, "example-org/target"));
     assert_eq!(vector(&recipe, 0), ("example-org/sft", "example-org/grpo", 0.75));
     assert_eq!(recipe.output.rounding, Rounding::Nearest, "the steps of another method are not mergekit's");
-    assert!(imported.notes[0].contains("+w and −w"), "{:?}", imported.notes);
+    let [note] = imported.notes.as_slice() else { panic!("{:?}", imported.notes) };
+    for words in [
+        "+w and −w",
+        "mergekit adds up the whole models in float32: up to 2 elements in 100 differ by a last bit",
+        "For its very bits, write a recipe with method linear",
+        "rounding = \"mergekit-bf16\"",
+    ] {
+        assert!(note.contains(words), "{note}");
+    }
+    let note = |dtypes: &str| {
+        let text = file("linear_vector.yaml").replace("dtype: bfloat16", dtypes);
+        read(&text, None).unwrap().notes.concat()
+    };
+    assert!(note("dtype: float32").contains("up to half of the elements differ"), "{}", note("dtype: float32"));
+    let widened = note("dtype: bfloat16\nout_dtype: float32");
+    assert!(widened.contains("rounds that sum before it writes it with more bits"), "{widened}");
 }
 
 #[test]
@@ -213,6 +247,113 @@ dtype: float32
     assert_eq!(layer("mlp.up_proj.weight"), [0.2; 4]);
     assert_eq!(layer("input_layernorm.weight"), [0.9; 4]);
     assert_eq!(coefficient(&recipe, "model.norm.weight", 4), 0.9);
+}
+
+/// What mergekit 0.1.5 did with models of these kinds: it holds the experts of a layer in two tensors of other names.
+#[test]
+fn filters_find_the_experts_that_they_find_in_mergekit() {
+    let found = |facts: &ModelFacts, filter: &str| {
+        let text = format!(
+            "merge_method: task_arithmetic\nbase_model: b\nmodels: [{{model: a, parameters: {{weight: \
+             [{{filter: '{filter}', value: 0.25}}, {{value: 1}}]}}}}]\ndtype: float32"
+        );
+        let imported = import(&text, Path::new("/"), &|_| Some(facts.clone())).unwrap();
+        assert_eq!((imported.not_carried, imported.notes), (Vec::new(), Vec::new()), "{filter}");
+        let hits = facts.tensors.iter().filter(|name| coefficient(&imported.recipe, name, 2) == 0.25);
+        // Of each kind of tensor, the first.
+        let firsts =
+            hits.filter_map(|name| name.strip_prefix("model.layers.1.")).filter(|name| !name.contains("experts.1"));
+        firsts.filter(|name| !name.contains("experts") || name.contains(".0.")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mixtral = mixture(2, true);
+    let all = ["gate.weight", "experts.0.w1.weight", "experts.0.w2.weight", "experts.0.w3.weight"];
+    let all = all.map(|name| format!("block_sparse_moe.{name}"));
+    assert_eq!(found(&mixtral, "mlp"), all);
+    assert_eq!(found(&mixtral, "mlp.gate."), all[..1]);
+    assert_eq!(found(&mixtral, "experts"), all[1..]);
+    assert_eq!(found(&mixtral, "gate_up_proj"), [all[1].clone(), all[3].clone()]);
+    assert_eq!(found(&mixtral, "down_proj"), [all[2].clone()]);
+    for filter in ["block_sparse_moe", "w1", "experts.0"] {
+        assert_eq!(found(&mixtral, filter), [] as [String; 0]);
+    }
+    let qwen3 = mixture(2, false);
+    let of = ["mlp.experts.0.gate_proj.weight", "mlp.experts.0.up_proj.weight"];
+    assert_eq!(found(&qwen3, "up_proj"), of);
+    assert_eq!(found(&qwen3, "gate"), ["mlp.gate.weight", of[0], of[1]]);
+    assert_eq!(found(&qwen3, "gate_proj"), [] as [String; 0]);
+}
+
+#[test]
+fn a_gradient_of_a_filter_reaches_experts_layer_by_layer() {
+    let text = "merge_method: task_arithmetic\nbase_model: b\nmodels: [{model: a, parameters: {weight: \
+                [{filter: mlp.experts, value: [0.25, 0.75]}, {filter: self_attn, value: [1, 0]}, {value: 0.5}]}}]\ndtype: float32";
+    let facts = mixture(2, true);
+    let imported = import(text, Path::new("/"), &|_| Some(facts.clone())).unwrap();
+    assert_eq!(imported.not_carried, []);
+    let of = |name: &str| [0, 1].map(|layer| coefficient(&imported.recipe, &format!("model.layers.{layer}.{name}"), 2));
+    assert_eq!(of("block_sparse_moe.experts.11.w2.weight"), [0.25, 0.75]);
+    assert_eq!(of("block_sparse_moe.gate.weight"), [0.5, 0.5]);
+}
+
+#[test]
+fn what_goes_by_all_experts_of_a_layer_is_not_carried_over() {
+    let ways = [
+        ("ties", "weight: 0.5, density: 0.3", "", Some("which elements are kept")),
+        ("ties", "weight: 0.5", "", None),
+        ("breadcrumbs", "weight: 0.5, density: 0.9", "", Some("which elements are kept")),
+        ("dare_linear", "weight: 0.5, density: 0.5", "", None),
+        ("della", "weight: 0.5, density: 0.5", "", Some("which elements are kept")),
+        ("task_arithmetic", "weight: 0.5", "", None),
+        ("linear", "weight: 0.5", "", None),
+        ("slerp", "", "t: 0.5", Some("the angle")),
+        ("nuslerp", "weight: 0.5", "", Some("the angle")),
+        // The rows of a stack are the rows of its experts.
+        ("nuslerp", "weight: 0.5", "nuslerp_flatten: false", None),
+        ("nuslerp", "weight: 0.5", "nuslerp_flatten: false, nuslerp_row_wise: true", Some("between columns")),
+        ("model_stock", "", "", Some("the angles")),
+        ("sce", "", "", Some("the weight of each model")),
+    ];
+    for (method, of_models, of_all, what) in ways {
+        let second =
+            if method == "slerp" { String::new() } else { format!(", {{model: /m/c, parameters: {{{of_models}}}}}") };
+        let first = if method == "linear" { "/m/base" } else { "/m/a" };
+        let text = format!(
+            "merge_method: {method}\nbase_model: /m/base\nmodels: [{{model: {first}, parameters: {{{of_models}}}}}{second}]\n\
+             parameters: {{{of_all}}}\ndtype: float32\nout_dtype: bfloat16"
+        );
+        let facts = |_: &str| Some(mixture(2, true));
+        let imported = import(&text, Path::new("/"), &facts).unwrap();
+        let exported = export(&imported.recipe, &facts).unwrap();
+        for lost in [imported.not_carried, exported.not_carried] {
+            match what {
+                None => assert_eq!(lost, [], "{text}"),
+                Some(what) => {
+                    assert_eq!(lost.len(), 1, "{lost:?}");
+                    assert_eq!(lost[0].what, format!("the experts under `{method}`"));
+                    assert!(lost[0].why.contains("in one tensor") && lost[0].why.contains(what), "{lost:?}");
+                }
+            }
+        }
+        // Without experts there is nothing to lose.
+        let dense = import(&text, Path::new("/"), &|_| Some(qwen2(2))).unwrap();
+        assert_eq!(dense.not_carried, []);
+    }
+}
+
+#[test]
+fn filters_for_a_mixture_are_those_that_mergekit_matches() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/pre");
+    recipe.vector.scaling.factors = Factors { router: 0.25, mlp: 0.5, ..Factors::default() };
+    let mixtral = |_: &str| Some(mixture(2, true));
+    let Exported { yaml, not_carried, .. } = export(&recipe, &mixtral).unwrap();
+    assert_eq!(not_carried, []);
+    assert!(yaml.contains("filter: mlp.gate\n") && yaml.contains("filter: experts"), "{yaml}");
+    assert!(!yaml.contains("block_sparse_moe"), "{yaml}");
+    // One expert alone has no weight of its own there.
+    recipe.vector.scaling.patterns.push(Pattern { tensors: "*.experts.3.*".to_owned(), factor: 0.0 });
+    let lost = export(&recipe, &mixtral).unwrap().not_carried;
+    assert_eq!((lost.len(), lost[0].place.as_str()), (1, "vector.scaling"));
+    assert!(lost[0].why.contains("has it in one tensor with other experts of its layer"), "{lost:?}");
 }
 
 #[test]
@@ -287,7 +428,14 @@ fn a_file_that_is_no_merge_says_where_and_what_to_do() {
         (format!("{ta}models: [{{model: a, parameters: {{weight: 1}}}}]\ndtype: bf16"), "`bf16` is no dtype; write bfloat16"),
         (format!("{ta}models: [{{model: a, parameters: {{weight: 1}}}}]\ndtype: bfloat61"), "did you mean `bfloat16`?"),
         ("merge_method: task_arithmetic\nmodels: [{model: a, parameters: {weight: 1}}]".into(), "task_arithmetic needs `base_model`"),
-        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}, {model: c}]\nparameters: {t: 0.5}".into(), "slerp takes base_model and one other model; the file has 2"),
+        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}, {model: c}]\nparameters: {t: 0.5}".into(), "slerp goes from base_model, `a`, to one other model, and beside `a` there are 2: `b`, `c`; list the one to go to"),
+        ("merge_method: slerp\nbase_model: a\nmodels: [{model: a}]\nparameters: {t: 0.5}".into(), "beside `a` there is none; list the one to go to"),
+        (format!("{ta}models:\n- model: c\n  parameters: {{weight: 1}}\n- model: a\n  parameters: {{wieght: 1}}"), "line 7, column 16: `wieght` is no parameter of mergekit; did you mean `weight`, which is missing for `a`?"),
+        (format!("{ta}models:\n- model: c\n  params: {{weight: 1}}\n- model: a\n  params: {{weight: 1}}"), "line 5, column 3: `weight` is missing for `c`: `params` is no key of a model of the list, so mergekit ignores it; did you mean `parameters`?"),
+        ("merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparamters: {t: 0.5}".into(), "line 4, column 1: `t` is missing: `paramters` is no key of a merge file, so mergekit ignores it; did you mean `parameters`?"),
+        (format!("{ta}models:\n- modle: c\n  parameters: {{weight: 1}}"), "line 4, column 3: a model of the list needs `model`, and `modle` is no key of it; did you mean `model`?"),
+        (format!("{ta}models: [{{model: a, parameters: {{weight: 1e39}}}}]"), "line 3, column 42: `weight` is 1e39, which is too large for a float32"),
+        ("version = 1\ntarget = \"a\"\n[vector]\npost = \"b\"\nw = 1\n".into(), "this is a recipe in TOML and no merge file; give it a name that ends in .toml"),
         ("merge_method: ties\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1, density: 1.5}}]".into(), "line 3, column 54: `density` is 1.5; it is a share, from 0 to 1"),
         ("merge_method: della\nbase_model: b\nmodels: [{model: a, parameters: {weight: 1, density: 0.9}}]".into(), "density + epsilon are probabilities"),
         ("merge_method: ties\nbase_model: b\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n- sources: [{model: a, layer_range: [1, 4]}]".into(), "line 5, column 37: layers 1 to 3 would become layers 2 and following"),
@@ -368,10 +516,53 @@ out_dtype: bfloat16
 ";
     assert_eq!(yaml, expected);
     assert_eq!(not_carried, []);
-    assert!(notes[0].contains("mergekit rounds after every step"), "{notes:?}");
+    let [note] = notes.as_slice() else { panic!("{notes:?}") };
+    assert!(note.starts_with("mergekit rounds after every step"), "{note}");
+    assert!(note.contains("up to 2 elements in 1,000 differ by a last bit; rounding = \"mergekit-f32\""), "{note}");
+    recipe.output.dtype = OutputDtype::F32;
+    let note = exported(&recipe, Some(4)).notes.concat();
+    assert!(note.contains("up to 2 elements in 10 differ"), "{note}");
+    recipe.output.rounding = Rounding::MergekitF32;
+    assert_eq!(exported(&recipe, Some(4)).notes, [] as [String; 0]);
     recipe.adapter = Some(mergescope_core::adapter::AdapterSpec::default());
     let Exported { notes, .. } = exported(&recipe, Some(4));
     assert!(notes[0].contains("what an adapter holds is no part of a merge file"), "{notes:?}");
+}
+
+#[test]
+fn a_curve_and_a_factor_can_be_said_of_a_model_that_is_not_at_hand() {
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/target");
+    recipe.vector.scaling.curve = Curve::Lines { alpha: 0.25, beta: 0.75 };
+    recipe.output.dtype = OutputDtype::Bf16;
+    for factors in [
+        Factors { mlp: 0.5, ..Factors::default() },
+        Factors { attention: 0.5, ..Factors::default() },
+        Factors { router: 0.5, norm: 0.0, ..Factors::default() },
+    ] {
+        recipe.vector.scaling.factors = factors;
+        let Exported { yaml, not_carried, .. } = export(&recipe, &|_| Some(ModelFacts::of_layers(4))).unwrap();
+        assert_eq!(not_carried, [], "{yaml}");
+        let filters = yaml.lines().filter_map(|line| line.trim().strip_prefix("- filter: "));
+        for filter in filters {
+            assert!(!filter.contains(char::is_numeric), "{yaml}");
+        }
+        // Whichever of these it turns out to be.
+        for facts in [qwen2(4), mixture(4, false), mixture(4, true)] {
+            let back = import(&yaml, Path::new("/"), &|_| Some(facts.clone())).unwrap().recipe;
+            assert_eq!(coefficients(&recipe, &facts), coefficients(&back, &facts), "{yaml}");
+        }
+    }
+}
+
+#[test]
+fn a_number_in_a_filter_is_not_that_of_a_layer() {
+    let mut facts = qwen2(4);
+    facts.tensors.extend((0..4).map(|tower| format!("towers.{tower}.weight")));
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/pre");
+    recipe.vector.scaling.patterns.push(Pattern { tensors: "towers.2.*".to_owned(), factor: 0.0 });
+    let Exported { yaml, not_carried, .. } = export(&recipe, &|_| Some(facts.clone())).unwrap();
+    assert_eq!(not_carried, []);
+    assert!(yaml.contains("filter: towers.2\n"), "{yaml}");
 }
 
 #[test]
@@ -409,7 +600,9 @@ fn what_a_merge_file_cannot_say_is_named() {
 fn vectors_from_several_bases_are_written_as_a_linear_merge() {
     let mut recipe = Recipe::new("a/pre", "a/post", "a/target");
     recipe.others.push(VectorSpec { w: 0.25, ..VectorSpec::new("b/pre", "b/post") });
-    let Exported { yaml, .. } = exported(&recipe, Some(2));
+    let Exported { yaml, notes, .. } = exported(&recipe, Some(2));
+    assert!(notes.concat().contains("up to 2 elements in 100 differ by a last bit"), "{notes:?}");
+    assert!(!notes.concat().contains("gives mergekit's bits"), "no mode repeats what is spelt out: {notes:?}");
     assert!(yaml.starts_with("merge_method: linear\nmodels:\n  - model: a/target\n"), "{yaml}");
     let back = carried(&yaml, Some(2));
     assert_eq!(
@@ -559,6 +752,26 @@ proptest! {
             let _ = imported.recipe.check_method();
             let _ = export(&imported.recipe, &|_| known.then(|| qwen2(24)));
         }
+    }
+
+    #[test]
+    fn a_recipe_for_a_mixture_comes_back_with_the_same_coefficients(
+        vectors in prop::collection::vec((-2.0_f64..2.0, scaling()), 1..3),
+        is_mixtral in any::<bool>(),
+    ) {
+        let mut recipe = Recipe::new("", "", "org/pre");
+        let mut vectors = vectors.into_iter().enumerate().map(|(index, (w, scaling))| {
+            VectorSpec { w, scaling, ..VectorSpec::new("org/pre", format!("org/post-{index}")) }
+        });
+        recipe.vector = vectors.next().unwrap();
+        recipe.others = vectors.collect();
+        let facts = mixture(LAYERS, is_mixtral);
+        let known = |_: &str| Some(facts.clone());
+        let exported = export(&recipe, &known).unwrap();
+        prop_assert_eq!(&exported.not_carried, &[]);
+        let back = import(&exported.yaml, Path::new("/"), &known).unwrap();
+        prop_assert_eq!(&back.not_carried, &[], "{}", exported.yaml);
+        prop_assert_eq!(coefficients(&recipe, &facts), coefficients(&back.recipe, &facts), "{}", exported.yaml);
     }
 
     #[test]

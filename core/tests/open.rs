@@ -137,6 +137,7 @@ fn sidecars_are_everything_but_weights_and_what_a_merge_writes_anew() {
 fn a_path_to_nothing_is_told() {
     let dir = folder();
     assert_refused(&dir.path().join("absent"), "does not exist; check the path");
+    assert_refused(Path::new(""), "no model is named; say its folder, or its name on the Hub");
     assert_refused(dir.path(), "holds no weights (0 files); a model folder has model.safetensors");
     fs::write(dir.path().join("notes.txt"), "hello").unwrap();
     assert_refused(&dir.path().join("notes.txt"), "is not a checkpoint; choose a model folder or a .safetensors file");

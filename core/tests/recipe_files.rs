@@ -33,7 +33,7 @@ fn what_is_wrong_is_said_with_its_place_and_what_to_do() {
         ),
         (
             vector("[vector.scaling]\ncurve = { kind = \"linear\", frst = 1, last = 2 }\n"),
-            "line 7, column 9: `frst` is no known key; did you mean `first`?",
+            "line 7, column 28: `frst` is no known key; did you mean `first`? (here may stand `first`, `last`)",
         ),
         (
             format!("{HEAD}[method]\nname = \"tise\"\n[vector]\npost = \"p\"\nw = 1\n"),
@@ -41,24 +41,93 @@ fn what_is_wrong_is_said_with_its_place_and_what_to_do() {
         ),
         (
             format!("{HEAD}[vector]\npost = \"p\"\nw = \"much\"\n"),
-            "line 5, column 5: here is string \"much\", and wanted is a number, such as 0.5",
+            "line 5, column 5: `w` is a number, such as 0.5, and here is the text \"much\"",
         ),
-        (format!("{HEAD}[vector]\npost = \"p\"\n"), "`w` is missing; add `w = …`"),
-        (HEAD.to_owned(), "`vector` is missing; add `vector = …`"),
+        (format!("{HEAD}[vector]\npost = \"p\"\n"), "`w` is missing; add `w = 0.5`"),
+        (HEAD.to_owned(), "`vector` is missing; add a [vector] table with post, pre and w"),
         (vector("w = 2\n"), "line 6, column 1: this key is there twice; keep one of them"),
-        (vector("[output]\nseed = -1\n"), "wanted is a whole number that is not negative"),
-        (vector("[output]\nallow_nonfinite = 1\n"), "wanted is true or false"),
-        (format!("{HEAD}vector = 1\n"), "wanted is a [vector] table, or several [[vector]] tables"),
+        (
+            vector("[output]\nseed = -1\n"),
+            "line 7, column 8: `seed` is a whole number that is not negative, and here is the number `-1`",
+        ),
+        (vector("[output]\nallow_nonfinite = 1\n"), "`allow_nonfinite` is true or false, and here is the number `1`"),
+        (
+            format!("{HEAD}vector = 1\n"),
+            "`vector` is a [vector] table, or several [[vector]] tables, and here is the number `1`",
+        ),
         (format!("{HEAD}vector = []\n"), "there is no vector; add a [vector] table with post, pre and w"),
-        ("target = \"t\"\n".to_owned(), "`version` is missing"),
+        ("target = \"t\"\n".to_owned(), "`version` is missing; add `version = 1` at the top"),
         ("version = 0\n".to_owned(), "there is no version 0; write version = 1"),
-        ("version = \"1\"\n".to_owned(), "line 1, column 11: here is string \"1\", and wanted is a whole number"),
+        (
+            "version = \"1\"\n".to_owned(),
+            "line 1, column 11: `version` is a whole number that is not negative, and here is the text \"1\"",
+        ),
         ("version = 1\ntarget = \n".to_owned(), "line 2, column 10"),
+        (
+            vector("[vector.scaling.keep]\nlayers = [[0]]\n"),
+            "line 7, column 11: `layers` is a list of ranges, each [FIRST, LAST], and here is one of another length",
+        ),
+        (
+            "merge_method: slerp\nmodels: []\n".to_owned(),
+            "this is a merge file of mergekit and no recipe; give it a name that ends in .yaml",
+        ),
     ];
     for (text, words) in cases {
         let message = message(&text);
         assert!(message.contains(words), "{message}\ndoes not say\n{words}\nof\n{text}");
     }
+}
+
+#[test]
+fn what_is_wrong_inside_a_curve_is_said_at_its_key() {
+    let curve = |inside: &str| {
+        let text = format!("{HEAD}[vector]\npost = \"p\"\nw = 1\n[vector.scaling.curve]\n{inside}");
+        let message = message(&text);
+        message.split_once("is not valid: ").expect("a place").1.to_owned()
+    };
+    for (inside, words) in [
+        ("kind = \"lines\"\nalpa = 1\nbeta = 1\n", "line 8, column 1: `alpa` is no known key; did you mean `alpha`?"),
+        (
+            "kind = \"layers\"\nvalues = \"x\"\n",
+            "line 8, column 10: `values` is a list in brackets, and here is the text \"x\"",
+        ),
+        (
+            "kind = \"layers\"\nvalues = [1, \"x\"]\n",
+            "line 8, column 14: `values` is a number, such as 0.5, and here is",
+        ),
+        (
+            "kind = \"step\"\nat = -1\nbefore = 0\nafter = 1\n",
+            "line 8, column 6: `at` is a whole number that is not negative, and here is the number `-1`",
+        ),
+        (
+            "kind = \"points\"\npoints = [{ layer = 0, vaule = 1 }]\n",
+            "line 8, column 24: `vaule` is no known key; did you mean `value`?",
+        ),
+        ("kind = \"flat\"\nfirst = 1\n", "line 8, column 1: `first` is no known key (here may stand `kind` alone)"),
+        ("kind = \"lines\"\nalpha = 1\n", "line 6, column 1: `beta` is missing; add `beta = …`"),
+        ("first = 1\n", "line 6, column 1: `kind` is missing; add `kind = "),
+    ] {
+        let found = curve(inside);
+        assert!(found.starts_with(words), "{found}\ndoes not say\n{words}");
+    }
+    let second = "[[vector]]\npost = \"p\"\nw = 1\n[[vector]]\npost = \"q\"\nw = 1\n[vector.scaling.curve]\nkind = \"step\"\nat = 1.5\nbefore = 0\nafter = 0";
+    assert!(
+        message(&format!("{HEAD}{second}")).contains("line 11, column 6: `at` is"),
+        "{}",
+        message(&format!("{HEAD}{second}"))
+    );
+}
+
+#[test]
+fn numbers_that_nothing_could_be_done_with_are_refused() {
+    let output = |inside: &str| message(&format!("{HEAD}[vector]\npost = \"p\"\nw = 1\n[output]\n{inside}"));
+    let message = output("shard_bytes = 0\n");
+    assert!(message.contains("line 7, column 15: a weight file of 0 bytes holds nothing"), "{message}");
+    let message = output("seed = 99999999999999999999\n");
+    assert!(
+        message.contains("and here is the number `99999999999999999999`") && !message.contains("i128"),
+        "{message}"
+    );
 }
 
 #[test]

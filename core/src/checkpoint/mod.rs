@@ -50,11 +50,18 @@ impl TensorInfo {
     }
 }
 
+fn not_found(path: &Path) -> String {
+    match path.as_os_str().is_empty() {
+        true => "no model is named; say its folder, or its name on the Hub".to_owned(),
+        false => format!("{} does not exist; check the path", path.display()),
+    }
+}
+
 /// Why a path cannot be opened as a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Nothing is there.
-    #[error("{} does not exist; check the path", path.display())]
+    #[error("{}", not_found(path))]
     NotFound {
         /// The path.
         path: PathBuf,

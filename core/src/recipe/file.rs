@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::explain::{explain, passed_over};
 use super::mergekit::{self, Imported, MergekitError, ModelFacts, NotCarried};
-use super::nearest::did_you_mean;
 use super::{Recipe, VERSION};
 use crate::hub;
 
@@ -107,7 +107,14 @@ impl Recipe {
         }
         let shown = || path.display().to_string();
         let problem = |error: &toml::de::Error| {
-            let (line, column, message) = explain(text, error);
+            let (line, column, message) = match is_merge_file(text) {
+                true => (
+                    1,
+                    1,
+                    "this is a merge file of mergekit and no recipe; give it a name that ends in .yaml".to_owned(),
+                ),
+                false => explain(text, error),
+            };
             RecipeError::Toml { path: shown(), line, column, message }
         };
         // A newer version's keys are not known: its number comes before them.
@@ -119,7 +126,11 @@ impl Recipe {
             let message = format!("there is no version 0; write version = {VERSION}");
             return Err(RecipeError::Toml { path: shown(), line: 1, column: 1, message });
         }
-        toml::from_str(text).map_err(|error| problem(&error))
+        let recipe = toml::from_str(text).map_err(|error| problem(&error))?;
+        match passed_over(text) {
+            Some(error) => Err(problem(&error)),
+            None => Ok(recipe),
+        }
     }
 
     /// Reads a recipe, or a merge file of mergekit of which nothing is lost.
@@ -215,11 +226,14 @@ pub fn format_of(path: &Path, text: &str) -> FileFormat {
     let is_merge_file = match ending.as_deref() {
         Some("yaml" | "yml") => true,
         Some("toml") => false,
-        _ => text
-            .lines()
-            .any(|line| line.strip_prefix("merge_method").is_some_and(|rest| rest.trim_start().starts_with(':'))),
+        _ => is_merge_file(text),
     };
     if is_merge_file { FileFormat::Mergekit } else { FileFormat::Toml }
+}
+
+/// Whether a text has the key that every merge file of mergekit has.
+fn is_merge_file(text: &str) -> bool {
+    text.lines().any(|line| line.strip_prefix("merge_method").is_some_and(|rest| rest.trim_start().starts_with(':')))
 }
 
 /// The folder that a file lies in.
@@ -249,47 +263,4 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&draft);
     }
     replaced
-}
-
-/// Line, column and words for what the parser says.
-fn explain(text: &str, error: &toml::de::Error) -> (usize, usize, String) {
-    let at = error.span().map_or(0, |span| span.start);
-    let before = text.get(..at).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    (line, column, in_words(error.message()))
-}
-
-/// What serde says, in our words: it words its own errors alike for every format.
-fn in_words(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let word = quoted.next().unwrap_or_default();
-    let known: Vec<&str> = quoted.collect();
-    let choices = || known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    let meant = did_you_mean(word, known.iter().copied());
-    if message.starts_with("unknown field `") {
-        format!("`{word}` is no known key{meant} (here may stand {})", choices())
-    } else if message.starts_with("unknown variant `") {
-        format!("`{word}` is none of the choices{meant} (there are {})", choices())
-    } else if message.starts_with("missing field `") {
-        format!("`{word}` is missing; add `{word} = …`")
-    } else if message == "duplicate key" {
-        "this key is there twice; keep one of them".to_owned()
-    } else if let Some((found, expected)) = message
-        .strip_prefix("invalid type: ")
-        .or_else(|| message.strip_prefix("invalid value: "))
-        .and_then(|rest| rest.split_once(", expected "))
-    {
-        let expected = match expected {
-            "f64" => "a number, such as 0.5",
-            "u32" | "u64" => "a whole number that is not negative",
-            "bool" | "a boolean" => "true or false",
-            "a string" => "a text in quotes",
-            "a sequence" => "a list in brackets",
-            other => other,
-        };
-        format!("here is {found}, and wanted is {expected}")
-    } else {
-        message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
-    }
 }

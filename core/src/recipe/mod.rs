@@ -3,6 +3,7 @@
 //! [`mod@file`] reads and saves it, [`mergekit`] translates the merge files of mergekit.
 
 mod compare;
+mod explain;
 pub mod file;
 pub mod mergekit;
 mod method;

@@ -1,6 +1,7 @@
 //! How the merged model is written.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::checkpoint::Dtype;
 
@@ -14,10 +15,19 @@ pub struct OutputSpec {
     pub rounding: Rounding,
     /// Seed of stochastic rounding.
     pub seed: u64,
-    /// Most bytes of tensors in one weight file.
+    /// Most bytes of tensors in one weight file; above zero.
+    #[serde(deserialize_with = "above_zero")]
     pub shard_bytes: u64,
     /// Whether NaN and infinity in an input are carried through instead of refused.
     pub allow_nonfinite: bool,
+}
+
+/// With files that hold nothing, each tensor would get one of its own.
+fn above_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        0 => Err(D::Error::custom("a weight file of 0 bytes holds nothing; say more, such as 5000000000")),
+        bytes => Ok(bytes),
+    }
 }
 
 impl Default for OutputSpec {

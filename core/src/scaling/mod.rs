@@ -102,6 +102,14 @@ impl fmt::Display for Plain {
     }
 }
 
+/// Why a pattern cannot be read. The library's own words are about paths, of which it takes patterns to be.
+fn why_no_pattern(pattern: &str) -> String {
+    match pattern.contains("**") {
+        true => "two * side by side; one stands for any characters, dots too".to_owned(),
+        false => "a [ without its ]; the character itself is written [[]".to_owned(),
+    }
+}
+
 impl Scaling {
     /// The same w everywhere.
     pub fn flat(w: f64) -> Result<Self, ScalingError> {
@@ -115,7 +123,7 @@ impl Scaling {
         }
         let glob = |pattern: &String| {
             Glob::new(pattern)
-                .map_err(|error| ScalingError::Pattern { pattern: pattern.clone(), reason: error.msg.to_owned() })
+                .map_err(|_| ScalingError::Pattern { pattern: pattern.clone(), reason: why_no_pattern(pattern) })
         };
         let mut patterns = Vec::with_capacity(spec.patterns.len());
         for Pattern { tensors, factor } in &spec.patterns {
@@ -281,7 +289,8 @@ mod tests {
             patterns: vec![Pattern { tensors: tensors.into(), factor }],
             ..spec()
         };
-        assert!(message(&pattern("a[", 1.0)).starts_with("`a[` is no pattern: "));
+        assert!(message(&pattern("a[", 1.0)).starts_with("`a[` is no pattern: a [ without its ]"));
+        assert!(message(&pattern("**q_proj**", 1.0)).contains("two * side by side; one stands for any characters"));
         assert_eq!(message(&pattern("*", f64::NAN)), "the factor of `*` is NaN; it must be a finite number");
         let factors = ScalingSpec { factors: Factors { mlp: f64::INFINITY, ..Factors::default() }, ..spec() };
         assert_eq!(message(&factors), "the factor of mlp is inf; it must be a finite number");

@@ -79,7 +79,8 @@ impl<'a> Checked<'a> {
                     true => "it is neither a folder here nor in the Hub cache; download it".to_owned(),
                     false => chain(error),
                 };
-                self.problems.push(format!("{role} {name}: {why}"));
+                let model = if name.is_empty() { role.clone() } else { format!("{role} {name}") };
+                self.problems.push(format!("{model}: {why}"));
             }
             self.models.push(Model { role, name, found: opened.ok().as_ref().map(Found::of) });
         }

@@ -1,13 +1,15 @@
 //! From mergekit's weights to w and a scaling.
 //!
 //! One value is w itself. Otherwise w is 1 and the scaling holds the file's own numbers: a filter becomes the pattern
-//! `*filter*`, a gradient the curve, and a gradient of a filter alone a pattern for each layer.
+//! `*filter*` (see [`Globs`]), a gradient the curve, and a gradient of a filter alone a pattern for each layer.
 
 use glob::Pattern as Glob;
 
 use super::ModelFacts;
+use super::experts::value_of;
+use super::globs::{Globs, is_of_usual_layer};
 use super::weights::{SliceWeights, Weights, gradient};
-use crate::layout::{place, without_layer};
+use crate::layout::place;
 use crate::scaling::{Between, Curve, Pattern, Point, Scaling, ScalingSpec};
 
 /// Most patterns that filters may come to. Ten filters in each of 100 layers are 1,000.
@@ -49,9 +51,6 @@ const OUTSIDE: [(&str, &str); 3] = [
     ("model.norm.weight", "*model.norm.*"),
 ];
 
-/// What stands before the number of a layer in a model that is not at hand.
-const USUAL_PREFIX: &str = "*.layers.";
-
 /// Translates; an error says what is missing.
 pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<Compiled, String> {
     let tensors: &[String] = facts.map_or(&[], |facts| &facts.tensors);
@@ -62,15 +61,16 @@ pub(super) fn compile(weights: &Weights, facts: Option<&ModelFacts>) -> Result<C
     }
     check_coverage(weights, tensors)?;
     let rows = rows(weights);
+    let globs = Globs::of(tensors);
     let (w, scaling, guessed) = match rows.as_deref() {
         Some([Row { values: Values::One(w), .. }]) => (*w, ScalingSpec::default(), false),
         rows => {
             let mut scaling = match rows {
-                Some(rows) => match along_one_curve(rows, weights) {
+                Some(rows) => match along_one_curve(rows, weights, &globs) {
                     Some(scaling) => scaling,
-                    None => layer_by_layer(rows, tensors)?,
+                    None => layer_by_layer(rows, &globs)?,
                 },
-                None => slice_by_slice(weights, tensors),
+                None => slice_by_slice(weights, &globs),
             };
             let guessed = put_outside(&mut scaling, weights, tensors);
             let guessed = guessed || (tensors.is_empty() && names_layers(&scaling));
@@ -113,7 +113,7 @@ fn check_coverage(weights: &Weights, tensors: &[String]) -> Result<(), String> {
     if weights.slices.iter().all(is_covered) {
         return Ok(());
     }
-    let example = match tensors.iter().find(|name| weights.of(name, place(name)).is_none()) {
+    let example = match tensors.iter().find(|name| value_of(weights, name).is_none()) {
         Some(name) => format!("`{name}`"),
         None if tensors.is_empty() => "some tensors".to_owned(),
         None => return Ok(()),
@@ -122,7 +122,7 @@ fn check_coverage(weights: &Weights, tensors: &[String]) -> Result<(), String> {
 }
 
 /// One curve, where the gradients of all filters are multiples of the one without a filter.
-fn along_one_curve(rows: &[Row<'_>], weights: &Weights) -> Option<ScalingSpec> {
+fn along_one_curve(rows: &[Row<'_>], weights: &Weights, globs: &Globs<'_>) -> Option<ScalingSpec> {
     let (base, filtered) = rows.split_last()?;
     if base.filter.is_some() {
         return None;
@@ -146,7 +146,7 @@ fn along_one_curve(rows: &[Row<'_>], weights: &Weights) -> Option<ScalingSpec> {
             }
             _ => return None,
         };
-        patterns.push(Pattern { tensors: containing(row.filter?), factor });
+        patterns.extend(with_factor(globs.matching(row.filter), factor));
     }
     if let Values::One(rest) = base.values {
         patterns.push(Pattern { tensors: "*".to_owned(), factor: rest });
@@ -198,20 +198,13 @@ fn curve_len(curve: &Curve) -> usize {
     if let Curve::Points { points, .. } = curve { points.len() } else { 2 }
 }
 
-/// What stands before the number of a layer, as globs.
-fn layer_prefixes(tensors: &[String]) -> Vec<String> {
-    let mut prefixes: Vec<String> = tensors.iter().filter_map(|name| layer_prefix(name)).collect();
-    prefixes.sort();
-    prefixes.dedup();
-    if tensors.is_empty() {
-        prefixes.push(USUAL_PREFIX.to_owned());
-    }
-    prefixes
+/// Patterns that share a factor.
+fn with_factor(globs: Vec<String>, factor: f64) -> impl Iterator<Item = Pattern> {
+    globs.into_iter().map(move |tensors| Pattern { tensors, factor })
 }
 
 /// Patterns for each layer of each slice.
-fn slice_by_slice(weights: &Weights, tensors: &[String]) -> ScalingSpec {
-    let prefixes = layer_prefixes(tensors);
+fn slice_by_slice(weights: &Weights, globs: &Globs<'_>) -> ScalingSpec {
     let mut patterns = Vec::new();
     let mut first = 0;
     for SliceWeights { layers, entries } in &weights.slices {
@@ -219,10 +212,8 @@ fn slice_by_slice(weights: &Weights, tensors: &[String]) -> ScalingSpec {
         let layers = layers.unwrap_or_default();
         for layer in 0..layers {
             for entry in entries {
-                let containing = entry.filter.as_deref().map_or_else(|| "*".to_owned(), containing);
                 let factor = gradient(&entry.points, layer, layers);
-                let of_layer = |prefix| format!("{prefix}{}.{containing}", first + layer);
-                patterns.extend(prefixes.iter().map(|prefix| Pattern { tensors: of_layer(prefix), factor }));
+                patterns.extend(with_factor(globs.in_layer(entry.filter.as_deref(), first + layer), factor));
             }
         }
         first += layers;
@@ -231,18 +222,14 @@ fn slice_by_slice(weights: &Weights, tensors: &[String]) -> ScalingSpec {
 }
 
 /// A pattern for each layer of each filter that has a gradient.
-fn layer_by_layer(rows: &[Row<'_>], tensors: &[String]) -> Result<ScalingSpec, String> {
-    let prefixes = layer_prefixes(tensors);
+fn layer_by_layer(rows: &[Row<'_>], globs: &Globs<'_>) -> Result<ScalingSpec, String> {
     let mut patterns = Vec::new();
     for row in rows {
-        let containing = row.filter.map_or_else(|| "*".to_owned(), containing);
         match &row.values {
-            Values::One(value) => patterns.push(Pattern { tensors: containing, factor: *value }),
+            Values::One(value) => patterns.extend(with_factor(globs.matching(row.filter), *value)),
             Values::Layers(values) => {
-                for (layer, value) in values.iter().enumerate() {
-                    for prefix in &prefixes {
-                        patterns.push(Pattern { tensors: format!("{prefix}{layer}.{containing}"), factor: *value });
-                    }
+                for (layer, value) in (0..).zip(values) {
+                    patterns.extend(with_factor(globs.in_layer(row.filter, layer), *value));
                 }
             }
             Values::Gradient(points) => {
@@ -263,7 +250,7 @@ fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String])
     let mut patterns = Vec::new();
     let found = Scaling::new(1.0, scaling, weights.layers().unwrap_or(2)).ok();
     let mut put = |name: &str, pattern: String| {
-        let Some(value) = weights.of(name, place(name)) else { return };
+        let Some(value) = value_of(weights, name) else { return };
         let found = found.as_ref().map(|scaling| scaling.coefficient(name, place(name)));
         if found != Some(value as f32) {
             patterns.push(Pattern { tensors: pattern, factor: value });
@@ -282,19 +269,7 @@ fn put_outside(scaling: &mut ScalingSpec, weights: &Weights, tensors: &[String])
 }
 
 fn names_layers(scaling: &ScalingSpec) -> bool {
-    scaling.patterns.iter().any(|pattern| pattern.tensors.starts_with(USUAL_PREFIX))
-}
-
-/// What stands before the number of a tensor's layer, as a glob.
-fn layer_prefix(name: &str) -> Option<String> {
-    place(name).layer?;
-    let starred = without_layer(name)?;
-    starred.find('*').map(|at| Glob::escape(&starred[..at]))
-}
-
-/// A glob for all names that contain a text.
-fn containing(filter: &str) -> String {
-    format!("*{}*", Glob::escape(filter))
+    scaling.patterns.iter().any(|pattern| is_of_usual_layer(&pattern.tensors))
 }
 
 fn differing(w: f64, scaling: &ScalingSpec, weights: &Weights, tensors: &[String]) -> Vec<String> {
@@ -302,7 +277,7 @@ fn differing(w: f64, scaling: &ScalingSpec, weights: &Weights, tensors: &[String
     let Ok(scaling) = Scaling::new(w, scaling, layers) else { return tensors.to_vec() };
     let differs = |name: &&String| {
         let place = place(name);
-        weights.of(name, place).is_none_or(|value| value as f32 != scaling.coefficient(name, place))
+        value_of(weights, name).is_none_or(|value| value as f32 != scaling.coefficient(name, place))
     };
     tensors.iter().filter(differs).cloned().collect()
 }

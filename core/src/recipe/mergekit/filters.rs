@@ -12,14 +12,16 @@ use crate::layout::{place, without_layer};
 pub(super) struct Filtered {
     /// First match wins; the last has no filter.
     pub(super) entries: Vec<Weighted>,
-    /// Tensors that get another value, since no filter tells them from others.
-    pub(super) differing: Vec<String>,
+    /// Which of the tensors get another value, since no filter tells them from others.
+    pub(super) differing: Vec<usize>,
 }
 
 /// Tensors that have a name in common but for the number of the layer.
-struct Stem {
+struct Stem<'a> {
     /// The name with `*` for the layer.
     name: String,
+    /// The names themselves.
+    tensors: Vec<&'a str>,
     /// By layer; a tensor outside the layers stands at the first.
     values: Vec<Option<f64>>,
     is_layered: bool,
@@ -56,22 +58,24 @@ pub(super) fn filtered(tensors: &[(&str, f64)], layers: u32) -> Filtered {
     entries.push(Weighted { filter: None, points: rest });
     let weights = Weights::whole(Some(layers), entries);
     let differs =
-        |(name, value): &&(&str, f64)| weights.of(name, place(name)).map(|found| found as f32) != Some(*value as f32);
-    let differing = tensors.iter().filter(differs).map(|(name, _)| (*name).to_owned()).collect();
+        |(name, value): &(&str, f64)| weights.of(name, place(name)).map(|found| found as f32) != Some(*value as f32);
+    let differing = (0..tensors.len()).filter(|&index| differs(&tensors[index])).collect();
     let entries = weights.slices.into_iter().flat_map(|slice| slice.entries).collect();
     Filtered { entries, differing }
 }
 
-fn stems(tensors: &[(&str, f64)], layers: u32) -> Vec<Stem> {
-    let mut stems: Vec<Stem> = Vec::new();
+fn stems<'a>(tensors: &[(&'a str, f64)], layers: u32) -> Vec<Stem<'a>> {
+    let mut stems: Vec<Stem<'_>> = Vec::new();
     let mut by_name = std::collections::HashMap::new();
     for &(name, value) in tensors {
         let layer = place(name).layer.filter(|layer| *layer < layers);
         let starred = layer.and_then(|_| without_layer(name)).unwrap_or_else(|| name.to_owned());
         let index = *by_name.entry(starred.clone()).or_insert_with(|| {
-            stems.push(Stem { name: starred, values: vec![None; layers as usize], is_layered: layer.is_some() });
+            let (values, is_layered) = (vec![None; layers as usize], layer.is_some());
+            stems.push(Stem { name: starred, tensors: Vec::new(), values, is_layered });
             stems.len() - 1
         });
+        stems[index].tensors.push(name);
         stems[index].values[layer.unwrap_or(0) as usize] = Some(value);
     }
     // What is in all layers decides first, and leaves the least open.
@@ -79,7 +83,7 @@ fn stems(tensors: &[(&str, f64)], layers: u32) -> Vec<Stem> {
     stems
 }
 
-fn groups(stems: &[Stem], layers: u32) -> Vec<Group> {
+fn groups(stems: &[Stem<'_>], layers: u32) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for (index, stem) in stems.iter().enumerate() {
         let agrees = |group: &&mut Group| {
@@ -122,9 +126,12 @@ fn points(values: &[Option<f64>]) -> Vec<f64> {
 }
 
 /// The fewest and shortest parts of names that together every stem of the group has, and no other.
-fn filters(group: &Group, stems: &[Stem]) -> Vec<String> {
-    let others: Vec<&str> =
-        (0..stems.len()).filter(|index| !group.stems.contains(index)).map(|index| stems[index].name.as_str()).collect();
+fn filters(group: &Group, stems: &[Stem<'_>]) -> Vec<String> {
+    // By their real names: a number in a filter may be that of a layer in another's name.
+    let others: Vec<&str> = (0..stems.len())
+        .filter(|index| !group.stems.contains(index))
+        .flat_map(|index| stems[index].tensors.iter().copied())
+        .collect();
     let mut candidates: Vec<String> = COARSE.iter().map(|word| (*word).to_owned()).collect();
     for &index in &group.stems {
         let name = &stems[index].name;
@@ -138,6 +145,8 @@ fn filters(group: &Group, stems: &[Stem]) -> Vec<String> {
     }
     candidates.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     candidates.dedup();
+    // What begins with a number may be the end of a larger one.
+    candidates.retain(|candidate| !candidate.starts_with(|first: char| first.is_ascii_digit()));
     candidates.retain(|candidate| !others.iter().any(|name| name.contains(candidate.as_str())));
     let mut open: Vec<&str> = group.stems.iter().map(|&index| stems[index].name.as_str()).collect();
     let mut chosen = Vec::new();

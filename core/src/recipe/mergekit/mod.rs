@@ -2,7 +2,9 @@
 //!
 //! What both can say is carried over: the methods of [`Method`](super::Method) but `trim`, weights with gradients and filters,
 //! slices that follow each other. What cannot be is a [`NotCarried`] in a list, never silence: the model would be another. What
-//! is carried over but for the rounding of a last bit, or was read in one of several ways, is said in a note.
+//! is carried over but for the rounding of a last bit, or was read in one of several ways, is said in a note. Mixtures whose
+//! experts are tensors of their own are others to mergekit (`experts`): filters are translated, and what goes by a whole tensor
+//! is not carried over.
 //!
 //! | mergekit | recipe |
 //! |---|---|
@@ -13,9 +15,12 @@
 //! | `dtype: float32`, `bfloat16` | rounding `mergekit-f32`, `mergekit-bf16` |
 //! | `out_dtype` | output dtype |
 
+mod apart;
 mod compile;
+mod experts;
 mod export;
 mod filters;
+mod globs;
 mod import;
 mod schema;
 mod weights;

@@ -2,7 +2,7 @@
 
 use super::yaml::{Node, Scalar, Spot, Value, shortened};
 use super::{MergekitError, NotCarried};
-use crate::recipe::nearest::did_you_mean;
+use crate::recipe::nearest::nearest;
 
 /// A merge file.
 #[derive(Debug)]
@@ -24,7 +24,30 @@ pub(super) struct Config {
     /// `chat_template`.
     pub(super) chat_template: Option<Scalar>,
     /// Keys that mergekit does not have, and would ignore.
-    pub(super) unknown: Vec<NotCarried>,
+    pub(super) unknown: Vec<Unknown>,
+}
+
+/// A key that nobody knows.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// The key.
+    pub(super) key: Scalar,
+    /// What it is no key of.
+    what: String,
+    /// The known key that may be meant.
+    pub(super) meant: Option<&'static str>,
+}
+
+impl Unknown {
+    /// Why it is not carried over.
+    pub(super) fn lost(&self) -> NotCarried {
+        let meant = self.meant.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+        NotCarried {
+            place: self.key.spot.to_string(),
+            what: format!("`{}`", shortened(&self.key.text)),
+            why: format!("no key of {}, so mergekit ignores it{meant}", self.what),
+        }
+    }
 }
 
 /// What is merged.
@@ -197,34 +220,36 @@ impl Config {
 }
 
 /// The first unknown key's nearest name, for when what is missing may be misspelt.
-fn hint(unknown: &[NotCarried]) -> String {
-    unknown.first().map_or_else(String::new, |first| format!(" ({} {}: {})", first.place, first.what, first.why))
+fn hint(unknown: &[Unknown]) -> String {
+    let first = unknown.first().map(Unknown::lost);
+    first.map_or_else(String::new, |first| format!(" ({} {}: {})", first.place, first.what, first.why))
 }
 
 /// The keys of a table, to be taken one by one.
 struct Table {
     entries: Vec<(Scalar, Node)>,
+    /// Unknown keys with the known ones that may be meant.
+    strange: Vec<(Scalar, Option<&'static str>)>,
 }
 
 impl Table {
-    fn read(
-        node: Node,
-        what: &str,
-        known: &[&'static str],
-        unknown: &mut Vec<NotCarried>,
-    ) -> Result<Self, MergekitError> {
+    fn read(node: Node, what: &str, known: &[&'static str], unknown: &mut Vec<Unknown>) -> Result<Self, MergekitError> {
         let Value::Map(entries) = node.value else {
             let message = format!("{what} is a table of keys, and here is {}", node.kind());
             return Err(MergekitError::at(node.spot, message));
         };
         let (entries, strange): (Vec<_>, Vec<_>) =
             entries.into_iter().partition(|(key, _)| known.contains(&key.text.as_str()));
-        unknown.extend(strange.into_iter().map(|(key, _)| NotCarried {
-            place: key.spot.to_string(),
-            what: format!("`{}`", shortened(&key.text)),
-            why: format!("no key of {what}, so mergekit ignores it{}", did_you_mean(&key.text, known.iter().copied())),
-        }));
-        Ok(Self { entries })
+        let strange: Vec<_> = strange
+            .into_iter()
+            .map(|(key, _)| {
+                let meant = nearest(&key.text, known.iter().copied());
+                (key, meant)
+            })
+            .collect();
+        let keys = strange.iter().cloned();
+        unknown.extend(keys.map(|(key, meant)| Unknown { key, what: what.to_owned(), meant }));
+        Ok(Self { entries, strange })
     }
 
     /// The value of a key; `None` where it says null.
@@ -234,7 +259,17 @@ impl Table {
     }
 
     fn need(&mut self, key: &str, what: &str, spot: Spot) -> Result<Node, MergekitError> {
-        self.take(key).ok_or_else(|| MergekitError::at(spot, format!("{what} needs `{key}`; say it")))
+        if let Some(node) = self.take(key) {
+            return Ok(node);
+        }
+        match self.strange.iter().find(|(_, meant)| *meant == Some(key)) {
+            Some((slip, _)) => {
+                let word = shortened(&slip.text);
+                let message = format!("{what} needs `{key}`, and `{word}` is no key of it; did you mean `{key}`?");
+                Err(MergekitError::at(slip.spot, message))
+            }
+            None => Err(MergekitError::at(spot, format!("{what} needs `{key}`; say it"))),
+        }
     }
 }
 
@@ -258,7 +293,7 @@ fn word(node: Node, what: &str) -> Result<Scalar, MergekitError> {
     }
 }
 
-fn slice(node: Node, unknown: &mut Vec<NotCarried>) -> Result<Slice, MergekitError> {
+fn slice(node: Node, unknown: &mut Vec<Unknown>) -> Result<Slice, MergekitError> {
     let spot = node.spot;
     let mut table = Table::read(node, "a slice", &["sources", "base_model", "residual_weight", "parameters"], unknown)?;
     for (key, why) in [
@@ -274,7 +309,7 @@ fn slice(node: Node, unknown: &mut Vec<NotCarried>) -> Result<Slice, MergekitErr
     Ok(Slice { spot, sources, parameters: parameters(table.take("parameters"))? })
 }
 
-fn input(node: Node, in_slice: bool, unknown: &mut Vec<NotCarried>) -> Result<Input, MergekitError> {
+fn input(node: Node, in_slice: bool, unknown: &mut Vec<Unknown>) -> Result<Input, MergekitError> {
     let spot = node.spot;
     let (what, known): (_, &[&'static str]) = match in_slice {
         true => ("a source", &["model", "layer_range", "parameters"]),
@@ -328,7 +363,7 @@ fn model_ref(node: Node) -> Result<ModelRef, MergekitError> {
     let mut strange = Vec::new();
     let known = ["model", "path", "revision", "lora", "override_architecture"];
     let mut table = Table::read(node, "a model", &known, &mut strange)?;
-    if let Some(strange) = strange.first() {
+    if let Some(strange) = strange.first().map(Unknown::lost) {
         return Err(MergekitError::at(spot, format!("{} is {}", strange.what, strange.why)));
     }
     let lora = table.take("lora").map(path_of).transpose()?.map(|(path, _)| path);
@@ -356,7 +391,7 @@ fn path_of(node: Node) -> Result<(String, Option<String>), MergekitError> {
     }
     let mut strange = Vec::new();
     let mut table = Table::read(node, "a model", &["path", "revision"], &mut strange)?;
-    if let Some(strange) = strange.first() {
+    if let Some(strange) = strange.first().map(Unknown::lost) {
         return Err(MergekitError::at(spot, format!("{} is {}", strange.what, strange.why)));
     }
     let path = word(table.need("path", "a model", spot)?, "path")?.text;
@@ -381,7 +416,7 @@ fn split_revision(text: &str) -> (String, Option<String>) {
     }
 }
 
-fn tokenizer(node: Node, unknown: &mut Vec<NotCarried>) -> Result<Tokenizer, MergekitError> {
+fn tokenizer(node: Node, unknown: &mut Vec<Unknown>) -> Result<Tokenizer, MergekitError> {
     let spot = node.spot;
     let mut table = Table::read(node, "`tokenizer`", &["source", "tokens", "pad_to_multiple_of"], unknown)?;
     let source = model_ref(table.need("source", "`tokenizer`", spot)?)?;
@@ -431,7 +466,7 @@ fn conditional(node: Node, name: &str) -> Result<Entry, MergekitError> {
     let spot = node.spot;
     let mut strange = Vec::new();
     let mut table = Table::read(node, "an entry with a filter", &["filter", "value"], &mut strange)?;
-    if let Some(strange) = strange.first() {
+    if let Some(strange) = strange.first().map(Unknown::lost) {
         return Err(MergekitError::at(spot, format!("{} is {}", strange.what, strange.why)));
     }
     let filter = table.take("filter").map(|node| word(node, "filter")).transpose()?;

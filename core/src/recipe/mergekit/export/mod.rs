@@ -4,11 +4,12 @@ mod names;
 mod write;
 
 use self::names::Names;
+use super::experts::{are_stacked, by_whole_tensors};
 use super::filters::filtered;
 use super::weights::Weighted;
 use super::{MergekitError, ModelFacts, NotCarried};
 use crate::layout::place;
-use crate::recipe::{Method, Parameter, Recipe, Sparsify, VectorSpec};
+use crate::recipe::{Method, Parameter, Recipe, Rounding, Sparsify, VectorSpec};
 use crate::scaling::Scaling;
 
 /// A recipe as a merge file.
@@ -100,6 +101,12 @@ impl Export<'_> {
             self.notes.push(note.to_owned());
         }
         let method = method.name;
+        if self.names.are_real
+            && are_stacked(&self.names.all)
+            && let Some(why) = by_whole_tensors(self.recipe)
+        {
+            self.lose("method", format!("the experts under `{method}`"), why);
+        }
         for (index, vector) in self.recipe.vectors().enumerate() {
             let key = self.key(index);
             let VectorSpec { pre: _, post: _, w: _, sparsify, density: _, gamma: _, epsilon: _, control, scaling } =
@@ -129,17 +136,21 @@ impl Export<'_> {
 
     /// A coefficient for each tensor as a setting.
     fn setting(&mut self, key: &str, values: &[f64]) -> Result<Vec<Weighted>, MergekitError> {
-        let tensors: Vec<(&str, f64)> = self.names.all.iter().map(String::as_str).zip(values.iter().copied()).collect();
+        let tensors: Vec<(&str, f64)> =
+            self.names.merged.iter().map(String::as_str).zip(values.iter().copied()).collect();
         let found = filtered(&tensors, self.names.layers.max(1));
         if !self.names.layers_known && found.entries.iter().any(|entry| entry.points.len() > 1) {
             return Err(MergekitError::anywhere("the number of layers is not known; say how many (--layers)"));
         }
-        if let Some(first) = found.differing.first() {
-            let why = format!(
-                "no filter tells it from others; {} more would get another weight too",
-                found.differing.len() - 1
-            );
-            self.lose(format!("{key}.scaling"), format!("the weight of `{first}`"), why);
+        if let Some(&first) = found.differing.first() {
+            let (first, merged) = (&self.names.all[first], &self.names.merged[first]);
+            let cause = match first == merged {
+                true => "no filter tells it from others".to_owned(),
+                false => format!("mergekit 0.1.5 has it in one tensor with other experts of its layer, `{merged}`"),
+            };
+            let why = format!("{cause}; {} more would get another weight too", found.differing.len() - 1);
+            let what = format!("the weight of `{first}`");
+            self.lose(format!("{key}.scaling"), what, why);
         }
         Ok(found.entries)
     }
@@ -198,11 +209,20 @@ impl Export<'_> {
             let weight = self.setting("vector", &values)?;
             models.push((model, vec![("weight", weight)]));
         }
-        self.notes.push(
-            "the vectors begin at several models, and mergekit knows one base: written as a linear merge with weights of +w \
-             and −w, whose steps round otherwise in the last bit"
-                .to_owned(),
-        );
+        let steps = match recipe.output.rounding {
+            Rounding::MergekitBf16 => {
+                "whose steps in bfloat16 are others: up to a quarter of the elements differ, most by a last bit"
+            }
+            Rounding::MergekitF32 => {
+                "whose steps in float32 are others: more elements differ in the last bit than when it is rounded once"
+            }
+            Rounding::Nearest | Rounding::Stochastic => "",
+        };
+        let comma = if steps.is_empty() { "" } else { ", " };
+        self.notes.push(format!(
+            "the vectors begin at several models, and mergekit knows one base: written as a linear merge with weights of +w and \
+             −w{comma}{steps}"
+        ));
         let parameters = vec![("normalize", flag(false))];
         Ok(File { method: Method::Linear, base: None, models, parameters })
     }

@@ -1,6 +1,7 @@
 //! The names of tensors that filters are made for, and what can be said where the model is not at hand.
 
 use super::Export;
+use crate::recipe::mergekit::experts::merged_name;
 use crate::recipe::mergekit::{MergekitError, ModelFacts};
 use crate::recipe::{Recipe, VectorSpec};
 use crate::scaling::{Curve, Factors, ScalingSpec};
@@ -8,6 +9,8 @@ use crate::scaling::{Curve, Factors, ScalingSpec};
 /// The tensors that filters are made for.
 pub(super) struct Names {
     pub(super) all: Vec<String>,
+    /// What mergekit calls them.
+    pub(super) merged: Vec<String>,
     /// Whether the target has them, or they are taken for granted.
     pub(super) are_real: bool,
     pub(super) layers: u32,
@@ -45,7 +48,7 @@ const USUAL_IN_LAYER: [&str; 22] = [
 impl Names {
     pub(super) fn of(recipe: &Recipe, known: Option<&ModelFacts>) -> Result<Self, MergekitError> {
         if let Some(facts) = known.filter(|facts| !facts.tensors.is_empty()) {
-            return Ok(Self { all: facts.tensors.clone(), are_real: true, layers: facts.layers, layers_known: true });
+            return Ok(Self::new(facts.tensors.clone(), true, facts.layers, true));
         }
         let listed = recipe.vectors().find_map(|vector| match &vector.scaling.curve {
             Curve::Layers { values } => Some(values.len() as u32),
@@ -64,7 +67,12 @@ impl Names {
         let count = layers.unwrap_or(1);
         let in_layers = (0..count).flat_map(|layer| USUAL_IN_LAYER.map(|part| format!("model.layers.{layer}.{part}")));
         let all = USUAL_OUTSIDE.iter().map(|name| (*name).to_owned()).chain(in_layers).collect();
-        Ok(Self { all, are_real: false, layers: count, layers_known: layers.is_some() })
+        Ok(Self::new(all, false, count, layers.is_some()))
+    }
+
+    fn new(all: Vec<String>, are_real: bool, layers: u32, layers_known: bool) -> Self {
+        let merged = all.iter().map(|name| merged_name(name).into_owned()).collect();
+        Self { all, merged, are_real, layers, layers_known }
     }
 }
 

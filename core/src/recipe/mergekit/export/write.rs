@@ -6,34 +6,15 @@ use std::path::Path;
 use super::{Export, File};
 use crate::checkpoint::Dtype;
 use crate::recipe::mergekit::ModelFacts;
+use crate::recipe::mergekit::apart::{Steps, apart};
 use crate::recipe::mergekit::weights::Weighted;
-use crate::recipe::{OutputDtype, OutputSpec, Rounding};
+use crate::recipe::{Method, OutputDtype, OutputSpec, Rounding};
 
 impl Export<'_> {
     /// In what mergekit computes, and what it writes.
-    fn dtypes(&mut self, known: Option<&ModelFacts>) -> (&'static str, Option<&'static str>) {
+    fn dtypes(&mut self, file: &File, known: Option<&ModelFacts>) -> (&'static str, Option<&'static str>) {
         // Stochastic rounding is named, and its seed with it. Whoever adds a field decides here what becomes of it.
         let OutputSpec { dtype, rounding, seed: _, shard_bytes, allow_nonfinite } = &self.recipe.output;
-        let computed = match rounding {
-            Rounding::MergekitBf16 => "bfloat16",
-            Rounding::MergekitF32 => "float32",
-            Rounding::Nearest => {
-                self.notes.push(
-                    "mergekit rounds after every step, and Mergescope once: computed in float32, a few elements in 10,000 differ \
-                     in the last bit"
-                        .to_owned(),
-                );
-                "float32"
-            }
-            Rounding::Stochastic => {
-                self.lose(
-                    "output.rounding",
-                    "`stochastic`",
-                    "mergekit rounds to the nearest; say nearest or mergekit-f32",
-                );
-                "float32"
-            }
-        };
         let written = match dtype {
             OutputDtype::Bf16 => Some("bfloat16"),
             OutputDtype::F16 => Some("float16"),
@@ -44,6 +25,22 @@ impl Export<'_> {
                 Some(Dtype::F32) => Some("float32"),
                 _ => None,
             },
+        };
+        let computed = match rounding {
+            Rounding::MergekitBf16 => "bfloat16",
+            Rounding::MergekitF32 => "float32",
+            Rounding::Nearest => {
+                self.note_rounding(file, written != Some("float32") && written.is_some());
+                "float32"
+            }
+            Rounding::Stochastic => {
+                self.lose(
+                    "output.rounding",
+                    "`stochastic`",
+                    "mergekit rounds to the nearest; say nearest or mergekit-f32",
+                );
+                "float32"
+            }
         };
         if written.is_none() {
             let why = match known.is_some_and(|facts| !facts.tensors.is_empty()) {
@@ -66,8 +63,31 @@ impl Export<'_> {
         (computed, written)
     }
 
+    /// What one rounding makes other than mergekit's steps.
+    fn note_rounding(&mut self, file: &File, sixteen_bits: bool) {
+        let method = self.recipe.method.name;
+        let plain = method == Method::TaskArithmetic && self.recipe.vectors().all(|vector| vector.sparsify.is_none());
+        let steps = match (file.method, plain) {
+            (Method::Linear, _) => Steps::Linear,
+            (_, true) => Steps::Added,
+            _ => Steps::Other,
+        };
+        // A sum that is spelt out has no mode that repeats it.
+        let same = if file.method == method { "; rounding = \"mergekit-f32\" gives mergekit's bits" } else { "" };
+        let floor = match method {
+            Method::ModelStock | Method::Sce => {
+                ". It has a floor of 10⁻⁶ under what it divides by, which short vectors come below"
+            }
+            _ => "",
+        };
+        self.notes.push(format!(
+            "mergekit rounds after every step, here in float32, and Mergescope once: {}{same}{floor}",
+            apart(steps, sixteen_bits)
+        ));
+    }
+
     pub(super) fn write(&mut self, file: &File, known: Option<&ModelFacts>) -> String {
-        let (dtype, out_dtype) = self.dtypes(known);
+        let (dtype, out_dtype) = self.dtypes(file, known);
         let mut text = format!("merge_method: {}\n", file.method.label());
         if let Some(base) = &file.base {
             let _ = writeln!(text, "base_model: {}", model(base));

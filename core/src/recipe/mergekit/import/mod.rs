@@ -6,7 +6,8 @@ mod settings;
 
 use std::path::Path;
 
-use super::schema::{Config, Input, Inputs, ModelRef, Slice};
+use super::experts::{are_stacked, by_whole_tensors};
+use super::schema::{Config, Input, Inputs, ModelRef, Slice, Unknown};
 use super::yaml::{self, Scalar, Spot, shortened};
 use super::{MergekitError, ModelFacts, NotCarried};
 use crate::hub;
@@ -34,6 +35,23 @@ pub fn import(
     folder: &Path,
     facts: &dyn Fn(&str) -> Option<ModelFacts>,
 ) -> Result<Imported, MergekitError> {
+    read(text, folder, facts).map_err(|error| match is_recipe(text) {
+        true => {
+            MergekitError::anywhere("this is a recipe in TOML and no merge file; give it a name that ends in .toml")
+        }
+        false => error,
+    })
+}
+
+/// Whether lines of a text are those of a recipe.
+fn is_recipe(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.strip_prefix("version").is_some_and(|rest| rest.trim_start().starts_with('='))
+            || matches!(line.trim(), "[vector]" | "[[vector]]")
+    })
+}
+
+fn read(text: &str, folder: &Path, facts: &dyn Fn(&str) -> Option<ModelFacts>) -> Result<Imported, MergekitError> {
     let config = Config::read(yaml::parse(text)?)?;
     let method = method(&config.method)?;
     let mut import = Import {
@@ -43,10 +61,11 @@ pub fn import(
         models: Vec::new(),
         layers: None,
         facts: None,
+        spelt_out: None,
         notes: Vec::new(),
         not_carried: Vec::new(),
     };
-    import.not_carried.append(&mut import.config.unknown);
+    import.not_carried.extend(import.config.unknown.iter().map(Unknown::lost));
     import.collect_models()?;
     let base = import.config.base.clone().or_else(|| import.models.first().map(|model| model.reference.clone()));
     if let Some(base) = base {
@@ -54,6 +73,7 @@ pub fn import(
     }
     import.check_parameters();
     let mut recipe = import.recipe()?;
+    import.check_experts(&recipe);
     import.output(&mut recipe, facts)?;
     import.surroundings(&recipe);
     Ok(Imported { recipe, notes: import.notes, not_carried: import.not_carried })
@@ -95,6 +115,8 @@ struct Import<'a> {
     layers: Option<u32>,
     /// Of the base.
     facts: Option<ModelFacts>,
+    /// The target of a `linear` merge of weights 1, +w and −w.
+    spelt_out: Option<ModelRef>,
     notes: Vec<String>,
     not_carried: Vec<NotCarried>,
 }
@@ -162,6 +184,17 @@ impl Import<'_> {
                 self.layers = Some(known.layers);
                 Ok(())
             }
+        }
+    }
+
+    /// Names what mergekit takes from the experts of a layer together.
+    fn check_experts(&mut self, recipe: &Recipe) {
+        if self.facts.as_ref().is_some_and(|facts| are_stacked(&facts.tensors))
+            && let Some(why) = by_whole_tensors(recipe)
+        {
+            let method = &self.config.method;
+            let (spot, what) = (method.spot, format!("the experts under `{}`", self.method));
+            self.lose(spot, what, why);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Import;
 use crate::checkpoint::Dtype;
+use crate::recipe::mergekit::apart::{Steps, apart};
 use crate::recipe::mergekit::yaml::{Scalar, Spot, shortened};
 use crate::recipe::mergekit::{MergekitError, ModelFacts};
 use crate::recipe::nearest::did_you_mean;
@@ -26,10 +27,12 @@ impl Import<'_> {
                 OutputDtype::F32
             }
         };
-        let as_vectors = self.method.label() != self.config.method.text;
         let rounding = match computed {
             // mergekit's steps are those of another method.
-            _ if as_vectors => Rounding::Nearest,
+            _ if self.spelt_out.is_some() => {
+                self.note_spelt_out(computed.map(|(_, float)| float), written.map(|(_, float)| float));
+                Rounding::Nearest
+            }
             Some((_, Float::F32)) => Rounding::MergekitF32,
             Some((_, Float::Bf16)) => Rounding::MergekitBf16,
             Some((spot, float)) => {
@@ -70,6 +73,28 @@ impl Import<'_> {
         Ok(())
     }
 
+    /// How a sum that `linear` spells out was read, and how far that lies from what mergekit makes of it.
+    fn note_spelt_out(&mut self, computed: Option<Float>, written: Option<Float>) {
+        let Some(target) = &self.spelt_out else { return };
+        let written = written.or(computed);
+        let differing = match (computed, written) {
+            (Some(Float::F16 | Float::Bf16), Some(Float::F32 | Float::F64)) => {
+                "it rounds that sum before it writes it with more bits, so that nearly all elements differ"
+            }
+            (_, Some(Float::F32 | Float::F64)) => apart(Steps::Linear, false),
+            (_, Some(Float::F16 | Float::Bf16)) => apart(Steps::Linear, true),
+            (_, None) => apart(Steps::Other, true),
+        };
+        let mode = if computed == Some(Float::Bf16) { "mergekit-bf16" } else { "mergekit-f32" };
+        self.notes.push(format!(
+            "{}: weights of 1, +w and −w that are not normalised are `{}` + w·(post − pre), and are read as that, computed exactly \
+             and rounded once. mergekit adds up the whole models in float32: {differing}. For its very bits, write a recipe with \
+             method linear, normalize = false, each model as a [[vector]] without pre, and rounding = \"{mode}\"",
+            target.spot,
+            shortened(&target.spec())
+        ));
+    }
+
     /// What is not weights.
     pub(super) fn surroundings(&mut self, recipe: &Recipe) {
         let from_target = format!("what is not weights comes from the target, {}", recipe.target);
@@ -104,7 +129,7 @@ impl Import<'_> {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Float {
     F16,
     Bf16,

@@ -29,7 +29,9 @@ impl Import<'_> {
         let spot = model.map_or(self.config.method.spot, |model| model.reference.spot);
         let whose = model.map_or_else(String::new, |model| format!(" for `{}`", shortened(&model.reference.spec())));
         let Some((spot, weights)) = self.weights(key, model)? else {
-            return Err(MergekitError::at(spot, format!("there is no `{key}`{whose}; say it under parameters")));
+            return Err(self.misspelt(key, model, &whose).unwrap_or_else(|| {
+                MergekitError::at(spot, format!("there is no `{key}`{whose}; say it under parameters"))
+            }));
         };
         let compiled = compile(&weights, self.facts.as_ref())
             .map_err(|reason| MergekitError::at(spot, format!("`{key}`{whose} cannot be carried over: {reason}")))?;
@@ -116,7 +118,8 @@ impl Import<'_> {
         }
     }
 
-    /// target + w·post − w·pre, which some write with `linear`.
+    /// target + w·post − w·pre, which some write with `linear`: read as what it means, so that there is a vector to look at and
+    /// a w to turn, and not as an average of whole models.
     fn linear_as_vectors(&mut self, models: &[Model]) -> Result<Option<Recipe>, MergekitError> {
         let normalize = self.weights("normalize", None)?.map(|(_, weights)| weights.only_value());
         if normalize != Some(Some(0.0)) || models.len() < 3 || models.len().is_multiple_of(2) {
@@ -151,12 +154,7 @@ impl Import<'_> {
             let pre = self.model(&pre.reference);
             vectors.push(self.vector(&pre, post)?);
         }
-        self.notes.push(format!(
-            "{}: weights of 1, +w and −w that are not normalised are `{}` + w·(post − pre), and are read as that; mergekit's \
-             steps would round otherwise in the last bit",
-            target.reference.spot,
-            shortened(&target.reference.spec())
-        ));
+        self.spelt_out = Some(target.reference.clone());
         let target = self.model(&target.reference);
         self.assemble(target, vectors).map(Some)
     }
@@ -168,7 +166,15 @@ impl Import<'_> {
         };
         let others: Vec<&Model> = models.iter().filter(|model| !self.is_base(&model.reference)).collect();
         let [other] = others.as_slice() else {
-            let message = format!("slerp takes base_model and one other model; the file has {}", others.len());
+            let names: Vec<String> =
+                others.iter().map(|model| format!("`{}`", shortened(&model.reference.spec()))).collect();
+            let found = match names.as_slice() {
+                [] => "there is none; list the one to go to".to_owned(),
+                names => format!("there are {}: {}; list the one to go to", names.len(), names.join(", ")),
+            };
+            let base = shortened(&base.spec());
+            let message =
+                format!("slerp goes from base_model, `{base}`, to one other model, and beside `{base}` {found}");
             return Err(MergekitError::at(self.config.method.spot, message));
         };
         let Compiled { w, scaling, .. } = self.compiled("t", None)?;

@@ -5,7 +5,7 @@ use crate::recipe::mergekit::MergekitError;
 use crate::recipe::mergekit::schema::{Entry, Inputs, Setting};
 use crate::recipe::mergekit::weights::{SliceWeights, Weighted, Weights};
 use crate::recipe::mergekit::yaml::{Scalar, Spot, shortened};
-use crate::recipe::nearest::did_you_mean;
+use crate::recipe::nearest::{did_you_mean, nearest};
 use crate::recipe::{Method, Parameter, Recipe};
 
 /// Parameters of mergekit 0.1.5 that no method here has.
@@ -74,6 +74,41 @@ impl Import<'_> {
                 self.lose(name.spot, format!("`{}`", shortened(key)), why);
             }
         }
+    }
+
+    /// Points to the key that may have been meant for a parameter that is missing.
+    pub(super) fn misspelt(&self, key: &str, model: Option<&Model>, whose: &str) -> Option<MergekitError> {
+        let known = || Parameter::ALL.into_iter().filter_map(key_of).chain(["weight", "t", "int8_mask"]);
+        let mut levels = vec![&self.config.parameters];
+        match &self.config.inputs {
+            Inputs::Models(models) => {
+                levels.extend(model.and_then(|model| Some(&models[*model.positions.first()?].parameters)));
+            }
+            Inputs::Slices(slices) => {
+                for (index, slice) in slices.iter().enumerate() {
+                    levels.push(&slice.parameters);
+                    levels
+                        .extend(model.and_then(|model| Some(&slice.sources[*model.positions.get(index)?].parameters)));
+                }
+            }
+        }
+        // The model's own come last, and are the likelier ones.
+        let names = levels.into_iter().rev().flat_map(|parameters| parameters.0.iter().map(|(name, _)| name));
+        let is_meant =
+            |name: &&Scalar| !known().any(|known| known == name.text) && nearest(&name.text, known()) == Some(key);
+        if let Some(name) = names.into_iter().find(is_meant) {
+            let word = shortened(&name.text);
+            let message =
+                format!("`{word}` is no parameter of mergekit; did you mean `{key}`, which is missing{whose}?");
+            return Some(MergekitError::at(name.spot, message));
+        }
+        let tables = self.config.unknown.iter().filter(|unknown| unknown.meant == Some("parameters"));
+        // The model's own table stands near its name.
+        let line = model.map_or(0, |model| model.reference.spot.line);
+        let table = tables.min_by_key(|unknown| unknown.key.spot.line.abs_diff(line))?;
+        let lost = table.lost();
+        let message = format!("`{key}` is missing{whose}: {} is {}", lost.what, lost.why);
+        Some(MergekitError::at(table.key.spot, message))
     }
 
     /// A parameter by slice, as mergekit looks for it.
@@ -197,8 +232,15 @@ impl Import<'_> {
 
 fn weighted(entry: &Entry, key: &str) -> Result<Weighted, MergekitError> {
     let number = |scalar: &Scalar| {
-        let message = || format!("`{key}` is a number, and here is `{}`", shortened(&scalar.text));
-        scalar.number().ok_or_else(|| MergekitError::at(scalar.spot, message()))
+        let text = shortened(&scalar.text);
+        match scalar.number() {
+            Some(value) if (value as f32).is_finite() => Ok(value),
+            Some(_) => {
+                let message = format!("`{key}` is {text}, which is too large for a float32; say a smaller number");
+                Err(MergekitError::at(scalar.spot, message))
+            }
+            None => Err(MergekitError::at(scalar.spot, format!("`{key}` is a number, and here is `{text}`"))),
+        }
     };
     let points = entry.values.iter().map(number).collect::<Result<_, _>>()?;
     Ok(Weighted { filter: entry.filter.clone(), points })
