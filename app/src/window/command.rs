@@ -325,6 +325,6 @@ mod tests {
         assert!(Command::CopyCsv.rank("csv").is_some());
         assert!(Command::CopyCsv.rank("cpcsv").is_some());
         assert!(Command::CopyCsv.rank("png").is_none());
-        assert!(Command::Merge.rank("mer") < Command::PastMerges.rank("mer"));
+        assert!(Command::Merge.rank("mer") < Command::ExportMergeFile.rank("mer"));
     }
 }
