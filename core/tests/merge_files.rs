@@ -524,6 +524,11 @@ out_dtype: bfloat16
     assert!(note.contains("up to 2 elements in 10 differ"), "{note}");
     recipe.output.rounding = Rounding::MergekitF32;
     assert_eq!(exported(&recipe, Some(4)).notes, [] as [String; 0]);
+    let mut recipe = Recipe::new("org/pre", "org/post", "org/pre");
+    recipe.method = MethodSpec::new(Method::Sce);
+    recipe.vector.w = 1.0;
+    let note = exported(&recipe, Some(4)).notes.concat();
+    assert!(note.contains("repeats mergekit's steps") && note.contains("a floor of 10⁻⁶"), "{note}");
     recipe.adapter = Some(mergescope_core::adapter::AdapterSpec::default());
     let Exported { notes, .. } = exported(&recipe, Some(4));
     assert!(notes[0].contains("what an adapter holds is no part of a merge file"), "{notes:?}");
