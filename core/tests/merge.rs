@@ -322,7 +322,7 @@ fn a_recipe_of_another_version_or_with_a_typo_is_refused_in_words() {
     for (from, to, words) in [
         ("version = 1", "version = 2", "update Mergescope"),
         ("rounding", "roundng", "`roundng` is no known key; did you mean `rounding`?"),
-        ("w = 0.5", "w = \"half\"", "wanted is a number, such as 0.5"),
+        ("w = 0.5", "w = \"half\"", "`w` is a number, such as 0.5, and here is the text \"half\""),
         ("[vector]", "[vector", "is not valid: line "),
     ] {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();

@@ -73,7 +73,11 @@ impl Export<'_> {
             _ => Steps::Other,
         };
         // A sum that is spelt out has no mode that repeats it.
-        let same = if file.method == method { "; rounding = \"mergekit-f32\" gives mergekit's bits" } else { "" };
+        let same = match steps {
+            _ if file.method != method => "",
+            Steps::Added => "; rounding = \"mergekit-f32\" gives mergekit's bits",
+            _ => "; rounding = \"mergekit-f32\" repeats mergekit's steps",
+        };
         let floor = match method {
             Method::ModelStock | Method::Sce => {
                 ". It has a floor of 10⁻⁶ under what it divides by, which short vectors come below"
