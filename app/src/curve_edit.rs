@@ -269,6 +269,37 @@ pub fn set_layers(curve: &mut Curve, layers: u32, first: u32, values: &[f64]) ->
     Ok(())
 }
 
+/// The curve of a model of another depth, stretched or shrunk to `layers` layers; `None` where it suits them, or has no shape.
+///
+/// Values lie as far through the depth as before, on straight lines between those there were.
+pub fn stretched(curve: &Curve, layers: u32) -> Option<Curve> {
+    let last = f64::from(layers.checked_sub(1)?);
+    match curve {
+        Curve::Layers { values } if !values.is_empty() && values.len() != layers as usize => {
+            let from = (values.len() - 1) as f64;
+            let at = |layer: u32| {
+                let place = if last > 0.0 { f64::from(layer) * from / last } else { 0.0 };
+                let below = place.floor();
+                let next = values[(below as usize + 1).min(values.len() - 1)];
+                values[below as usize] + (next - values[below as usize]) * (place - below)
+            };
+            Some(Curve::Layers { values: (0..layers).map(at).collect() })
+        }
+        Curve::Points { points, between } if points.iter().any(|point| point.layer >= layers) => {
+            let from = f64::from(points.last()?.layer);
+            let place = |layer: u32| (f64::from(layer) * last / from).round() as u32;
+            let mut moved: Vec<Point> =
+                points.iter().map(|point| Point { layer: place(point.layer), ..*point }).collect();
+            // Where two come to one layer, the later one counts.
+            moved.reverse();
+            moved.dedup_by_key(|point| point.layer);
+            moved.reverse();
+            Some(Curve::Points { points: moved, between: *between })
+        }
+        _ => None,
+    }
+}
+
 /// A value that was typed, within [`VALUES`].
 fn typed(value: f64) -> f64 {
     if value.is_nan() { 0.0 } else { value.clamp(*VALUES.start(), *VALUES.end()) }
@@ -348,6 +379,25 @@ mod tests {
 
     fn points(curve: &Curve) -> Vec<(u32, f64)> {
         handles(curve, LAYERS).into_iter().map(|point| (point.layer, point.value)).collect()
+    }
+
+    #[test]
+    fn a_curve_of_another_depth_is_stretched_over_the_layers() {
+        let values = |curve: &Curve, layers| match stretched(curve, layers) {
+            Some(Curve::Layers { values }) => values,
+            other => panic!("{other:?}"),
+        };
+        let four = Curve::Layers { values: vec![0.0, 1.0, 2.0, 0.0] };
+        assert_eq!(values(&four, 7), [0.0, 0.5, 1.0, 1.5, 2.0, 1.0, 0.0]);
+        assert_eq!(values(&four, 2), [0.0, 0.0]);
+        assert_eq!(values(&four, 1), [0.0]);
+        assert_eq!(stretched(&four, 4), None);
+        assert_eq!(stretched(&Curve::Layers { values: vec![] }, 4), None);
+        assert_eq!(stretched(&Curve::Flat, 4), None);
+        let points = [0, 1, 20].map(|layer| Point { layer, value: f64::from(layer) }).to_vec();
+        let moved = stretched(&Curve::Points { points, between: Between::Linear }, 11).unwrap();
+        assert_eq!(handles(&moved, 11).iter().map(|point| point.layer).collect::<Vec<_>>(), [0, 1, 10]);
+        assert!(moved.values(11).is_ok());
     }
 
     #[test]

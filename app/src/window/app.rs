@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eframe::egui::{self, CentralPanel, ColorImage, Context, Frame, Margin, Panel, Rect, RichText, TextStyle, Ui};
+use mergescope_core::error::chain;
 use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::{Recipe, file};
 
@@ -113,7 +114,7 @@ impl App {
         let mut session = Session::new(recipe, Jobs::new(setup.engine, setup.picker, waker));
         session.recent = saved.recent;
         session.recent_files = saved.recent_files;
-        session.file = saved.file;
+        session.reopen_file(saved.file);
         if was_saved {
             session.show(saved.shown);
         }
@@ -181,6 +182,7 @@ impl App {
 
     /// A path was chosen or typed.
     fn on_path(&mut self, purpose: &PickFor, path: PathBuf) {
+        let path = purpose.complete(path);
         match purpose {
             PickFor::Model(role) => self.session.set_model(*role, &path.to_string_lossy()),
             PickFor::OutputFolder => {
@@ -190,16 +192,16 @@ impl App {
             }
             PickFor::OpenRecipe => self.open_recipe(&path),
             PickFor::OpenValues => scaling_tab::read_values(&mut self.session, &path),
-            PickFor::SaveRecipe => self.session.save_recipe(&with_extension(path, "toml")),
+            PickFor::SaveRecipe => self.session.save_recipe(&path),
             PickFor::SaveMergeFile(text) => {
                 let text = text.clone();
-                self.session.jobs.save(with_extension(path, "yaml"), move |path| {
+                self.session.jobs.save(path, move |path| {
                     file::replace(path, text.as_bytes())
                         .map_err(|error| format!("Cannot write {}: {error}", format::path(path)))
                 });
             }
             PickFor::SavePicture => {
-                self.screenshot_for = Some(with_extension(path, "png"));
+                self.screenshot_for = Some(path);
                 // Part of it may be scrolled out of sight: the first frame asks to scroll, the second is where it was asked.
                 self.vector_view.show_chosen();
                 self.screenshot_in = Some(2);
@@ -226,9 +228,17 @@ impl App {
 
     /// Reads a recipe or a merge file.
     pub(super) fn open_recipe(&mut self, path: &Path) {
-        if let Some(talk) = self.session.open_recipe(path) {
-            self.dialog = Some(Dialog::MergeFile(talk));
+        match self.session.open_recipe(path) {
+            Ok(None) => {}
+            Ok(Some(talk)) => self.dialog = Some(Dialog::MergeFile(talk)),
+            Err(error) => self.dialog = Some(Dialog::Problem(format::sentence(&chain(&error)))),
         }
+    }
+
+    /// Whether the models are those of the demo.
+    pub(super) fn shows_demo(&self) -> bool {
+        let names = |recipe: &Recipe| [&recipe.vector.pre, &recipe.vector.post, &recipe.target].map(Clone::clone);
+        self.demo.as_deref().is_some_and(|demo| names(&demo::recipe(demo)) == names(&self.session.recipe))
     }
 
     /// Why a command that writes something cannot be given now; `None` when it can.
@@ -648,8 +658,4 @@ impl App {
             self.session.history.record(&recipe, now);
         }
     }
-}
-
-fn with_extension(path: PathBuf, extension: &str) -> PathBuf {
-    if path.extension().is_some() { path } else { path.with_extension(extension) }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, RichText, TextEdit, Ui};
+use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, RichText, TextEdit, TextStyle, Ui};
 use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::Recipe;
 
@@ -17,6 +17,7 @@ use super::picker::{NO_DIALOG, PickFor, PickRequest};
 use super::session::{Product, Session, Work};
 use super::vector_dialog::{self, VectorDialog};
 use super::{theme, widgets};
+use crate::format;
 
 /// Width of a dialog.
 const WIDTH: f32 = 480.0;
@@ -33,6 +34,8 @@ pub enum Dialog {
     Quit,
     /// Merges of the past.
     Past(Box<PastDialog>),
+    /// Why a file could not be read, in all its words.
+    Problem(String),
     /// Version and licences.
     About,
 }
@@ -159,6 +162,7 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
             Dialog::Quit => quit_ui(app, ui),
+            Dialog::Problem(text) => problem_ui(ui, text),
             Dialog::About => about_ui(ui),
         }
     });
@@ -184,19 +188,34 @@ fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
         .on_hover_text("The file, with its folder")
         .accessible_name("Path");
     let entered = is_entered(ui, &field);
-    let obstacle = dialog.text.trim().is_empty().then_some("Type a path first");
+    let purpose = &dialog.request.purpose;
+    let path = purpose.complete(mergescope_core::hub::resolve(dialog.text.trim()));
+    let replaces = purpose.extension().is_some() && path.exists();
+    let obstacle = if dialog.text.trim().is_empty() {
+        Some("Type a path first")
+    } else if replaces && path.is_dir() {
+        Some("This is a folder: add the name of a file")
+    } else {
+        None
+    };
+    if replaces {
+        let text = format!("{} is there already", format::path(&path));
+        ui.add(egui::Label::new(RichText::new(text).text_style(TextStyle::Small).color(palette.warning)).wrap());
+    }
     if std::mem::take(&mut dialog.takes_focus) || (entered && obstacle.is_some()) {
         focus_end(ui, &field, &dialog.text);
     }
-    let main = match dialog.request.purpose {
+    let main = match purpose {
         PickFor::OpenRecipe | PickFor::OpenValues => ("Open", "Read that file"),
-        _ => ("Save", "Write that file; one that is there is replaced"),
+        _ if replaces => ("Replace", "Write that file in the place of the one that is there, which is lost"),
+        _ => ("Save", "Write that file"),
     };
     let (go, cancel) = buttons_ui(ui, main, obstacle, Some(("Cancel", "Close without a file")));
     if cancel {
         DialogEnd::Closed
-    } else if (go || entered) && obstacle.is_none() {
-        DialogEnd::Path(dialog.request.purpose, mergescope_core::hub::resolve(dialog.text.trim()))
+    } else if (go || (entered && !replaces)) && obstacle.is_none() {
+        // What is lost takes a click.
+        DialogEnd::Path(dialog.request.purpose, path)
     } else {
         DialogEnd::Open(Dialog::Path(dialog))
     }
@@ -219,6 +238,14 @@ fn quit_ui(app: &App, ui: &mut Ui) -> DialogEnd {
     } else {
         DialogEnd::Open(Dialog::Quit)
     }
+}
+
+fn problem_ui(ui: &mut Ui, text: String) -> DialogEnd {
+    title_ui(ui, "This cannot be read");
+    widgets::paragraph_ui(ui, &text);
+    let (close, _) = buttons_ui(ui, ("Close", "Back to the window; nothing was changed"), None, None);
+    let entered = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::Enter));
+    if close || entered { DialogEnd::Closed } else { DialogEnd::Open(Dialog::Problem(text)) }
 }
 
 fn about_ui(ui: &mut Ui) -> DialogEnd {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use eframe::egui::{DragValue, RichText, Ui};
-use mergescope_core::recipe::{OutputDtype, OutputSpec, Rounding};
+use mergescope_core::recipe::{Method, OutputDtype, OutputSpec, Rounding};
 
 use super::app::App;
 use super::destination::{self, Destination};
@@ -46,7 +46,15 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> DialogStep {
 
     let touched = destination::ui(ui, &mut dialog.destination, "new model");
     ui.add_space(8.0);
-    numbers_ui(ui, &mut dialog.spec);
+    let recipe = &app.session.recipe;
+    let differs = match (recipe.draws(), recipe.method.name) {
+        (true, _) => Some("what is kept at random is drawn otherwise than mergekit draws it"),
+        (_, Method::Slerp | Method::Nuslerp | Method::ModelStock | Method::Sce) => {
+            Some("sums over a tensor may differ in their last place")
+        }
+        _ => None,
+    };
+    numbers_ui(ui, &mut dialog.spec, differs);
     let planned = app.session.planned_bytes(&dialog.spec);
     let no_room = destination::size_ui(app, ui, &dialog.destination, planned, |size| format!("{size} of weights"));
 
@@ -63,7 +71,8 @@ pub fn ui(app: &mut App, ui: &mut Ui, dialog: &mut MergeDialog) -> DialogStep {
     })
 }
 
-fn numbers_ui(ui: &mut Ui, spec: &mut OutputSpec) {
+/// `differs` is in what mergekit's modes are not mergekit's bytes.
+fn numbers_ui(ui: &mut Ui, spec: &mut OutputSpec, differs: Option<&str>) {
     let dtypes = OutputDtype::ALL.map(|dtype| (dtype, dtype_name(dtype), dtype_sentence(dtype)));
     let tooltip = "Element type of the numbers that are written";
     row_ui(ui, "Dtype", |ui| {
@@ -83,7 +92,11 @@ fn numbers_ui(ui: &mut Ui, spec: &mut OutputSpec) {
                 .labelled_by(label.id);
         }
     });
-    indented_ui(ui, |ui| drop(widgets::note_ui(ui, rounding_sentence(spec.rounding))));
+    let sentence = match differs.filter(|_| !spec.rounding.is_single()) {
+        Some(differs) => format!("The steps and roundings of mergekit 0.1.5; {differs}"),
+        None => rounding_sentence(spec.rounding).to_owned(),
+    };
+    indented_ui(ui, |ui| drop(widgets::note_ui(ui, sentence)));
 }
 
 pub fn dtype_name(dtype: OutputDtype) -> &'static str {

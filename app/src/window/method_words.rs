@@ -149,7 +149,7 @@ pub fn formula(recipe: &Recipe, target: &str, w: &str) -> String {
 pub fn not_foretold(recipe: &Recipe) -> String {
     let control = recipe.vectors().find_map(|vector| vector.control);
     if let Some(spec) = control {
-        return format!("the control, {},", control_label(spec.kind));
+        return format!("the control ({})", control_label(spec.kind));
     }
     match recipe.others.len() {
         0 => name(recipe.method.name).to_owned(),

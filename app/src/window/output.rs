@@ -58,7 +58,10 @@ pub fn obstacle(parent: &Path, name: &str, inputs: &[&Path]) -> Option<String> {
     if name.trim().is_empty() {
         return Some("Give the folder a name".to_owned());
     }
-    if name.contains(['/', '\\']) || matches!(name, "." | "..") {
+    if matches!(name, "." | "..") {
+        return Some(format!("{name} is no name for a new folder"));
+    }
+    if name.contains(['/', '\\']) {
         return Some("A name has no / or \\ in it: choose the folder above".to_owned());
     }
     if !parent.is_dir() {

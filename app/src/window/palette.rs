@@ -1,7 +1,7 @@
 //! The palette: any command by a few letters of its name.
 
 use eframe::egui::{
-    self, Align2, Area, Button, Context, Frame, Id, Key, Margin, Order, RichText, ScrollArea, TextEdit,
+    self, Align2, Area, Button, Context, EventFilter, Frame, Id, Key, Margin, Order, RichText, ScrollArea, TextEdit,
 };
 
 use super::app::App;
@@ -10,6 +10,8 @@ use super::theme;
 
 /// Width of the palette.
 const WIDTH: f32 = 460.0;
+/// Height of the list of commands.
+const LIST_HEIGHT: f32 = 360.0;
 
 /// What was typed, and which of the commands found is chosen.
 #[derive(Clone, Debug, Default)]
@@ -19,28 +21,26 @@ pub struct PaletteState {
     was_shown: bool,
 }
 
+impl PaletteState {
+    /// The commands that have the letters typed, best first.
+    fn found(&self) -> Vec<Command> {
+        let ranked = Command::ALL.into_iter().filter_map(|command| Some((command.rank(&self.query)?, command)));
+        let mut found: Vec<(usize, Command)> = ranked.collect();
+        if !self.query.trim().is_empty() {
+            found.sort_by_key(|(rank, _)| *rank);
+        }
+        found.into_iter().map(|(_, command)| command).collect()
+    }
+}
+
 /// Shows the palette while it is open.
 pub fn ui(app: &mut App, ctx: &Context) {
     let Some(mut state) = app.palette.take() else { return };
-    let mut found: Vec<(usize, Command)> =
-        Command::ALL.into_iter().filter_map(|command| Some((command.rank(&state.query)?, command))).collect();
-    if !state.query.trim().is_empty() {
-        found.sort_by_key(|(rank, _)| *rank);
-    }
     let (up, down, enter, escape) = ctx.input_mut(|input| {
         let mut pressed = |key| input.consume_key(egui::Modifiers::NONE, key);
         (pressed(Key::ArrowUp), pressed(Key::ArrowDown), pressed(Key::Enter), pressed(Key::Escape))
     });
-    let last = found.len().saturating_sub(1);
-    if down {
-        state.chosen = (state.chosen + 1).min(last);
-    }
-    if up {
-        state.chosen = state.chosen.saturating_sub(1);
-    }
-    state.chosen = state.chosen.min(last);
-    let mut picked = if enter { found.get(state.chosen).map(|(_, command)| *command) } else { None };
-
+    let mut picked = None;
     let area = Area::new(Id::unique("palette")).order(Order::Foreground).anchor(Align2::CENTER_TOP, [0.0, 80.0]);
     let shown = area.show(ctx, |ui| {
         let palette = theme::palette(ui);
@@ -56,13 +56,30 @@ pub fn ui(app: &mut App, ctx: &Context) {
                 .on_hover_text("A few letters of a command's name; Enter does it")
                 .accessible_name("Command name");
             field.request_focus();
+            // Otherwise arrows would take the focus to the nearest field behind, and change the number in it.
+            let filter = EventFilter { tab: true, horizontal_arrows: true, vertical_arrows: true, escape: true };
+            ui.memory_mut(|memory| memory.set_focus_lock_filter(field.id, filter));
             if field.changed() {
                 state.chosen = 0;
             }
+            // With what was typed in this very frame: Enter may come with it.
+            let found = state.found();
+            let last = found.len().saturating_sub(1);
+            if down {
+                state.chosen += 1;
+            }
+            if up {
+                state.chosen = state.chosen.saturating_sub(1);
+            }
+            state.chosen = state.chosen.min(last);
+            if enter {
+                picked = found.get(state.chosen).copied();
+            }
             ui.add_space(6.0);
-            ScrollArea::vertical().max_height(360.0).show(ui, |ui| {
+            // The area remembers how high it was with few commands in it.
+            ScrollArea::vertical().max_height(LIST_HEIGHT).min_scrolled_height(LIST_HEIGHT).show(ui, |ui| {
                 ui.set_width(WIDTH);
-                for (position, (_, command)) in found.iter().enumerate() {
+                for (position, command) in found.iter().enumerate() {
                     let keys = command.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
                     let keys = RichText::new(keys).text_style(egui::TextStyle::Small).color(palette.weak);
                     let enabled = app.is_enabled(*command);
@@ -83,6 +100,8 @@ pub fn ui(app: &mut App, ctx: &Context) {
             });
         });
     });
+    // What lies behind is neither focused nor changed by keys.
+    ctx.memory_mut(|memory| memory.set_modal_layer(shown.response.layer_id));
     // The click that opened it is no click beside it.
     let beside = state.was_shown && shown.response.clicked_elsewhere();
     state.was_shown = true;

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use eframe::egui::{self, Button, Grid, Label, RichText, ScrollArea, TextStyle, Ui, Vec2, WidgetInfo};
 use mergescope_core::merge::MergeReport;
-use mergescope_core::recipe::{Recipe, differences};
+use mergescope_core::recipe::{Recipe, Sparsify, differences};
+use mergescope_core::scaling::ScalingSpec;
 
-use super::{dialog_parts, theme, widgets};
+use super::{dialog_parts, method_words, theme, widgets};
 use crate::format;
 use crate::past::{PastMerge, PastMerges};
 
@@ -112,8 +113,12 @@ fn list_ui(ui: &mut Ui, dialog: &mut PastDialog) {
                     toggled = Some(at);
                 }
                 ui.label(merge.ended());
-                ui.label(merge.recipe.method.name.label());
-                ui.label(format::w(merge.recipe.vector.w));
+                let control = merge.recipe.vectors().any(|vector| vector.control.is_some());
+                let method = merge.recipe.method.name.label();
+                ui.label(if control { format!("{method}, control") } else { method.to_owned() });
+                let w: Vec<String> = merge.recipe.vectors().map(|vector| format::w(vector.w)).collect();
+                let w = if merge.recipe.method.name.uses_w() { w.join(", ") } else { format::NONE.to_owned() };
+                ui.label(w);
                 let path = format::path(&merge.output);
                 let (text, colour) = if merge.is_there() {
                     (path.clone(), palette.text)
@@ -145,6 +150,19 @@ fn one_ui(ui: &mut Ui, merge: &PastMerge) {
         let label = if index == 0 { "Vector" } else { "" };
         let pre = if vector.stands_alone() { String::new() } else { format!(" − {}", vector.pre) };
         rows.push((label, format!("{}{pre}, w = {}", vector.post, format::w(vector.w))));
+    }
+    for (number, vector) in (1..).zip(merge.recipe.vectors()) {
+        let of = if merge.recipe.others.is_empty() { String::new() } else { format!("vector {number}: ") };
+        if vector.scaling != ScalingSpec::default() {
+            rows.push(("Spread of w", format!("{of}{}", vector.scaling)));
+        }
+        let rule = merge.recipe.method.rule_of(vector);
+        if rule.sparsify != Sparsify::None {
+            rows.push(("Kept", format!("{of}{rule}")));
+        }
+        if let Some(control) = vector.control {
+            rows.push(("Control", format!("{of}{}, seed {}", method_words::control_label(control.kind), control.seed)));
+        }
     }
     rows.push(("Method", merge.recipe.method.to_string()));
     let effective = if plain { "Effective w" } else { "Share written" };

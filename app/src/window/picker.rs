@@ -41,6 +41,26 @@ pub struct PickRequest {
     pub file_name: String,
 }
 
+impl PickFor {
+    /// The ending of a file that will be written; `None` for what is chosen to be read.
+    pub fn extension(&self) -> Option<&'static str> {
+        match self {
+            Self::SaveRecipe => Some("toml"),
+            Self::SaveMergeFile(_) => Some("yaml"),
+            Self::SavePicture => Some("png"),
+            Self::Model(_) | Self::OutputFolder | Self::OpenRecipe | Self::OpenValues => None,
+        }
+    }
+
+    /// The path with the ending that it lacks.
+    pub fn complete(&self, path: PathBuf) -> PathBuf {
+        match self.extension() {
+            Some(extension) if path.extension().is_none() => path.with_extension(extension),
+            _ => path,
+        }
+    }
+}
+
 impl PickRequest {
     /// The dialog's title.
     pub fn title(&self) -> String {

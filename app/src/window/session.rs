@@ -213,15 +213,7 @@ impl Session {
 
     /// Reads a recipe. A merge file of mergekit of which something is lost, or has to be explained, comes back to be talked
     /// about before it is taken.
-    pub fn open_recipe(&mut self, path: &Path) -> Option<Box<MergeFileDialog>> {
-        match self.try_open(path) {
-            Ok(talk) => return talk,
-            Err(error) => self.complain(&error),
-        }
-        None
-    }
-
-    fn try_open(&mut self, path: &Path) -> Result<Option<Box<MergeFileDialog>>, RecipeError> {
+    pub fn open_recipe(&mut self, path: &Path) -> Result<Option<Box<MergeFileDialog>>, RecipeError> {
         let text = file::read_text(path)?;
         if file::format_of(path, &text) == FileFormat::Mergekit {
             return Ok(match MergeFileDialog::import(path, text) {
@@ -247,6 +239,15 @@ impl Session {
         self.set_recipe(recipe);
         self.say(format!("Read {} as a recipe that is not saved yet", format::path(path)));
         self.remember_file(path);
+    }
+
+    /// Takes up the file of an earlier session. What is in it now tells what has changed since it was saved.
+    pub fn reopen_file(&mut self, file: Option<PathBuf>) {
+        let Some(path) = file else { return };
+        if let Ok(saved) = Recipe::read(&path) {
+            self.saved = saved;
+            self.file = Some(path);
+        }
     }
 
     /// Takes a recipe that comes with the program.

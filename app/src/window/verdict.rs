@@ -43,7 +43,12 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         line(ui, waiting(session), palette.weak);
         return;
     };
-    let (text, severity) = verdict(&done, these);
+    let (text, severity) = match session.misuse() {
+        Some(why) if done.iter().all(|preflight| preflight.passes()) => {
+            (format!("{} {these} cannot be merged like this: {why}", fonts::CROSS), Severity::Error)
+        }
+        _ => verdict(&done, these),
+    };
     line(ui, text, if severity == Severity::Note { palette.good } else { palette.severity(severity) })
         .on_hover_text("Shapes, dtypes, configs and tokenizers were compared, and a sample of the weights");
     // What stands in the way is shown without being asked for.
@@ -80,7 +85,12 @@ fn waiting(session: &Session) -> String {
             None => "Waiting to be compared".to_owned(),
         },
         0 => "Waiting to be compared".to_owned(),
-        3 => "Choose three models to begin".to_owned(),
+        3 if session.slots.iter().all(|slot| matches!(slot.state, SlotState::Empty)) => {
+            "Choose three models to begin".to_owned()
+        }
+        missing if session.slots.iter().any(|slot| matches!(slot.state, SlotState::Failed(_))) => {
+            format!("{} could not be opened, or none is chosen", format::plural(missing, "model"))
+        }
         missing => format!("{} more to choose", format::plural(missing, "model")),
     }
 }

@@ -29,7 +29,7 @@ impl Session {
             .or_else(|| self.recipe.check_method().err().map(|error| error.to_string()))
             .or_else(|| self.misfit())
             .or_else(|| self.scaling_error())
-            .or_else(|| self.plans.get(&self.recipe)?.as_ref().err().cloned())
+            .or_else(|| self.misuse())
     }
 
     /// Why no adapter can be exported now; `None` when it can.
@@ -51,6 +51,11 @@ impl Session {
         let missing =
             || [Role::Pre, Role::Post].into_iter().find_map(|role| self.why_not_open(role, self.spec(role), ""));
         self.busy().or_else(missing)
+    }
+
+    /// Why models that fit cannot be merged: a saved vector in the wrong place, a method that wants others.
+    pub fn misuse(&self) -> Option<String> {
+        self.plans.get(&self.recipe)?.as_ref().err().cloned()
     }
 
     fn busy(&self) -> Option<String> {

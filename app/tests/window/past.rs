@@ -9,6 +9,7 @@ use mergescope::window::{App, Tab};
 use mergescope_core::analysis::AnalysisCache;
 use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
+use mergescope_core::recipe::{ControlKind, ControlSpec};
 use mergescope_core::stream::Resources;
 
 use super::common::{TINY, Triple, setup_with, wait, wait_for_vector, window};
@@ -40,6 +41,8 @@ fn merges_of_the_past_are_listed_compared_and_opened_again() {
     let mut recipe = triple.recipe();
     for w in [0.25, 0.75] {
         recipe.vector.w = w;
+        // Of noise one must be able to see that it was.
+        recipe.vector.control = (w == 0.75).then_some(ControlSpec { kind: ControlKind::Noise, seed: 4 });
         let output = out.path().join(format!("w{w}"));
         let report = merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
         past.add(&PastMerge::new(&report)).unwrap();
@@ -48,6 +51,7 @@ fn merges_of_the_past_are_listed_compared_and_opened_again() {
 
     let mut setup = setup_with(Remembering(past));
     recipe.vector.w = -1.0;
+    recipe.vector.control = None;
     setup.recipe = Some(recipe);
     let mut harness = window(setup);
     harness.get_by_label("File").click();
@@ -56,6 +60,7 @@ fn merges_of_the_past_are_listed_compared_and_opened_again() {
     harness.run_steps(3);
     // The latest is chosen; ticking the other compares them.
     assert!(harness.query_by_label_contains("Lost updates").is_some());
+    assert!(harness.query_by_label_contains("noise, seed 4").is_some());
     assert!(harness.query_by_label_contains("(gone)").is_some());
     let name = tick(&harness, 1);
     assert!(name.contains("w0.25"), "{name}");

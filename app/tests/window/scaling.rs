@@ -497,3 +497,20 @@ fn a_curve_for_another_depth_says_so_and_stops_the_merge() {
     assert_eq!(said, 2, "in the tab, and above the button");
     assert!(harness.get_by_label("Merge…").accesskit_node().is_disabled());
 }
+
+#[test]
+fn a_curve_of_a_model_of_another_depth_is_stretched_over_the_layers() {
+    let triple = Triple::new(TINY);
+    let mut recipe = triple.recipe();
+    recipe.vector.scaling.curve = Curve::Layers { values: vec![0.0, 0.25, 0.5, 0.75, 1.0] };
+    let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+    super::wait_for_vector(&mut harness);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
+    harness.run_steps(3);
+    assert!(harness.query_all_by_label_contains("give one value for each layer").next().is_some());
+    harness.get_by_label("Stretch the curve over 3 layers").click();
+    harness.run_steps(3);
+    let curve = harness.state().session().recipe.vector.scaling.curve.clone();
+    assert_eq!(curve, Curve::Layers { values: vec![0.0, 0.5, 1.0] });
+    wait(&mut harness, "it can be merged", |app| app.session().merge_obstacle().is_none());
+}

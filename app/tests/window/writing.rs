@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eframe::egui::OutputCommand;
+use eframe::egui::{Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT as _, Queryable as _};
 use mergescope::window::picker::{PickFor, PickRequest, Picker};
@@ -346,4 +346,119 @@ fn an_export_that_is_cancelled_leaves_nothing() {
     wait(&mut harness, "it has stopped", |app| app.session().writing.is_none());
     assert!(matches!(harness.state().session().end, Some(End::Cancelled(_))));
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn keys_in_the_palette_change_nothing_behind_it() {
+    let triple = Triple::new(TINY);
+    let mut recipe = triple.recipe();
+    recipe.method.name = Method::Ties;
+    recipe.method.density = Some(0.5);
+    let mut harness = window(Setup { recipe: Some(recipe.clone()), ..setup() });
+    wait_for_vector(&mut harness);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
+    harness.run_steps(3);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    for _ in 0..12 {
+        harness.key_press(Key::ArrowDown);
+        harness.run_steps(1);
+    }
+    for _ in 0..3 {
+        harness.key_press(Key::ArrowUp);
+        harness.run_steps(1);
+    }
+    harness.key_press(Key::Escape);
+    harness.run_steps(2);
+    assert_eq!(harness.state().session().recipe, recipe);
+}
+
+#[test]
+fn enter_takes_what_was_typed_in_the_same_frame() {
+    let mut harness = window(setup());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    harness.run_steps(3);
+    harness.event(Event::Text("scaling".to_owned()));
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(harness.state().tab(), Tab::Scaling);
+    assert!(harness.query_by_label("Command name").is_none());
+}
+
+#[test]
+fn a_file_that_is_there_is_replaced_by_a_click_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let notes = folder.path().join("notes.txt");
+    std::fs::write(&notes, "important").unwrap();
+    let mut harness = window(setup());
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::S);
+    for _ in 0..200 {
+        harness.step();
+        if harness.query_by_label("Path").is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    fill(&mut harness, "Path", &notes.to_string_lossy());
+    harness.run_steps(2);
+    assert!(harness.query_by_label_contains("notes.txt is there already").is_some());
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "important");
+    harness.get_by_label("Replace").click();
+    harness.run_steps(3);
+    assert!(Recipe::read(&notes).is_ok());
+}
+
+#[test]
+fn a_recipe_with_a_typo_is_explained_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("typo.toml");
+    std::fs::write(&file, "version = 1\ntarget = \"t\"\n[vector]\npre = \"a\"\npost = \"b\"\nv = 0.5\n").unwrap();
+    let mut harness = window(Setup { picker: Arc::new(FakePicker(Some(file))), ..setup() });
+    in_file_menu(&mut harness, "Open recipe or merge file…");
+    for _ in 0..100 {
+        if harness.query_by_label("This cannot be read").is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        harness.step();
+    }
+    assert!(harness.query_by_label_contains("line 6, column 1").is_some());
+    harness.get_by_label("Close").click();
+    harness.run_steps(2);
+    assert!(harness.query_by_label("This cannot be read").is_none());
+}
+
+#[test]
+fn an_energy_that_the_rank_cannot_hold_is_said() {
+    let triple = Triple::new(TINY);
+    let out = tempfile::tempdir().unwrap();
+    let mut recipe = triple.recipe();
+    recipe.adapter = Some(AdapterSpec { rank: 1, energy: Some(0.99), ..AdapterSpec::default() });
+    let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+    wait_for_vector(&mut harness);
+    in_file_menu(&mut harness, "Export adapter…");
+    fill(&mut harness, "Folder", &out.path().to_string_lossy());
+    harness.get_by_label("Export").click();
+    harness.run_steps(2);
+    wait(&mut harness, "the adapter is written", |app| matches!(app.session().end, Some(End::Exported(_))));
+    assert!(harness.query_by_label_contains("would take more than rank 1 to hold the 99").is_some());
+}
+
+#[test]
+fn models_that_fit_in_the_wrong_places_are_no_good_verdict() {
+    let triple = Triple::new(TINY);
+    let out = tempfile::tempdir().unwrap();
+    let harness = ready(&triple);
+    let pair = harness.state().session().shown_pair().unwrap();
+    let vector = out.path().join("v");
+    let (resources, control) = (Resources::default(), Control::new());
+    save_vector(&pair, ["pre", "post"], OutputDtype::F32, &vector, &resources, &control).unwrap();
+    let mut recipe = triple.recipe();
+    recipe.vector.pre = vector.to_string_lossy().into_owned();
+    let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+    wait(&mut harness, "it is refused", |app| app.session().misuse().is_some());
+    assert!(harness.query_by_label_contains("cannot be merged like this").is_some());
+    assert!(harness.query_by_label_contains("fit together").is_none());
 }

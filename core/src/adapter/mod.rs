@@ -416,7 +416,11 @@ impl AdapterPlan {
     /// More bytes than the weight file of any adapter that `recipe` can lead to has, for the models that were planned for: every
     /// tensor with the highest rank, and a header of long entries.
     pub fn most_bytes(&self, triple: &Triple, recipe: &Recipe) -> u64 {
-        let rank = u64::from(recipe.adapter.clone().unwrap_or_default().rank);
+        let asked = u64::from(recipe.adapter.clone().unwrap_or_default().rank);
+        // No matrix has more directions than it has rows or columns; the others are filled up to the highest that occurs.
+        let directions =
+            |planned: &PlannedTensor| self.target(triple, planned).shape.iter().min().copied().unwrap_or(0);
+        let rank = asked.min(self.factored().map(directions).max().unwrap_or(0));
         let bytes = |planned: &PlannedTensor| {
             let target = self.target(triple, planned);
             let width = element_bytes(written_dtype(recipe, target));

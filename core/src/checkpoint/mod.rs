@@ -22,6 +22,8 @@ pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
 use shard::{FileState, Shard};
 
+use crate::hub;
+
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
@@ -51,9 +53,12 @@ impl TensorInfo {
 }
 
 fn not_found(path: &Path) -> String {
-    match path.as_os_str().is_empty() {
-        true => "no model is named; say its folder, or its name on the Hub".to_owned(),
-        false => format!("{} does not exist; check the path", path.display()),
+    match path.to_str() {
+        Some("") => "no model is named; say its folder, or its name on the Hub".to_owned(),
+        Some(name) if hub::is_hub_id(name) => format!(
+            "{name} is no folder here, and no model in the local Hugging Face cache; download it there (`hf download {name}`), or give its folder"
+        ),
+        _ => format!("{} does not exist; check the path", path.display()),
     }
 }
 

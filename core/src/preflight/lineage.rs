@@ -114,7 +114,8 @@ fn unrelated(sample: &Sample, lineage: &Lineage) -> Vec<Finding> {
         findings.push(
             Finding::warning("unrelated-target", "target looks unrelated to pre")
                 .detail(format!(
-                    "cos(pre, target) is {cos:.2} and ‖target − pre‖ is {:.2} of ‖pre‖ in the sample; models of one family have a cosine near 1",
+                    "cos(pre, target) is {} and ‖target − pre‖ is {:.2} of ‖pre‖ in the sample; models of one family have a cosine near 1",
+                    cosine(cos),
                     lineage.target_distance
                 ))
                 .action("A vector works only on models tuned from the same base; choose a target from the family of pre"),
@@ -132,8 +133,9 @@ fn shared_change(sample: &Sample, lineage: &Lineage) -> Option<Finding> {
         return Some(
             Finding::warning("swapped", "pre and post may be swapped: target is nearer to post")
                 .detail(format!(
-                    "‖target − post‖ is {:.2} of ‖target − pre‖ and cos(v, target − pre) is {cos:.2} in the sample",
-                    (1.0 + (sample.v_v - 2.0 * sample.v_u) / sample.u_u).max(0.0).sqrt()
+                    "‖target − post‖ is {:.2} of ‖target − pre‖ and cos(v, target − pre) is {} in the sample",
+                    (1.0 + (sample.v_v - 2.0 * sample.v_u) / sample.u_u).max(0.0).sqrt(),
+                    cosine(cos)
                 ))
                 .action("Swap pre and post if post is the older model. If target was tuned from post, it has the vector already"),
         );
@@ -141,10 +143,17 @@ fn shared_change(sample: &Sample, lineage: &Lineage) -> Option<Finding> {
     (cos > DOUBLE_COS).then(|| {
         Finding::warning("counted-twice", "target already contains much of this vector")
             .detail(format!(
-                "cos(v, target − pre) is {cos:.2} in the sample; unrelated trainings from one base have about 0"
+                "cos(v, target − pre) is {} in the sample; unrelated trainings from one base have about 0",
+                cosine(cos)
             ))
             .action("Try a small w, or take as pre the model that target and post were both tuned from")
     })
+}
+
+/// A cosine to two digits, with a minus sign, and no minus before a zero.
+fn cosine(value: f64) -> String {
+    let text = format!("{value:.2}");
+    if text == "-0.00" { "0.00".to_owned() } else { text.replace('-', "−") }
 }
 
 /// Whether two checkpoints are the same files.

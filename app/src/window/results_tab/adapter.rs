@@ -112,6 +112,9 @@ fn summary_ui(ui: &mut Ui, written: &WrittenAdapter, symbol: &str) -> bool {
             let text = format!("Left out: {}. ", left_out.join(", "));
             ui.label(RichText::new(text).color(palette.weak).line_height(line));
         }
+        if let Some(text) = short_of_goal(written) {
+            ui.label(RichText::new(text).color(palette.warning).line_height(line));
+        }
         let nonfinite: u64 = report.tensors.iter().map(|tensor| tensor.nonfinite).sum();
         if nonfinite > 0 {
             let text = format!("{} elements are NaN or infinite and were taken as 0. ", format::count(nonfinite));
@@ -120,6 +123,23 @@ fn summary_ui(ui: &mut Ui, written: &WrittenAdapter, symbol: &str) -> bool {
         if let Some(warning) = report.warning() {
             ui.label(RichText::new(warning).color(palette.warning).line_height(line));
         }
+    })
+}
+
+/// How many matrices hold less than was asked for, since that takes more than the highest rank.
+fn short_of_goal(written: &WrittenAdapter) -> Option<String> {
+    let spec = written.report.recipe.adapter.as_ref()?;
+    let energy = spec.energy?;
+    let factored = || written.report.tensors.iter().filter(|tensor| tensor.rank() == Some(spec.rank));
+    // What rounding the factors takes is not a matter of the rank.
+    let short = factored().filter(|tensor| tensor.at_most().is_some_and(|most| most < energy)).count();
+    (short > 0).then(|| {
+        format!(
+            "{} would take more than rank {} to hold the {} asked for. ",
+            format::plural(short, "tensor"),
+            spec.rank,
+            format::percent(energy)
+        )
     })
 }
 

@@ -155,9 +155,11 @@ fn compare(a: f64, b: f64, descending: bool) -> Ordering {
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let Some(End::Merged(written)) = &app.session.end else { return };
     let (view, shows_table) = (&mut app.results_view.merge, app.results_view.table);
-    if let Some(control) = written.report.recipe.vectors().find_map(|vector| vector.control) {
+    let recipe = &written.report.recipe;
+    if let Some((number, control)) = (1..).zip(recipe.vectors()).find_map(|(number, v)| Some((number, v.control?))) {
         let control = method_words::control_label(control.kind);
-        widgets::badge_ui(ui, &format!("Written with a control, {control}, in place of the real vector"))
+        let place = if recipe.others.is_empty() { "the real vector".to_owned() } else { format!("vector {number}") };
+        widgets::badge_ui(ui, &format!("Written with a control, {control}, in place of {place}"))
             .on_hover_text(method_words::CONTROL);
         ui.add_space(4.0);
     }

@@ -4,7 +4,7 @@ use eframe::egui::{
     self, Align2, Button, CursorIcon, DragValue, Popup, PopupCloseBehavior, RichText, ScrollArea, Sense, TextStyle, Ui,
     Vec2, WidgetInfo,
 };
-use mergescope_core::recipe::{Combination, Method, MethodSpec, Parameter, Sparsify, SparsifyRule, VectorSpec};
+use mergescope_core::recipe::{Combination, Method, MethodSpec, Parameter, Sparsify, VectorSpec};
 
 use crate::format;
 use crate::window::app::App;
@@ -105,14 +105,19 @@ fn is_used(session: &Session, parameter: Parameter) -> bool {
 pub fn parameters_ui(session: &mut Session, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let used: Vec<Parameter> = Parameter::ALL.into_iter().filter(|&parameter| is_used(session, parameter)).collect();
-    let rule = session.recipe.method.rule_of(&VectorSpec::new("", ""));
+    let rescales = |vector| MethodSpec { rescale: None, ..session.recipe.method.clone() }.rule_of(vector).rescale;
+    let default = rescales(session.shown_vector());
+    // Then saying what is the default of one vector changes another.
+    let is_mixed = session.recipe.vectors().any(|vector| rescales(vector) != default);
+    let rescale =
+        Switch { default, is_mixed, whose: if is_mixed { "Default for this vector" } else { "Mergekit's default" } };
     let draws = session.recipe.draws();
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.y = 4.0;
         let method = &mut session.recipe.method;
         for parameter in used {
             if parameter != Parameter::Seed || draws {
-                parameter_ui(ui, method, parameter, rule);
+                parameter_ui(ui, method, parameter, rescale);
             }
         }
     });
@@ -125,7 +130,22 @@ pub fn parameters_ui(session: &mut Session, ui: &mut Ui) {
     }
 }
 
-fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rule: SparsifyRule) {
+/// What a switch shows where nothing is said.
+#[derive(Clone, Copy)]
+struct Switch {
+    default: bool,
+    /// Whether other vectors have another default.
+    is_mixed: bool,
+    whose: &'static str,
+}
+
+impl Switch {
+    fn of(default: bool) -> Self {
+        Self { default, is_mixed: false, whose: "Mergekit's default" }
+    }
+}
+
+fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rescale: Switch) {
     let name = &format!("Method, {}", parameter.label());
     match parameter {
         Parameter::Density => number_ui(ui, parameter, name, &mut method.density, 1.0, DEFAULT),
@@ -133,13 +153,13 @@ fn parameter_ui(ui: &mut Ui, method: &mut MethodSpec, parameter: Parameter, rule
         Parameter::Epsilon => number_ui(ui, parameter, name, &mut method.epsilon, 0.15, DEFAULT),
         Parameter::Lambda => number_ui(ui, parameter, name, &mut method.lambda, 1.0, DEFAULT),
         Parameter::SelectTopk => number_ui(ui, parameter, name, &mut method.select_topk, 1.0, DEFAULT),
-        Parameter::Rescale => switch_ui(ui, parameter, &mut method.rescale, rule.rescale),
+        Parameter::Rescale => switch_ui(ui, parameter, &mut method.rescale, rescale),
         Parameter::Normalize => {
             let default = method.name.normalizes();
-            switch_ui(ui, parameter, &mut method.normalize, default);
+            switch_ui(ui, parameter, &mut method.normalize, Switch::of(default));
         }
-        Parameter::Flatten => switch_ui(ui, parameter, &mut method.flatten, true),
-        Parameter::RowWise => switch_ui(ui, parameter, &mut method.row_wise, false),
+        Parameter::Flatten => switch_ui(ui, parameter, &mut method.flatten, Switch::of(true)),
+        Parameter::RowWise => switch_ui(ui, parameter, &mut method.row_wise, Switch::of(false)),
         Parameter::Seed => seed_ui(ui, name, &mut method.seed),
     }
 }
@@ -169,15 +189,12 @@ fn number_ui(ui: &mut Ui, parameter: Parameter, name: &str, said: &mut Option<f6
     response.on_hover_text(explanation).accessible_name(name);
 }
 
-fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default: bool) {
+fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, switch: Switch) {
+    let Switch { default, is_mixed, whose } = switch;
     let palette = theme::palette(ui);
     let mut value = said.unwrap_or(default);
-    let explanation = format!(
-        "{}. {}: {}",
-        method_words::parameter(parameter),
-        format::sentence(DEFAULT),
-        if default { "on" } else { "off" }
-    );
+    let explanation =
+        format!("{}. {whose}: {}", method_words::parameter(parameter), if default { "on" } else { "off" });
     widgets::keep_together(ui, parameter.label(), FIELD_ROOM);
     let usual = ui.visuals().widgets.inactive.bg_stroke;
     ui.visuals_mut().widgets.inactive.bg_stroke = egui::Stroke::new(1.0, palette.hairline);
@@ -188,7 +205,7 @@ fn switch_ui(ui: &mut Ui, parameter: Parameter, said: &mut Option<bool>, default
         WidgetInfo::selected(egui::Role::CheckBox, true, value, format!("Method, {}", parameter.label()))
     });
     if response.changed() {
-        *said = (value != default).then_some(value);
+        *said = (value != default || is_mixed).then_some(value);
     }
     response.on_hover_text(explanation);
 }

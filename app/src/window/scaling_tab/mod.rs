@@ -8,6 +8,7 @@ mod method;
 mod parameters;
 mod table;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use eframe::egui::{self, DragValue, Event, Layout, Rect, RichText, ScrollArea, Ui, UiBuilder, Vec2};
@@ -71,6 +72,14 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     if let Err(error) = scaling(&app.session) {
         let palette = theme::palette(ui);
         ui.label(RichText::new(format!("Nothing can be merged like this: {error}")).color(palette.bad));
+        if let Some(curve) = curve_edit::stretched(&app.session.shown_vector().scaling.curve, layers) {
+            let label = format!("Stretch the curve over {}", format::plural(layers as usize, "layer"));
+            let link =
+                widgets::link_ui(ui, &label).on_hover_text("Each value stays as far through the depth as it was");
+            if link.clicked() {
+                app.session.shown_vector_mut().scaling.curve = curve;
+            }
+        }
     }
     if app.scaling_view.table {
         return table::ui(app, ui, layers);
@@ -259,13 +268,18 @@ fn coefficients_ui(app: &App, ui: &mut Ui, height: f32) {
 
 /// Reads one value for each layer from a file into the recipe.
 pub fn read_values(session: &mut Session, path: &Path) {
+    let why = |error: &std::io::Error| match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::InvalidData => "it is no text; write one number for each layer".to_owned(),
+        _ => error.to_string(),
+    };
     let shown = format::path(path);
     let read = || -> Result<String, String> {
-        let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+        let bytes = std::fs::metadata(path).map_err(|error| why(&error))?.len();
         if bytes > MAX_VALUES_BYTES {
             return Err(format!("{bytes} bytes are too many for one number a layer"));
         }
-        std::fs::read_to_string(path).map_err(|error| error.to_string())
+        std::fs::read_to_string(path).map_err(|error| why(&error))
     };
     let layers = layers(session).unwrap_or(0);
     match read().and_then(|text| curve_edit::parse_values(&text, layers)) {

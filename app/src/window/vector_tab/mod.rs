@@ -191,9 +191,19 @@ fn whole_model_ui(app: &App, ui: &mut Ui) {
 
 fn first_steps_ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
+    let [models, vector] = match app.shows_demo() {
+        true => [
+            "The models at the left are a small demo: post is pre taught to work in steps, target answers at once.",
+            "Choose with w how much of that habit, v = post − pre, is added to the target.",
+        ],
+        false => [
+            "At the left, post is pre after fine-tuning: v = post − pre is what that taught it. Target is to get it too.",
+            "Choose with w how much of v is added to the target.",
+        ],
+    };
     let steps = [
-        "The models at the left are a small demo: post is pre taught to work in steps, target answers at once.",
-        "Choose with w how much of that habit, v = post − pre, is added to the target.",
+        models,
+        vector,
         "Press Merge… to write the new model; Results then shows what was written against what was asked for.",
     ];
     ui.horizontal_top(|ui| {

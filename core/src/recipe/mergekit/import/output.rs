@@ -23,7 +23,7 @@ impl Import<'_> {
             Some((_, Float::Bf16)) => OutputDtype::Bf16,
             Some((_, Float::F32)) => OutputDtype::F32,
             Some((spot, Float::F64)) => {
-                self.lose(spot, "float64", "Mergescope writes float32 at most; with --lossy it is that");
+                self.lose(spot, "float64", "Mergescope writes float32 at most; left out, it is that");
                 OutputDtype::F32
             }
         };

@@ -153,7 +153,7 @@ impl Import<'_> {
         let value = weights.only_value();
         if value.is_none() {
             let first = weights.slices.first().and_then(|slice| slice.entries.last()?.points.first().copied());
-            let kept = first.map_or_else(String::new, |value| format!("; with --lossy it is {value} everywhere"));
+            let kept = first.map_or_else(String::new, |value| format!("; left out, it is {value} everywhere"));
             let why =
                 format!("a recipe has one {key} for all tensors of a model, and here it differs between them{kept}");
             self.lose(spot, format!("`{key}`"), why);
