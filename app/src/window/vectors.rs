@@ -96,11 +96,19 @@ impl Session {
     /// The short name of a vector: `post − pre`.
     pub fn vector_name(&self, number: usize) -> String {
         let Some(vector) = self.recipe.vectors().nth(number) else { return String::new() };
-        match (self.model_name(&vector.post), self.model_name(&vector.pre)) {
+        let name = |vector: &VectorSpec, model: &dyn Fn(&str) -> Option<String>| match (
+            model(&vector.post),
+            model(&vector.pre),
+        ) {
             (None, _) => "Choose its models".to_owned(),
             (Some(post), None) => post,
             (Some(post), Some(pre)) => format!("{post} − {pre}"),
-        }
+        };
+        let short = |spec: &str| self.model_name(spec);
+        let own = name(vector, &short);
+        let is_double = self.recipe.vectors().filter(|other| name(other, &short) == own).count() > 1;
+        // Of two that are called alike the folders around them tell which is which.
+        if is_double { name(vector, &|spec| last_two(spec)) } else { own }
     }
 
     /// The short name of a model; `None` for none.
@@ -207,4 +215,11 @@ impl Session {
         let seed = vector.control.map_or(0, |control| control.seed);
         vector.control = kind.map(|kind| ControlSpec { kind, seed });
     }
+}
+
+/// The last two parts of a path; `None` for none.
+fn last_two(spec: &str) -> Option<String> {
+    let parts: Vec<_> = Path::new(spec).iter().map(|part| part.to_string_lossy()).collect();
+    let last = parts.len().saturating_sub(2);
+    (!parts.is_empty()).then(|| parts[last..].join("/"))
 }

@@ -514,3 +514,29 @@ fn a_curve_of_a_model_of_another_depth_is_stretched_over_the_layers() {
     assert_eq!(curve, Curve::Layers { values: vec![0.0, 0.5, 1.0] });
     wait(&mut harness, "it can be merged", |app| app.session().merge_obstacle().is_none());
 }
+
+#[test]
+fn a_click_beside_a_menu_closes_it_and_leaves_the_curve_alone() {
+    let triple = Triple::new(SIX);
+    let mut harness = scaling(&triple);
+    let before = spec(&harness).clone();
+    let chart = harness.get_by_label_contains("Chart: how much of v each layer gets").rect();
+    let at = chart.left_top() + Vec2::new(chart.width() * 0.42, chart.height() * 0.75);
+    harness.get_by_label("File").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("Save recipe as…").is_some());
+    harness.hover_at(at);
+    harness.run_steps(1);
+    harness.drag_at(at);
+    harness.drop_at(at);
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("Save recipe as…").is_none(), "the menu is closed");
+    assert_eq!(*spec(&harness), before);
+    // The next click is meant for the chart.
+    harness.hover_at(at);
+    harness.run_steps(1);
+    harness.drag_at(at);
+    harness.drop_at(at);
+    harness.run_steps(3);
+    assert_ne!(*spec(&harness), before);
+}

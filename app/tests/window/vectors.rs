@@ -448,3 +448,17 @@ fn predictions_of_one_vector_alone_say_so() {
     assert!(words.contains("is of this vector alone at w = 0.50, before the other vector"), "{words}");
     assert!(!words.contains("bf16 would lose"), "{words}");
 }
+
+#[test]
+fn two_vectors_that_are_called_alike_are_told_apart_by_their_folders() {
+    let (triple, other) = (Triple::new(TINY), Triple::new(TINY));
+    let mut recipe = triple.recipe();
+    recipe.others.push(VectorSpec::new(other.path("pre"), other.path("post")));
+    let mut harness = window(Setup { recipe: Some(recipe), ..setup() });
+    wait_until_ready(&mut harness);
+    for (number, triple) in [(1, &triple), (2, &other)] {
+        let folder = triple.root.path().file_name().unwrap().to_string_lossy().into_owned();
+        let name = harness.state().session().vector_name(number - 1);
+        assert_eq!(name, format!("{folder}/post − {folder}/pre"));
+    }
+}

@@ -1,8 +1,8 @@
 //! The curve over the layers, with points that are dragged or moved with the arrow keys.
 
 use eframe::egui::{
-    self, Align2, CursorIcon, EventFilter, Id, Key, Mesh, Pos2, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, Vec2,
-    WidgetInfo,
+    self, Align2, CursorIcon, EventFilter, Id, Key, Mesh, Popup, Pos2, Rangef, Rect, Response, Sense, Shape, Stroke,
+    Ui, Vec2, WidgetInfo,
 };
 use mergescope_core::scaling::{Curve, Point};
 
@@ -34,6 +34,8 @@ pub struct EditorState {
     /// The values at the lower and the upper end when the handle was taken that is dragged: what the pointer means stays
     /// the same while the axis makes room.
     held: Option<(f64, f64)>,
+    /// Whether a menu was open.
+    covered: bool,
 }
 
 /// From layers and values to points of the screen.
@@ -137,6 +139,9 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
     ground.widget_info(|| WidgetInfo::labeled(egui::Role::Image, true, &description));
     curve_ui(ui, &map, &curve.trace(layers, TRACE_STEPS));
 
+    // A click beside a menu closes it, and means no more than that.
+    let covers = Popup::is_any_open(ui.ctx());
+    let covered = std::mem::replace(&mut state.covered, covers) || covers;
     let mut shown = None;
     let mut is_held = false;
     let handles = curve_edit::handles(curve, layers);
@@ -144,6 +149,7 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
         let response = handle_ui(ui, &map, &handles, position);
         let mut point = *handle;
         if response.dragged()
+            && !covered
             && let Some(pointer) = response.interact_pointer_pos()
         {
             point = map.read(pointer, held);
@@ -178,6 +184,7 @@ pub fn ui(ui: &mut Ui, state: &mut EditorState, edited: Edited<'_>, height: f32)
     }
     state.held = is_held.then_some(held);
     if ground.clicked()
+        && !covered
         && let Some(pointer) = ground.interact_pointer_pos()
     {
         let point = map.read(pointer, range);
