@@ -114,8 +114,9 @@ impl App {
         let mut session = Session::new(recipe, Jobs::new(setup.engine, setup.picker, waker));
         session.recent = saved.recent;
         session.recent_files = saved.recent_files;
-        session.reopen_file(saved.file);
+        // The file belongs to the recipe of that session, and not to one that the program was started with.
         if was_saved {
+            session.reopen_file(saved.file);
             session.show(saved.shown);
         }
         let tab = if setup.report.is_some() { Tab::Results } else { Tab::Vector };
