@@ -142,11 +142,10 @@ fn text(report: &AdapterReport) -> String {
     if let Some(warning) = report.warning() {
         let _ = writeln!(text, "WARNING  {warning}");
     }
-    let within = Kept { energy: total.energy - total.left_out, left_out: 0.0, ..total };
     let _ = writeln!(
         text,
         "Kept: {} of the energy of the tensors in it, {} of all that v moves",
-        percent(within.share()),
+        percent(total.of_those_in_it().share()),
         percent(total.share()),
     );
     let _ = writeln!(

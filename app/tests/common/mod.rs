@@ -313,6 +313,17 @@ pub fn wait(harness: &mut Harness<'_, App>, what: &str, done: impl Fn(&App) -> b
     harness.run_steps(3);
 }
 
+/// Steps until something of that name is shown, which a file dialog or a worker brings about.
+#[track_caller]
+pub fn wait_for_label(harness: &mut Harness<'_, App>, label: &str) {
+    let deadline = Instant::now() + DEADLINE;
+    while harness.query_by_label(label).is_none() {
+        assert!(Instant::now() < deadline, "waited in vain for {label:?}");
+        std::thread::sleep(Duration::from_millis(5));
+        harness.step();
+    }
+}
+
 /// Waits until the vector has been measured.
 #[track_caller]
 pub fn wait_for_vector(harness: &mut Harness<'_, App>) {

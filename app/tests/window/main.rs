@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{
-    FakePicker, Shape, TINY, Triple, Uncached, fill, setup, setup_with, type_into, wait, wait_for_vector, window,
+    FakePicker, Shape, TINY, Triple, Uncached, fill, setup, setup_with, type_into, wait, wait_for_label,
+    wait_for_vector, window,
 };
 use eframe::egui::{DroppedFile, Event, Key, Modifiers, OutputCommand};
 use egui_kittest::Harness;
@@ -437,13 +438,7 @@ fn a_typed_path_is_saved_with_enter() {
     let file = folder.path().join("typed.toml");
     let mut harness = window(setup());
     harness.key_press_modifiers(Modifiers::COMMAND, Key::S);
-    for _ in 0..200 {
-        harness.step();
-        if harness.query_by_label("Path").is_some() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_label(&mut harness, "Path");
     harness.run_steps(2);
     // Nobody clicks into the field.
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);

@@ -16,7 +16,7 @@ use mergescope_core::recipe::mergekit::{self, at_hand};
 use mergescope_core::recipe::{Method, OutputDtype, Recipe, VectorSpec};
 use mergescope_core::stream::Resources;
 
-use super::common::{FakePicker, Shape, TINY, Triple, fill, setup, wait, wait_for_vector, window};
+use super::common::{FakePicker, Shape, TINY, Triple, fill, setup, wait, wait_for_label, wait_for_vector, window};
 use super::{is_disabled, ready};
 
 /// Gives the command of that name in the File menu.
@@ -244,14 +244,7 @@ fn a_merge_file_is_opened_after_saying_what_is_lost() {
     std::fs::write(&file, text).unwrap();
     let mut harness = window(Setup { picker: Arc::new(FakePicker(Some(file.clone()))), ..setup() });
     in_file_menu(&mut harness, "Open recipe or merge file…");
-    wait(&mut harness, "the file is read", |_| true);
-    for _ in 0..100 {
-        if harness.query_by_label("Take theirs.yml as a recipe").is_some() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        harness.step();
-    }
+    wait_for_label(&mut harness, "Take theirs.yml as a recipe");
     assert!(harness.query_by_label("A recipe has no word for").is_some());
     assert!(harness.query_by_label_contains("chat_template").is_some());
     assert_eq!(harness.state().session().recipe.vector.post, "", "nothing is taken before it was agreed to");
@@ -273,13 +266,7 @@ fn gradients_of_models_that_are_elsewhere_go_by_the_layers_one_says() {
     std::fs::write(&file, text).unwrap();
     let mut harness = window(Setup { picker: Arc::new(FakePicker(Some(file))), ..setup() });
     in_file_menu(&mut harness, "Open recipe or merge file…");
-    for _ in 0..100 {
-        if harness.query_by_label("Layers").is_some() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        harness.step();
-    }
+    wait_for_label(&mut harness, "Layers");
     assert!(harness.query_by_label_contains("how many layers there are is not known").is_some());
     harness.get_by_label("Layers").set_value_accesskit(5.0);
     harness.run_steps(3);
@@ -392,13 +379,7 @@ fn a_file_that_is_there_is_replaced_by_a_click_alone() {
     std::fs::write(&notes, "important").unwrap();
     let mut harness = window(setup());
     harness.key_press_modifiers(Modifiers::COMMAND, Key::S);
-    for _ in 0..200 {
-        harness.step();
-        if harness.query_by_label("Path").is_some() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait_for_label(&mut harness, "Path");
     fill(&mut harness, "Path", &notes.to_string_lossy());
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("notes.txt is there already").is_some());
@@ -417,13 +398,7 @@ fn a_recipe_with_a_typo_is_explained_whole() {
     std::fs::write(&file, "version = 1\ntarget = \"t\"\n[vector]\npre = \"a\"\npost = \"b\"\nv = 0.5\n").unwrap();
     let mut harness = window(Setup { picker: Arc::new(FakePicker(Some(file))), ..setup() });
     in_file_menu(&mut harness, "Open recipe or merge file…");
-    for _ in 0..100 {
-        if harness.query_by_label("This cannot be read").is_some() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-        harness.step();
-    }
+    wait_for_label(&mut harness, "This cannot be read");
     assert!(harness.query_by_label_contains("line 6, column 1").is_some());
     harness.get_by_label("Close").click();
     harness.run_steps(2);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::plan::Kind;
-use super::report::{AdapterReport, AdapterTensor, Form, Kept};
+use super::report::{AdapterReport, AdapterTensor, Form};
 use super::spec::Content;
 use crate::alignment::Triple;
 use crate::checkpoint::dtype_label;
@@ -69,7 +69,7 @@ pub(super) fn model_card(triple: &Triple, report: &AdapterReport) -> String {
          | Ranks | {ranks} |\n| Dtype | {} |\n\n\
          Energy is ‖w·v‖², the sum of the squares of all changes; what is kept is measured with the factors as they are written.\n\n",
         percent(total.share()),
-        percent(Kept { energy: total.energy - total.left_out, left_out: 0.0, ..total }.share()),
+        percent(total.of_those_in_it().share()),
         dtypes.join(", "),
     );
     if total.left_out > 0.0 || !report.left_out.is_empty() {

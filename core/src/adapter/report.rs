@@ -117,6 +117,11 @@ impl Kept {
         share(self.energy, self.rest + self.left_out)
     }
 
+    /// The same of the tensors in the adapter alone, as if nothing were left out.
+    pub fn of_those_in_it(self) -> Self {
+        Self { energy: self.energy - self.left_out, left_out: 0.0, ..self }
+    }
+
     fn add(&mut self, tensor: &AdapterTensor) {
         self.tensors += 1;
         self.energy += tensor.energy;

@@ -60,11 +60,9 @@ impl SavedVector {
         self.tensors.iter().map(|tensor| &tensor.change).sum()
     }
 
-    /// ‖written − v‖ ∕ ‖v‖, from sums, in which what is below 1e-7 is lost; 0 for a zero vector.
+    /// ‖written − v‖ ∕ ‖v‖; see [`ChangeSums::relative_error`].
     pub fn relative_error(&self) -> f64 {
-        let total = self.total();
-        let error_sq = (total.intended_sq - 2.0 * total.intended_written + total.written_sq).max(0.0);
-        if total.intended_sq > 0.0 { (error_sq / total.intended_sq).sqrt() } else { 0.0 }
+        self.total().relative_error()
     }
 }
 

@@ -60,6 +60,12 @@ impl ChangeSums {
         if product > 0.0 { (self.intended_written / product).clamp(-1.0, 1.0) } else { f64::NAN }
     }
 
+    /// ‖written − intended‖ ∕ ‖intended‖, from sums, in which what is below 1e-7 is lost; 0 where nothing was intended.
+    pub fn relative_error(&self) -> f64 {
+        let error_sq = (self.intended_sq - 2.0 * self.intended_written + self.written_sq).max(0.0);
+        if self.intended_sq > 0.0 { (error_sq / self.intended_sq).sqrt() } else { 0.0 }
+    }
+
     /// Adds the sums of other elements.
     pub fn add(&mut self, other: &Self) {
         self.intended_sq += other.intended_sq;

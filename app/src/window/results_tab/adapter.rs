@@ -94,13 +94,12 @@ fn summary_ui(ui: &mut Ui, written: &WrittenAdapter, symbol: &str) -> bool {
             None => "no rank".to_owned(),
         };
         words_ui(ui, format!(": {ranks}, {}. ", facts(report.bytes_written, report.elapsed, report.tensors.len())));
-        let within = Kept { energy: total.energy - total.left_out, left_out: 0.0, ..*total };
         words_ui(
             ui,
             format!(
                 "It holds {} of ‖{symbol}‖², and {} of that of the tensors in it. ",
                 share(total.share()),
-                share(within.share())
+                share(total.of_those_in_it().share())
             ),
         );
         let left_out = report.omissions().into_iter().map(|(reason, part, count, energy)| {

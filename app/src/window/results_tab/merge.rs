@@ -19,6 +19,8 @@ use crate::window::{fonts, method_words, theme, widgets};
 
 /// Least width of a table.
 const TABLE_WIDTH: f32 = 800.0;
+/// Room for a scroll bar at the end of a table.
+const SCROLL_ROOM: f32 = 10.0;
 /// Width of the bar of what was written, within the outline of what was asked for.
 const WRITTEN_WIDTH: f32 = 0.8;
 
@@ -383,6 +385,8 @@ fn cells(change: &ChangeSums) -> [String; 6] {
 
 fn table<'a>(ui: &'a mut Ui, salt: &'static str) -> TableBuilder<'a> {
     ui.spacing_mut().item_spacing = Vec2::new(8.0, 0.0);
+    // Room for the bar, which would lie over the last digits.
+    ui.spacing_mut().scroll.floating_allocated_width = SCROLL_ROOM;
     TableBuilder::new(ui)
         .id_salt(salt)
         .cell_layout(Layout::left_to_right(egui::Align::Center))

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Button, Ui, Vec2};
 use mergescope_core::checkpoint::dtype_label;
-use mergescope_core::merge::{ChangeSums, SavedVector};
+use mergescope_core::merge::SavedVector;
 
 use super::{BUTTONS_HEIGHT, buttons_ui, facts, sentences_ui, words_ui};
 use crate::format;
@@ -61,12 +61,6 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     }
 }
 
-/// ‖written − v‖ ∕ ‖v‖ of one tensor; `None` for a tensor that v does not move.
-fn error(change: &ChangeSums) -> Option<f64> {
-    let error_sq = (change.intended_sq - 2.0 * change.intended_written + change.written_sq).max(0.0);
-    (change.intended_sq > 0.0).then(|| (error_sq / change.intended_sq).sqrt())
-}
-
 /// A row for each tensor of v.
 pub fn table(saved: &SavedVector) -> Table {
     let columns = vec![
@@ -87,10 +81,10 @@ pub fn table(saved: &SavedVector) -> Table {
             Cell::Text(dtype_label(tensor.dtype)),
             Cell::Figure(Figure::Number(tensor.change.intended())),
             of_all,
-            match error(&tensor.change) {
-                Some(error) if error < LEAST_ERROR => Cell::Text(format!("< {}", format::percent(LEAST_SHOWN))),
-                Some(error) => share(error),
-                None => Cell::Empty,
+            match tensor.change.relative_error() {
+                _ if tensor.change.intended_sq == 0.0 => Cell::Empty,
+                error if error < LEAST_ERROR => Cell::Text(format!("< {}", format::percent(LEAST_SHOWN))),
+                error => share(error),
             },
         ]
     });
