@@ -35,3 +35,7 @@ pub mod analysis;
 pub mod merge;
 
 pub mod adapter;
+
+pub mod engine;
+
+pub mod evaluate;

@@ -1,0 +1,1 @@
+//! Does a merged model answer better than its target, and is that more than luck?
