@@ -23,6 +23,8 @@ pub enum Stage {
     Comparing = 4,
     /// Finding the directions of weights that hold most of the vector.
     Decomposing = 5,
+    /// Making the weights that answer.
+    Loading = 6,
 }
 
 impl Stage {
@@ -35,6 +37,7 @@ impl Stage {
             Self::Syncing => "Syncing to disk",
             Self::Comparing => "Comparing layers",
             Self::Decomposing => "Decomposing",
+            Self::Loading => "Loading",
         }
     }
 
@@ -45,6 +48,7 @@ impl Stage {
             3 => Self::Syncing,
             4 => Self::Comparing,
             5 => Self::Decomposing,
+            6 => Self::Loading,
             _ => Self::Checking,
         }
     }

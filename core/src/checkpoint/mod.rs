@@ -440,6 +440,20 @@ impl Checkpoint {
         self.shards.iter().map(Shard::state)
     }
 
+    /// What decides the bytes of a tensor as long as nobody writes to its file: where it lies, and the state of the file when
+    /// it was opened.
+    pub(crate) fn identity(&self, tensor: &TensorInfo) -> blake3::Hash {
+        let state = self.shards.get(tensor.shard).map(|shard| shard.state().to_bytes());
+        let mut hasher = blake3::Hasher::new();
+        let (path, dtype) = (self.path_of(tensor), tensor.dtype.to_string());
+        for field in [path.as_os_str().as_encoded_bytes(), tensor.name.as_bytes(), dtype.as_bytes()] {
+            hasher.update(&(field.len() as u64).to_le_bytes());
+            hasher.update(field);
+        }
+        hasher.update(&state.unwrap_or_default());
+        hasher.finalize()
+    }
+
     /// The weight file that holds `tensor`; of zeros, the folder of what they were made for.
     pub fn path_of(&self, tensor: &TensorInfo) -> &Path {
         self.shards.get(tensor.shard).map_or(&self.root, Shard::path)

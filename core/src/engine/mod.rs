@@ -2,10 +2,14 @@
 //!
 //! Both are an [`Engine`]: told which weights are meant, then given requests. Whoever asks need not know which it is.
 
+mod decoder;
+mod embedded;
 mod request;
 
 use std::fmt;
 
+pub use decoder::Precision;
+pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
 use crate::progress::{Cancelled, Control};

@@ -2,6 +2,8 @@
 
 mod card;
 pub(crate) mod fit;
+mod in_memory;
+mod make;
 mod measure;
 mod mixes;
 pub(crate) mod output;
@@ -29,6 +31,7 @@ use output::Sidecars;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
+pub use in_memory::Merged;
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
 pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector, vector_bytes};

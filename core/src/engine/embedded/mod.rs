@@ -1,0 +1,233 @@
+//! The decoder that is part of this program, as an engine: weights are merged while they load, and no file is written.
+
+mod answer;
+mod batch;
+mod chat_template;
+mod sampler;
+mod text;
+mod weights;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{D, DType, Device};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::Checkpoint;
+use crate::engine::decoder::{Decoder, DecoderConfig, Kept, LoadError, Loader, Precision, Step, Wanted, builder};
+use crate::engine::{Engine, EngineError, Event, LogLikelihood, ModelChoice, Prompt, Request};
+use crate::hub;
+use crate::merge::Merged;
+use crate::progress::{Control, Stage};
+use crate::recipe::Recipe;
+use crate::stream::Resources;
+
+use batch::{Limits, failed};
+use text::TextModel;
+pub(crate) use weights::Weights;
+use weights::{Backend, merge_failed};
+
+/// What the embedded engine runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accelerator {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// The first NVIDIA card; needs a program built with the feature `cuda`.
+    Cuda,
+    /// Apple's graphics; needs a program built with the feature `metal`.
+    Metal,
+}
+
+/// How the embedded engine works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// The number format of weights in memory.
+    pub precision: Precision,
+    /// Where it runs.
+    pub accelerator: Accelerator,
+    /// Most answers that are made at the same time.
+    pub batch: usize,
+    /// Most bytes that keys and values of all answers take together; one answer is always let in.
+    pub cache_bytes: u64,
+}
+
+impl Default for EmbeddedOptions {
+    /// f32 on the processor, 32 answers at a time, 2 GiB.
+    fn default() -> Self {
+        Self { precision: Precision::F32, accelerator: Accelerator::Cpu, batch: 32, cache_bytes: 2 << 30 }
+    }
+}
+
+/// A model that can answer.
+struct Loaded {
+    decoder: Decoder,
+    text: TextModel,
+}
+
+/// Answers with a decoder in this process.
+pub struct EmbeddedEngine {
+    options: EmbeddedOptions,
+    device: Device,
+    loaded: Option<Loaded>,
+    /// The models of the last recipe, open.
+    merged: Option<Arc<Merged>>,
+    /// Weights of the last model, of which the next may take over what is the same.
+    kept: Kept,
+}
+
+impl EmbeddedEngine {
+    /// An engine without a model.
+    ///
+    /// # Errors
+    /// When this program was built without what the accelerator needs, or the machine has none.
+    pub fn new(options: EmbeddedOptions) -> Result<Self, EngineError> {
+        let device = match options.accelerator {
+            Accelerator::Cpu => Device::Cpu,
+            Accelerator::Cuda => Device::new_cuda(0).map_err(|error| {
+                EngineError::caused("no NVIDIA card can be used (it needs a build with `--features cuda`)", error)
+            })?,
+            Accelerator::Metal => Device::new_metal(0).map_err(|error| {
+                EngineError::caused("Metal cannot be used (it needs a build with `--features metal`)", error)
+            })?,
+        };
+        Ok(Self { options, device, loaded: None, merged: None, kept: Kept::default() })
+    }
+
+    /// Whether the model that is loaded has a chat template.
+    pub fn chats(&self) -> bool {
+        self.loaded.as_ref().is_some_and(|loaded| loaded.text.chats())
+    }
+
+    /// The text that the loaded model is given for a prompt, for people to look at.
+    ///
+    /// # Errors
+    /// When no model is loaded, or its chat template refuses the conversation.
+    pub fn rendered(&self, prompt: &Prompt) -> Result<String, EngineError> {
+        let loaded = self.loaded.as_ref().ok_or(EngineError::NothingLoaded)?;
+        loaded.text.rendered(prompt).map_err(EngineError::failed)
+    }
+
+    /// Tensors that the last load made anew; the others were taken over from the model before.
+    pub fn last_loaded(&self) -> usize {
+        self.kept.made
+    }
+
+    /// The models of a recipe, opened and checked if those of the last one were others.
+    fn merged(&mut self, recipe: &Recipe, control: &Control) -> Result<Arc<Merged>, EngineError> {
+        let names = |recipe: &Recipe| -> Vec<String> {
+            let vectors = recipe.vectors().flat_map(|vector| [vector.pre.clone(), vector.post.clone()]);
+            vectors.chain([recipe.target.clone()]).collect()
+        };
+        let again = self.merged.take().filter(|merged| names(merged.recipe()) == names(recipe));
+        let merged = match again.map(|merged| merged.with(recipe, control)) {
+            Some(Ok(merged)) => merged,
+            // A file that changed is opened anew.
+            Some(Err(crate::merge::MergeError::InputChanged { .. })) | None => {
+                Merged::new(recipe, &Resources::default(), control).map_err(merge_failed)?
+            }
+            Some(Err(error)) => return Err(merge_failed(error)),
+        };
+        let merged = Arc::new(merged);
+        self.merged = Some(merged.clone());
+        Ok(merged)
+    }
+
+    fn weights(&mut self, choice: &ModelChoice, control: &Control) -> Result<Weights, EngineError> {
+        match choice {
+            ModelChoice::Alone(path) => {
+                let checkpoint = Checkpoint::open(Path::new(&hub::resolve(path))).map_err(EngineError::failed)?;
+                Ok(Weights::Alone(Arc::new(checkpoint)))
+            }
+            ModelChoice::Merged(recipe) => self.merged(recipe, control).map(Weights::Merged),
+        }
+    }
+}
+
+/// Loads a decoder, taking over from `kept` what is the same.
+pub(crate) fn load_decoder(
+    weights: &Weights,
+    precision: Precision,
+    kept: &mut Kept,
+    device: &Device,
+    control: &Control,
+) -> Result<Decoder, EngineError> {
+    let checkpoint = weights.checkpoint();
+    let label = checkpoint.label();
+    let config = checkpoint.config().ok_or_else(|| {
+        EngineError::failed(format!("{label} has no config.json, which says how its weights are put together"))
+    })?;
+    let config = DecoderConfig::new(config).map_err(|error| EngineError::failed(format!("{label}: {error}")))?;
+
+    control.begin(Stage::Loading, weights.bytes());
+    let failure = Mutex::new(None);
+    let backend = Backend { weights, control, failure: &failure };
+    let identity = |name: &str| weights.identity(name);
+    let mut loader = Loader::new(builder(backend, device), &identity, kept, precision, &config);
+    Decoder::load(config, &mut loader, device).map_err(|error| {
+        let own = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        own.unwrap_or_else(|| match error {
+            LoadError::Candle(error) => EngineError::caused(format!("{label} cannot be loaded"), error),
+            error => EngineError::failed(format!("{label}: {error}")),
+        })
+    })
+}
+
+impl Engine for EmbeddedEngine {
+    fn identity(&self) -> String {
+        format!("embedded {}", self.options.precision.label())
+    }
+
+    fn load(&mut self, model: &ModelChoice, control: &Control) -> Result<(), EngineError> {
+        // Its decoder holds weights that may have to go before others come.
+        self.loaded = None;
+        let weights = self.weights(model, control)?;
+        let decoder = load_decoder(&weights, self.options.precision, &mut self.kept, &self.device, control)?;
+        let text = TextModel::open(weights.checkpoint(), &decoder.config().end_tokens).map_err(EngineError::failed)?;
+        self.loaded = Some(Loaded { decoder, text });
+        Ok(())
+    }
+
+    fn generate(
+        &mut self,
+        requests: &[Request],
+        control: &Control,
+        on_event: &mut dyn FnMut(Event),
+    ) -> Result<(), EngineError> {
+        let loaded = self.loaded.as_ref().ok_or(EngineError::NothingLoaded)?;
+        let limits = Limits { batch: self.options.batch, cache_bytes: self.options.cache_bytes };
+        batch::answer(&loaded.decoder, &loaded.text, requests, limits, control, on_event)
+    }
+
+    fn log_likelihoods(
+        &mut self,
+        prompt: &Prompt,
+        continuations: &[String],
+        control: &Control,
+    ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
+        let loaded = self.loaded.as_ref().ok_or(EngineError::NothingLoaded)?;
+        let tokens = |more: &str| loaded.text.tokens(prompt, more).map_err(EngineError::failed);
+        let alone = tokens("")?;
+        let mut found = Vec::with_capacity(continuations.len());
+        for continuation in continuations {
+            control.check()?;
+            let whole = tokens(continuation)?;
+            // The last token of the prompt may have grown together with the first of the continuation.
+            let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
+            let shared = shared.min(whole.len().saturating_sub(1));
+            if shared == 0 || whole.len() > loaded.decoder.config().context {
+                return Err(EngineError::failed("the prompt is empty, or longer than the model's context"));
+            }
+            let mut sequence = loaded.decoder.sequence(whole.len()).map_err(failed)?;
+            let mut steps = [Step { sequence: &mut sequence, tokens: &whole[..whole.len() - 1] }];
+            let logits = loaded.decoder.forward(&mut steps, Wanted::All).map_err(failed)?;
+            let rows = logits.narrow(0, shared - 1, whole.len() - shared).map_err(failed)?;
+            let rows = candle_nn::ops::log_softmax(&rows.to_dtype(DType::F32).map_err(failed)?, D::Minus1);
+            let rows = rows.and_then(|rows| rows.to_vec2::<f32>()).map_err(failed)?;
+            let each = rows.iter().zip(&whole[shared..]).map(|(row, token)| f64::from(row[*token as usize]));
+            found.push(LogLikelihood { sum: each.sum(), tokens: whole.len() - shared });
+        }
+        Ok(Some(found))
+    }
+}
