@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use mergescope_core::adapter::AdapterError;
 use mergescope_core::analysis::{LayerProductsError, SpectrumError, VectorsError};
+use mergescope_core::engine::EngineError;
 use mergescope_core::merge::MergeError;
 use mergescope_core::preflight::PreflightError;
 use mergescope_core::progress::Cancelled;
@@ -43,6 +44,7 @@ impl Exit {
         let cancelled = error.is::<Cancelled>()
             || error.downcast_ref().is_some_and(MergeError::is_cancelled)
             || error.downcast_ref().is_some_and(AdapterError::is_cancelled)
+            || error.downcast_ref().is_some_and(EngineError::is_cancelled)
             || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(LayerProductsError::Stream(StreamError::Cancelled(_))))
@@ -51,6 +53,7 @@ impl Exit {
         match error.downcast_ref() {
             _ if cancelled => Self::Cancelled,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
+            _ if matches!(error.downcast_ref(), Some(EngineError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ if matches!(error.downcast_ref(), Some(AdapterError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ => Self::Failed,
         }

@@ -3,6 +3,7 @@
 mod analyze;
 mod args;
 mod demo;
+mod engine;
 mod exit;
 mod history;
 mod inspect;
@@ -17,6 +18,7 @@ mod report;
 mod save_vector;
 mod size;
 mod table;
+mod try_prompt;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Preflight(args)) => preflight::run(&args),
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
+        Some(Command::Try(args)) => try_prompt::run(&args),
         Some(Command::SaveVector(args)) => save_vector::run(&args),
         Some(Command::History(args)) => history::run(&args),
         Some(Command::Recipe(command)) => recipes::run(&command),

@@ -72,7 +72,7 @@ pub fn path(path: &Path) -> Value {
 }
 
 /// Text of several lines as a terminal may have it.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     // Spaces that hold a number and its unit together are for the window; a search in a terminal wants plain ones.
     escaped(text, |character| character == '\n').replace('\u{a0}', " ")
 }

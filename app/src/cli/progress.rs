@@ -46,6 +46,12 @@ impl Job {
         });
         Self { control, bar, over }
     }
+
+    /// Takes the bar away for good, so that other words can come.
+    pub fn hide(&self) {
+        self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
 }
 
 impl Drop for Job {

@@ -12,8 +12,10 @@ pub use decoder::Precision;
 pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
+use crate::merge::MergeError;
 use crate::progress::{Cancelled, Control};
 use crate::recipe::Recipe;
+use crate::stream::StreamError;
 
 /// The weights that should answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +80,9 @@ pub enum EngineError {
     /// It was cancelled.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// The weights that were asked for cannot be merged.
+    #[error(transparent)]
+    Merge(MergeError),
     /// Requests came before a model.
     #[error("no model is loaded")]
     NothingLoaded,
@@ -106,5 +111,14 @@ impl EngineError {
     /// Whether the person cancelled it, which is no failure.
     pub fn is_cancelled(&self) -> bool {
         matches!(self, Self::Cancelled(_))
+    }
+}
+
+impl From<MergeError> for EngineError {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Stream(StreamError::Cancelled(cancelled)) => cancelled.into(),
+            error => Self::Merge(error),
+        }
     }
 }

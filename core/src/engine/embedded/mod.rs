@@ -24,8 +24,8 @@ use crate::stream::Resources;
 
 use batch::{Limits, failed};
 use text::TextModel;
+use weights::Backend;
 pub(crate) use weights::Weights;
-use weights::{Backend, merge_failed};
 
 /// What the embedded engine runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +38,20 @@ pub enum Accelerator {
     Cuda,
     /// Apple's graphics; needs a program built with the feature `metal`.
     Metal,
+}
+
+impl Accelerator {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Cuda, Self::Metal];
+
+    /// Its name on the command line and in logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+        }
+    }
 }
 
 /// How the embedded engine works.
@@ -125,9 +139,9 @@ impl EmbeddedEngine {
             Some(Ok(merged)) => merged,
             // A file that changed is opened anew.
             Some(Err(crate::merge::MergeError::InputChanged { .. })) | None => {
-                Merged::new(recipe, &Resources::default(), control).map_err(merge_failed)?
+                Merged::new(recipe, &Resources::default(), control)?
             }
-            Some(Err(error)) => return Err(merge_failed(error)),
+            Some(Err(error)) => return Err(error.into()),
         };
         let merged = Arc::new(merged);
         self.merged = Some(merged.clone());

@@ -74,23 +74,8 @@ impl Weights {
             }
             Self::Merged(merged) => {
                 let position = merged.models().target.position(name).unwrap_or(0);
-                let bytes = merged.tensor(position, control).map_err(merge_failed)?;
+                let bytes = merged.tensor(position, control)?;
                 Ok((merged.plan().tensors[position].output.dtype, bytes))
-            }
-        }
-    }
-}
-
-/// What a merge says, as the engine's error.
-pub(super) fn merge_failed(error: crate::merge::MergeError) -> EngineError {
-    use crate::merge::MergeError;
-    match error {
-        MergeError::Stream(StreamError::Cancelled(cancelled)) => cancelled.into(),
-        error => {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            match source {
-                Some(source) => EngineError::failed(format!("{error}: {source}")),
-                None => EngineError::failed(error),
             }
         }
     }

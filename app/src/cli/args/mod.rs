@@ -1,5 +1,7 @@
 //! What can be said on the command line.
 
+mod evaluate;
+
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -9,6 +11,7 @@ use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::vector::svg::Theme;
+pub use evaluate::{EngineArgs, SamplingArgs, TryArgs};
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///
@@ -45,6 +48,11 @@ pub enum Command {
     /// Write target + w·(post − pre) as a new model
     #[command(after_help = exit::HELP)]
     Merge(MergeArgs),
+    /// Let a model answer a prompt; with a recipe target + w·v does, merged while it loads
+    ///
+    /// Nothing is written. The answer appears as it is made.
+    #[command(after_help = exit::HELP)]
+    Try(TryArgs),
     /// Write post − pre as a folder of its own, which merges take in place of the two models
     #[command(after_help = exit::HELP)]
     SaveVector(SaveVectorArgs),
