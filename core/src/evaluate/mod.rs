@@ -1,3 +1,5 @@
 //! Does a merged model answer better than its target, and is that more than luck?
 
 pub mod grade;
+
+pub mod statistics;

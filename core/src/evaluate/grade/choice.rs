@@ -21,7 +21,9 @@ static OPENING: LazyLock<Regex> = LazyLock::new(|| {
     known(r#"^(?i:\s|[*_"'`「『(\[{:$<]|\\boxed|\\text|\\mathrm|(?:option|choice|the|an?)\s+|選択肢|、)*"#)
 });
 /// A choice's letter at the start of a line, set off by punctuation.
-static AT_LINE_START: LazyLock<Regex> = LazyLock::new(|| known(r"(?m)^[ \t*]*[(\[]?([A-Z])[)\].:][)\s*]"));
+static AT_LINE_START: LazyLock<Regex> = LazyLock::new(|| known(r"(?m)^[ \t*]*([A-Z])[).\]:][)\s*]"));
+/// The same, in brackets or not, as in a list of the choices.
+static LISTED: LazyLock<Regex> = LazyLock::new(|| known(r"(?m)^[ \t*]*[(\[]?([A-Z])[)\].:][)\s*]"));
 /// A choice's letter in brackets.
 static IN_BRACKETS: LazyLock<Regex> = LazyLock::new(|| known(r"\(([A-Z])\)"));
 
@@ -57,21 +59,19 @@ pub(super) fn find(text: &str, choices: &[String]) -> Option<Named> {
     let first_line =
         trimmed(text, whole.start..text[whole.clone()].find('\n').map_or(whole.end, |at| whole.start + at));
     // A line of a list that repeats the choices answers nothing.
-    let by_line_start = choices.only_letter(text, whole.clone(), &AT_LINE_START);
-    let is_list = by_line_start.is_none() && AT_LINE_START.is_match(&text[whole.clone()]);
-    let line = |range: Range<usize>| match is_list && AT_LINE_START.is_match(&text[range.clone()]) {
-        true => None,
-        false => choices.alone(text, range),
-    };
+    let is_list = LISTED.is_match(&text[whole.clone()]) && choices.only_letter(text, whole.clone(), &LISTED).is_none();
+    let is_listed = |range: &Range<usize>| is_list && LISTED.is_match(&text[range.clone()]);
+    let says_something = |range: Range<usize>| (!is_listed(&range)).then_some(range);
+    let (first_line, last_line) = (says_something(first_line), says_something(last_line));
     announced()
         .or_else(boxed)
         .or_else(|| choices.alone(text, whole.clone()))
-        .or_else(|| line(last_line.clone()))
-        .or_else(|| line(first_line))
-        .or(by_line_start)
-        .or_else(|| choices.only_letter(text, last_line.clone(), &IN_BRACKETS))
+        .or_else(|| choices.alone(text, last_line.clone()?))
+        .or_else(|| choices.alone(text, first_line?))
+        .or_else(|| choices.only_letter(text, whole.clone(), &AT_LINE_START))
+        .or_else(|| choices.only_letter(text, last_line.clone()?, &IN_BRACKETS))
         .or_else(|| choices.only_letter(text, whole.clone(), &IN_BRACKETS))
-        .or_else(|| choices.only_text(text, last_line))
+        .or_else(|| choices.only_text(text, last_line?))
         .or_else(|| choices.only_text(text, whole))
 }
 
@@ -288,6 +288,7 @@ mod tests {
             "  ",
             "dog and cat",
             "A. dog\nB. cat\nC. red fox",
+            "(A) dog\n(B) cat",
             "(A) or (B)",
             "category",
             "The answer is Z.",
