@@ -3,3 +3,5 @@
 pub mod grade;
 
 pub mod statistics;
+
+pub mod log;
