@@ -30,7 +30,9 @@ static IN_BRACKETS: LazyLock<Regex> = LazyLock::new(|| known(r"\(([A-Z])\)"));
 /// The choices of a question, ready to be looked for.
 struct Choices {
     texts: Vec<String>,
-    /// Each text as a group of its own, long ones first; at the start, and anywhere.
+    /// The choices in the order of their groups in the patterns: those with long texts first.
+    by_length: Vec<usize>,
+    /// Each text as a group of its own; at the start, and anywhere.
     patterns: Option<(Regex, Regex)>,
 }
 
@@ -39,7 +41,7 @@ type Named = (usize, Range<usize>);
 
 /// Which choice a label means: a letter, alone or as in `(B)`, or a choice's text.
 pub(super) fn index_of_label(label: &str, choices: &[String]) -> Option<usize> {
-    let choices = Choices::new(choices);
+    let choices = Choices { texts: folded(choices), by_length: Vec::new(), patterns: None };
     let label = fold(label);
     let by_text = choices.texts.iter().position(|text| alike(text, label.trim()));
     by_text.or_else(|| choices.letter(label.trim_matches(|c: char| c.is_whitespace() || "().:[]".contains(c))))
@@ -77,19 +79,19 @@ pub(super) fn find(text: &str, choices: &[String]) -> Option<Named> {
 
 impl Choices {
     fn new(choices: &[String]) -> Self {
-        let texts: Vec<String> = choices.iter().map(|choice| fold(choice).trim().to_owned()).collect();
+        let texts = folded(choices);
         let mut by_length: Vec<usize> = (0..texts.len()).filter(|index| !texts[*index].is_empty()).collect();
         by_length.sort_by_key(|index| std::cmp::Reverse(texts[*index].len()));
         let mut pattern = String::new();
-        for index in by_length {
-            let text = &texts[index];
+        for index in &by_length {
+            let text = &texts[*index];
             // "cat" does not stand in "category", but "猫" stands in "猫です".
             let edge =
                 |byte: Option<u8>| if byte.is_some_and(|b| b.is_ascii_alphanumeric()) { r"(?-u:\b)" } else { "" };
             let (before, after) = (edge(text.bytes().next()), edge(text.bytes().last()));
             let or = if pattern.is_empty() { "" } else { "|" };
             // Writing to a string does not fail.
-            let _ = write!(pattern, "{or}(?<c{index}>{before}{}{after})", regex::escape(text));
+            let _ = write!(pattern, "{or}({before}{}{after})", regex::escape(text));
         }
         let build = |pattern: &str| {
             RegexBuilder::new(pattern).case_insensitive(true).size_limit(MAX_COMPILED_BYTES).build().ok()
@@ -98,7 +100,7 @@ impl Choices {
             true => None,
             false => build(&format!("^(?:{pattern})")).zip(build(&pattern)),
         };
-        Self { texts, patterns }
+        Self { texts, by_length, patterns }
     }
 
     /// The choice with that letter. Where the choices stand in the question's text alone, any letter is one.
@@ -127,12 +129,12 @@ impl Choices {
 
     fn text_at(&self, text: &str, at: usize) -> Option<Named> {
         let found = self.patterns.as_ref()?.0.captures(&text[at..])?;
-        let range = found.get(0)?.range();
-        Some((self.group(&found)?, at + range.start..at + range.end))
+        let range = at..at + found.get(0)?.end();
+        (!cuts_a_number(text, &range)).then_some((self.group(&found)?, range))
     }
 
     fn group(&self, found: &regex::Captures<'_>) -> Option<usize> {
-        (0..self.texts.len()).find(|index| found.name(&format!("c{index}")).is_some())
+        self.by_length.get(found.iter().skip(1).position(|group| group.is_some())?).copied()
     }
 
     /// The choice that a stretch of text is, and nothing else: `B`, `(B)`, `**B**`, `B. cat`, `cat.`
@@ -165,7 +167,8 @@ impl Choices {
         let (_, anywhere) = self.patterns.as_ref()?;
         let found = anywhere.captures_iter(&text[range.clone()]).filter_map(|found| {
             let place = found.get(0)?.range();
-            Some((self.group(&found)?, range.start + place.start..range.start + place.end))
+            let place = range.start + place.start..range.start + place.end;
+            (!cuts_a_number(text, &place)).then_some((self.group(&found)?, place))
         });
         only(found)
     }
@@ -199,6 +202,23 @@ fn is_letter_alone(text: &str) -> bool {
         },
         Some(_) => true,
     }
+}
+
+/// Whether a stretch of text ends or begins within a number: 3 does not stand in 3.7, in 13 or in −3.
+fn cuts_a_number(text: &str, range: &Range<usize>) -> bool {
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let is_mark = |byte: Option<&u8>| matches!(byte, Some(b'.' | b','));
+    let stretch = &text.as_bytes()[range.clone()];
+    let (before, after) = (&text.as_bytes()[..range.start], &text.as_bytes()[range.end..]);
+    let goes_on = is_digit(after.first()) || is_mark(after.first()) && is_digit(after.get(1));
+    let began = is_digit(before.last())
+        || before.last() == Some(&b'-')
+        || is_mark(before.last()) && is_digit(before.len().checked_sub(2).and_then(|at| before.get(at)));
+    is_digit(stretch.last()) && goes_on || is_digit(stretch.first()) && began
+}
+
+fn folded(choices: &[String]) -> Vec<String> {
+    choices.iter().map(|choice| fold(choice).trim().to_owned()).collect()
 }
 
 /// Whether two texts are the same but for the case of letters.
@@ -272,6 +292,20 @@ mod tests {
             ("The answer is the fox", 'D'),
         ] {
             assert_eq!(letter(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_choice_that_is_a_number_does_not_stand_in_another_number() {
+        let numbers = ["3", "3.5", "-3", "1,300"].map(str::to_owned);
+        let named = |text: &str| find(text, &numbers).map(|(index, _)| index);
+        for (text, expected) in
+            [("3", 0), ("The answer is 3.", 0), ("It is 3.5, I think", 1), ("so -3", 2), ("all 1,300 of them", 3)]
+        {
+            assert_eq!(named(text), Some(expected), "{text}");
+        }
+        for text in ["The answer is 3.7", "It is 13", "about 2.3", "3,000 of them", "300"] {
+            assert_eq!(named(text), None, "{text}");
         }
     }
 

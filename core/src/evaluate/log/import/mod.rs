@@ -141,10 +141,18 @@ pub fn read(path: &Path) -> Result<Vec<ImportedArm>, ImportError> {
 
 fn parse(bytes: &[u8], name: &str) -> Result<Vec<ImportedArm>, RowError> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return by_hand::from_csv(bytes, name);
+    match bytes.trim_ascii_start().first() {
+        Some(b'{') => {}
+        Some(b'[') => {
+            return Err((1, "it begins a list; write each result as a JSON object in its own line".to_owned()));
+        }
+        _ => return by_hand::from_csv(bytes, name),
     }
     let records = json_lines(bytes)?;
+    // Its counts of tokens and samples are no metrics.
+    if records.first().is_some_and(|(_, record)| record.contains_key("key") && record.contains_key("arm")) {
+        return Err((1, "it is a sample of Mergescope's own log; open the file as a sample log".to_owned()));
+    }
     let is_lm_eval = records.first().is_some_and(|(_, record)| {
         record.contains_key("doc_id") && (record.contains_key("resps") || record.contains_key("filtered_resps"))
     });

@@ -113,6 +113,8 @@ fn a_row_that_is_wrong_is_named_with_what_to_do() {
         ("w,right,n\n0,0,0\n", 2, "0 right of 0"),
         ("w,right,n\n0,1.5,30\n", 2, "whole number"),
         ("w,right,n,id\n0,1,30,q1\n", 2, "both a question and n"),
+        ("[{\"w\": 0}]", 1, "in its own line"),
+        ("{\"key\": \"00\", \"arm\": \"target\", \"doc_id\": 0, \"resps\": [], \"sample\": 0}", 1, "as a sample log"),
         ("{\"w\": 0}\n{", 2, "no JSON object in one line"),
         ("{\"w\": 0}", 1, "add a column right"),
     ] {
