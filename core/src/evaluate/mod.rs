@@ -1,1 +1,7 @@
 //! Does a merged model answer better than its target, and is that more than luck?
+
+pub mod grade;
+
+pub mod statistics;
+
+pub mod log;
