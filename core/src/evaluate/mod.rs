@@ -1,1 +1,3 @@
 //! Does a merged model answer better than its target, and is that more than luck?
+
+pub mod questions;
