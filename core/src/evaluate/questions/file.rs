@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::error::QuestionsError;
 use super::format::{self, FileFormat};
 use super::value::{clipped, shown};
+use crate::recipe::nearest::did_you_mean;
 
 /// Largest question file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -114,6 +115,12 @@ impl QuestionFile {
     pub(super) fn field_names(&self) -> String {
         listed(self.fields.iter().map(|field| field.name.as_str()))
     }
+}
+
+/// The field that a wrong name may stand for, as a question for a message.
+pub(super) fn nearest<'a>(name: &str, fields: impl IntoIterator<Item = &'a str>) -> String {
+    // Comparing takes time in the product of the lengths.
+    did_you_mean(name, fields.into_iter().filter(|field| field.len() <= 256))
 }
 
 /// Names for a message: the first twenty.

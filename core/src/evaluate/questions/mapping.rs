@@ -8,11 +8,10 @@ use serde_json::{Map, Value};
 
 use super::draw::Draw;
 use super::error::QuestionsError;
-use super::file::QuestionFile;
+use super::file::{QuestionFile, nearest};
 use super::options;
 use super::set::{Question, QuestionSet, Skipped};
 use super::value::{clipped, list_of, lookup, text_of};
-use crate::recipe::nearest::did_you_mean;
 
 /// Most choices of a question: one for each letter.
 pub const MAX_CHOICES: usize = 26;
@@ -105,7 +104,7 @@ impl Mapping {
                 file: file.shown(),
                 role,
                 field: clipped(field, 60),
-                meant: did_you_mean(field, known),
+                meant: nearest(field, known),
                 fields: file.field_names(),
             });
         }

@@ -11,6 +11,7 @@ mod guess;
 mod language;
 mod mapping;
 mod options;
+pub mod perturb;
 
 mod preset;
 mod prompter;

@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::file::listed;
+use super::file::{listed, nearest};
 use super::options;
 use super::set::{Question, QuestionSet};
 use super::value::{clipped, lookup, shown};
-use crate::recipe::nearest::did_you_mean;
 
 /// Longest text of a template, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 64 << 10;
@@ -230,7 +229,7 @@ impl Parsed {
         Err(TemplateError::UnknownField {
             file: set.name.clone(),
             name: clipped(name, 60),
-            meant: did_you_mean(name, fields()),
+            meant: nearest(name, fields()),
             fields: listed(fields().into_iter()),
         })
     }
