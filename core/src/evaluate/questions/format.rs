@@ -10,14 +10,14 @@ use super::file::{MAX_FIELDS, MAX_RECORDS, Record};
 pub enum FileFormat {
     /// One JSON object a line.
     JsonLines,
-    /// A list of JSON objects, or an object with such a list under [`LIST_KEYS`].
+    /// A list of JSON objects, or an object with such a list under `data`, `examples`, `rows`, `questions` or `instances`.
     Json,
     /// A table with a header line, its cells separated by that character.
     Table(char),
 }
 
 /// Where an object may have its list of records.
-pub const LIST_KEYS: [&str; 5] = ["data", "examples", "rows", "questions", "instances"];
+const LIST_KEYS: [&str; 5] = ["data", "examples", "rows", "questions", "instances"];
 
 /// Separators of tables; of equals the first is taken.
 const SEPARATORS: [char; 3] = [',', '\t', ';'];

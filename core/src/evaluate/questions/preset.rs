@@ -51,11 +51,9 @@ impl Preset {
             Some(_) => "questions with prompts",
             None => name_of(&mapping, kind, has),
         };
-        let language =
-            Language::of_most(set.questions.iter().take(LOOKED_AT).map(|question| question.question.as_str()));
         let template = match own_prompt {
             Some(field) => Template::raw(&format!("{{{}}}", field.name)),
-            None => Template::chat(&format!("{}{}", question_of(name, kind), ending(name, kind, language))),
+            None => Template::chat(&format!("{}{}", question_of(name, kind), ending(name, kind, set.language()))),
         };
         let graders = match (name, kind) {
             ("AIME" | "MATH", _) => vec!["boxed", "flexible", "substring"],

@@ -126,7 +126,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::evaluate::questions::{Mapping, QuestionFile};
+    use crate::evaluate::questions::{Language, Mapping, QuestionFile};
 
     fn set() -> QuestionSet {
         let text = concat!(
@@ -171,6 +171,14 @@ mod tests {
         }
         assert!(refused(" \n").contains("the prompt template is empty"));
         assert!(refused(&"x".repeat(1 << 17)).contains("more than 64 KiB"));
+    }
+
+    #[test]
+    fn models_without_a_chat_template_are_asked_in_plain_text() {
+        let set = set();
+        let plain = |language| Prompter::new(&Template::plain(language), &set).unwrap().preview(&set.questions[0]);
+        assert_eq!(plain(set.language()), "Question: 1+1?\nAnswer:");
+        assert_eq!(plain(Language::Japanese), "問題:1+1?\n答え:");
     }
 
     #[test]

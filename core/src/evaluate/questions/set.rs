@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::file::Field;
+use super::language::Language;
 use super::mapping::Mapping;
 use super::options;
 
@@ -77,6 +78,11 @@ impl QuestionSet {
         let rest = self.questions.split_off(count.min(self.questions.len()));
         let examples = std::mem::replace(&mut self.questions, rest);
         self.with(examples)
+    }
+
+    /// The language of most of its first questions.
+    pub fn language(&self) -> Language {
+        Language::of_most(self.questions.iter().take(200).map(|question| question.question.as_str()))
     }
 
     /// The same set with other questions.

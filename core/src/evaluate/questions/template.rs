@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::file::{listed, nearest};
+use super::language::Language;
 use super::options;
 use super::set::{Question, QuestionSet};
 use super::value::{clipped, lookup, shown};
@@ -126,6 +127,14 @@ impl Template {
     /// Raw text.
     pub fn raw(text: &str) -> Self {
         Self { form: PromptForm::Raw, text: text.to_owned(), ..Self::blank() }
+    }
+
+    /// Raw text for any question, for models without a chat template.
+    pub fn plain(language: Language) -> Self {
+        Self::raw(match language {
+            Language::English => "Question: {question}\n{choices}\nAnswer:",
+            Language::Japanese => "問題:{question}\n{choices}\n答え:",
+        })
     }
 
     fn blank() -> Self {

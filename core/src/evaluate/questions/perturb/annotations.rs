@@ -2,7 +2,8 @@
 //!
 //! A worked answer says how its label follows from the question only where it is certain what each of its numbers is: one of
 //! the question, the result of an earlier step, or a constant that the question's words explain. Wherever two of these are
-//! possible, or none, nothing is changed.
+//! possible, or none, nothing is changed. What is not seen is a question whose numbers say the same thing twice and whose worked
+//! answer calculates with all of them.
 
 use std::sync::LazyLock;
 
@@ -50,7 +51,7 @@ const CONSTANTS: [(&str, &str); 33] = [
     ("40", "forty"),
     ("50", "fifty half"),
     ("52", "week weekly year yearly 週 年"),
-    ("60", "sixty hour hourly minute second 時間 分 秒"),
+    ("60", "sixty hour hourly minute 時間 分"),
     ("90", "ninety"),
     ("100", "hundred percent percentage cent meter centimeter dollar 百 割 パーセント"),
     ("360", "circle degree"),

@@ -211,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn words_for_numbers_stay_beside_numbers_that_change() {
+        let ducks = "Janet’s ducks lay 16 eggs per day. She eats three for breakfast every morning and bakes muffins for her friends every day with four. She sells the remainder at the farmers' market daily for $2 per fresh duck egg. How much in dollars does she make every day at the farmers' market?";
+        let worked = "Janet sells 16 - 3 - 4 = <<16-3-4=9>>9 duck eggs a day.\nShe makes 9 * 2 = $<<9*2=18>>18 every day at the farmer’s market.\n#### 18";
+        for seed in 0..20 {
+            let change = changed(ducks, "18", Some(worked), seed).unwrap();
+            let [eggs, price] = numbers(&change.question)[..] else { panic!("{}", change.question) };
+            assert_eq!(change.answer, Some(((eggs - 7) * price).to_string()));
+        }
+        // `second` says nothing about where the 2 comes from.
+        let glasses = "One glass costs $5, but every second glass costs only 60% of the price. Kylar wants to buy 16 glasses. How much does he need to pay for them?";
+        let worked = "<<60/100*5=3>> <<16/2=8>> <<8*3=24>> <<8*5=40>> <<24+40=64>>";
+        assert!(changed(glasses, "64", Some(worked), 1).unwrap_err().contains("where the 2"));
+    }
+
+    #[test]
     fn a_percentage_is_replayed_as_the_fraction_it_was() {
         let change = changed(
             "A coat costs $1,200. It gets 20% cheaper. What does it cost?",
