@@ -7,7 +7,7 @@ mod explain;
 pub mod file;
 pub mod mergekit;
 mod method;
-mod nearest;
+pub(crate) mod nearest;
 mod output;
 mod vector;
 
