@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::checkpoint::{Checkpoint, Dtype, OpenError, TensorInfo, takes_part};
 use crate::hub;
 use crate::layout::{self, Part, Place};
@@ -21,7 +23,8 @@ pub struct Triple {
 }
 
 /// One of the three models, by its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Before fine-tuning.
     Pre,

@@ -7,3 +7,5 @@ pub mod grade;
 pub mod statistics;
 
 pub mod log;
+
+pub mod sweep;
