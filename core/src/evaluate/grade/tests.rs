@@ -190,19 +190,32 @@ fn without_output_or_label_nothing_is_right() {
 
 #[test]
 fn a_megabyte_is_graded_quickly() {
-    let bulk =
-        ["a ", "１２３と", "1.", "-", "{", "\\boxed{", "answer is ", "答え:A ", "(A)", "e\u{301}\u{301}", "A.\n"];
+    let bulk = [
+        "a ",
+        "１２３と",
+        "1.",
+        "-",
+        "{",
+        "\\boxed{",
+        "answer is ",
+        "答え:A ",
+        "(A)",
+        "e\u{301}\u{301}",
+        "A.\n",
+        "\\[ `a` ",
+        "\\( $$ $a$ ",
+    ];
     for part in bulk {
         let output = part.repeat((1 << 20) / part.len());
         let choices = ["a a a b", "1.1.1.2"].map(str::to_owned);
         for grader in Grader::BUILT_IN {
             let start = Instant::now();
             grader.grade(&output, &Expected { label: "b", choices: &choices });
-            assert!(start.elapsed() < Duration::from_secs(3), "{grader:?} of {part:?}: {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(10), "{grader:?} of {part:?}: {:?}", start.elapsed());
         }
         let start = Instant::now();
         AnswerTraits::of(&output);
-        assert!(start.elapsed() < Duration::from_secs(3), "traits of {part:?}: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(10), "traits of {part:?}: {:?}", start.elapsed());
     }
 }
 

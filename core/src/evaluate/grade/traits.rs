@@ -56,12 +56,53 @@ static EQUATION: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
-/// Code and formulas, whose letters belong to no language; tags of reasoning models.
-static NO_PROSE: LazyLock<Regex> = LazyLock::new(|| {
-    known(
-        r"(?s)```.*?(?:```|$)|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]*\$|\\\[.*?\\\]|\\\(.*?\\\)|\\[A-Za-z]+|</?think>|<\|[a-z_]+\|>",
-    )
-});
+/// What opens and closes code and formulas, whose letters belong to no language, and whether they may run over lines; longer
+/// marks before those that they begin with.
+const NO_PROSE: [(&str, &str, bool); 6] = [
+    ("```", "```", true),
+    ("`", "`", false),
+    ("$$", "$$", true),
+    ("$", "$", false),
+    (r"\[", r"\]", true),
+    (r"\(", r"\)", true),
+];
+
+/// Commands of LaTeX and marks of reasoning models.
+static COMMAND: LazyLock<Regex> = LazyLock::new(|| known(r"^(?:\\[A-Za-z]+|</?think>|<\|[a-z_]+\|>)"));
+
+/// Calls `each` with the characters of a text outside code, formulas and commands. An opening mark that is never closed opens
+/// nothing. Each kind of mark is looked for in vain at most once, so that the time grows with the length alone.
+fn for_each_of_prose(text: &str, mut each: impl FnMut(char)) {
+    let mut is_closed_later = NO_PROSE.map(|_| true);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let mut skipped = 0;
+        if matches!(first, '`' | '$' | '\\') {
+            for ((open, close, over_lines), is_closed_later) in NO_PROSE.iter().zip(&mut is_closed_later) {
+                let Some(inner) = rest.strip_prefix(open).filter(|_| *is_closed_later) else { continue };
+                let end = match over_lines {
+                    true => inner.find(close),
+                    false => {
+                        inner.find(|c| c == '\n' || close.starts_with(c)).filter(|at| !inner[*at..].starts_with('\n'))
+                    }
+                };
+                if let Some(at) = end {
+                    skipped = open.len() + at + close.len();
+                    break;
+                }
+                *is_closed_later &= !over_lines;
+            }
+        }
+        if skipped == 0 && matches!(first, '\\' | '<') {
+            skipped = COMMAND.find(rest).map_or(0, |command| command.end());
+        }
+        if skipped == 0 {
+            each(first);
+            skipped = first.len_utf8();
+        }
+        rest = &rest[skipped..];
+    }
+}
 
 impl AnswerTraits {
     /// Those of an output as the model gave it.
@@ -85,14 +126,12 @@ impl AnswerLanguage {
     /// do not count.
     pub fn of(text: &str) -> Option<Self> {
         let (mut kana, mut kanji, mut latin) = (0_usize, 0_usize, 0_usize);
-        for character in NO_PROSE.split(text).flat_map(str::chars) {
-            match character {
-                '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}' | '\u{ff66}'..='\u{ff9d}' => kana += 1,
-                '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '々' => kanji += 1,
-                'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{24f}' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => latin += 1,
-                _ => {}
-            }
-        }
+        for_each_of_prose(text, |character| match character {
+            '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30fa}' | '\u{30fc}' | '\u{ff66}'..='\u{ff9d}' => kana += 1,
+            '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '々' => kanji += 1,
+            'A'..='Z' | 'a'..='z' | '\u{c0}'..='\u{24f}' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ' => latin += 1,
+            _ => {}
+        });
         let letters = kana + kanji + latin;
         if letters < MIN_LETTERS {
             return None;
@@ -145,6 +184,19 @@ mod tests {
         for none in ["", "96", "1+2=3", r"\boxed{96}", "$abcdef$", "B"] {
             assert_eq!(of(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn marks_that_are_never_closed_open_nothing() {
+        let prose = |text: &str| {
+            let mut out = String::new();
+            for_each_of_prose(text, |character| out.push(character));
+            out
+        };
+        assert_eq!(prose(r"a \(b\) c \[d\] e $f$ g $$h$$ i `j` k"), "a  c  e  g  i  k");
+        assert_eq!(prose("a ```b\nc``` d"), "a  d");
+        assert_eq!(prose("a `b\nc` d $e"), "a `b\nc` d $e");
+        assert_eq!(prose(r"a \(b \[c \alpha <think>d</think>"), r"a \(b \[c  d");
     }
 
     #[test]
