@@ -10,14 +10,14 @@ use super::file::{MAX_FIELDS, MAX_RECORDS, Record};
 pub enum FileFormat {
     /// One JSON object a line.
     JsonLines,
-    /// A list of JSON objects, or an object with such a list under `data`, `examples`, `rows`, `questions` or `instances`.
+    /// A list of JSON objects, or an object with such a list under `data`, `examples` (BBH), `samples` (llm-jp-eval) and the like.
     Json,
     /// A table with a header line, its cells separated by that character.
     Table(char),
 }
 
 /// Where an object may have its list of records.
-const LIST_KEYS: [&str; 5] = ["data", "examples", "rows", "questions", "instances"];
+const LIST_KEYS: [&str; 6] = ["data", "examples", "rows", "questions", "instances", "samples"];
 
 /// Separators of tables; of equals the first is taken.
 const SEPARATORS: [char; 3] = [',', '\t', ';'];
@@ -213,12 +213,14 @@ mod tests {
         let lines = format!("{TWO}\n\n{TWO}\r\n");
         let list = format!("[{TWO},\n {TWO}]");
         let under_a_key = format!(r#"{{"canary":"x","examples":[{TWO},{TWO}]}}"#);
+        let of_llm_jp_eval = format!(r#"{{"instruction":"x","few_shots":[{TWO}],"samples":[{TWO},{TWO}]}}"#);
         let pretty =
             "{\n  \"data\": [\n {\"question\": \"1+1\", \"answer\": 2}, {\"question\": \"1+1\", \"answer\": 2}]\n}";
         for (text, format) in [
             (lines.as_str(), FileFormat::JsonLines),
             (list.as_str(), FileFormat::Json),
             (under_a_key.as_str(), FileFormat::Json),
+            (of_llm_jp_eval.as_str(), FileFormat::Json),
             (pretty, FileFormat::Json),
         ] {
             // The ending is no more than a hint.

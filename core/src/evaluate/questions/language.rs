@@ -1,10 +1,7 @@
 //! English or Japanese?
 
-use serde::{Deserialize, Serialize};
-
 /// The languages in which there are templates and sentences to insert.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Language {
     /// And whatever is not Japanese.
     #[default]

@@ -97,7 +97,8 @@ impl Literal {
         else {
             return self.value;
         };
-        let step = [100, 10, 5].into_iter().find(|step| number % step == 0 && number / step >= 4).unwrap_or(1);
+        let step =
+            [10_000, 1_000, 100, 10, 5].into_iter().find(|step| number % step == 0 && number / step >= 4).unwrap_or(1);
         let scale = 10_i64.saturating_pow(self.decimals);
         let most = if self.is_percent && number < 100 * scale { (2 * number).min(99 * scale) } else { 2 * number };
         let least = ((number + 1) / 2).max(2);
@@ -164,9 +165,14 @@ mod tests {
     #[test]
     fn numbers_drawn_anew_are_of_the_same_scale_and_as_round() {
         let mut draw = Draw::new(3, "test", "a");
-        for (text, least, most, step) in
-            [("48", 24, 96, 1), ("600", 300, 1200, 100), ("1", 1, 1, 1), ("60%", 30, 99, 10), ("3", 2, 6, 1)]
-        {
+        for (text, least, most, step) in [
+            ("48", 24, 96, 1),
+            ("600", 300, 1200, 100),
+            ("1", 1, 1, 1),
+            ("60%", 30, 99, 10),
+            ("3", 2, 6, 1),
+            ("80,000", 40_000, 160_000, 10_000),
+        ] {
             let literal = &find(text).unwrap()[0];
             for _ in 0..100 {
                 let value = literal.redrawn(&mut draw).in_steps(0).unwrap();

@@ -80,7 +80,7 @@ struct Change {
 }
 
 impl Perturbation {
-    /// What it does, in a few words.
+    /// What it does, in a few words. What is drawn at random depends on them too.
     pub fn label(self) -> &'static str {
         match self {
             Self::IrrelevantSentence => "irrelevant sentence",
