@@ -3,6 +3,7 @@
 //! Both are an [`Engine`]: told which weights are meant, then given requests. Whoever asks need not know which it is.
 
 mod request;
+pub mod server;
 
 use std::fmt;
 
