@@ -42,7 +42,9 @@ impl ServerUrl {
         if uri.query().is_some() || text.contains('#') {
             return Err(ServerUrlError::Query);
         }
-        if uri.host().is_none_or(str::is_empty) || (uri.port().is_some() && uri.port_u16().is_none()) {
+        let port = uri.host().filter(|host| !host.is_empty()).and_then(|host| authority.strip_prefix(host));
+        let is_port = |port: &str| port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+        if !port.is_some_and(|port| port.is_empty() || is_port(port)) {
             return Err(ServerUrlError::NoAddress);
         }
         let path = uri.path().trim_end_matches('/');

@@ -61,7 +61,7 @@ impl Answer {
     /// Fails when it is not understood, or is the server's word that the answer came to nothing.
     pub(super) fn take(&mut self, json: &str, client: &Client) -> Result<String, Failure> {
         let chunk: Chunk = serde_json::from_str(json).map_err(|error| {
-            let shown = client.shown(json);
+            let (error, shown) = (client.clean(&error.to_string()), client.shown(json));
             Failure::lasting(format!("the server's answer is not what was expected ({error}): {shown}"))
         })?;
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {

@@ -157,7 +157,7 @@ impl Client {
         let mut response = self.send(call)?;
         let text = self.text(&mut response, MAX_JSON_BYTES)?;
         serde_json::from_str(&text).map_err(|error| {
-            let shown = self.shown(&text);
+            let (error, shown) = (self.clean(&error.to_string()), self.shown(&text));
             Failure::lasting(format!(
                 "{}: the server's answer is not what was expected ({error}): {shown}",
                 call.name()
