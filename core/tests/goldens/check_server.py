@@ -114,7 +114,7 @@ def main() -> None:
             port = free.getsockname()[1]
         exact = ["--cache-type-k", "f32", "--cache-type-v", "f32", "--flash-attn", "off", "--no-repack"]
         command = [binary, "--model", folder / "target.gguf", "--lora", folder / "adapter.gguf", "--port", str(port)]
-        command += ["--ctx-size", "1024", "--parallel", "4", "--threads", "2", "--api-key", "secret-of-this-test", *exact]
+        command += ["--ctx-size", "1024", "--parallel", "4", "--threads", "1", "--api-key", "secret-of-this-test", *exact]
         with (folder / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
             try:
                 url = f"http://127.0.0.1:{port}"

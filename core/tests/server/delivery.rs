@@ -213,7 +213,7 @@ fn llama_cpp_is_told_w_in_every_request_and_at_0_too() {
 fn an_adapter_that_llama_cpp_does_not_have_is_missed_before_any_question() {
     let fixture = Fixture::start();
     let spec = llama_cpp(&fixture);
-    let mut server = connect(ServerSpec { lora_id: 2, ..spec.clone() }, never()).unwrap();
+    let mut server = connect(ServerSpec { lora_id: 2, ..spec }, never()).unwrap();
     let refused = load(&mut server, &merged(0.5)).unwrap_err();
     assert!(refused.contains("no adapter with the number 2"), "{refused}");
     assert!(refused.contains("it has: 0 (other.gguf), 1 (v.gguf)"), "{refused}");

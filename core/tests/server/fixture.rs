@@ -144,44 +144,42 @@ pub fn never() -> Prepare {
     Box::new(|_, _| panic!("no folder is needed"))
 }
 
-fn serve(stream: TcpStream, state: &State) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    while let Some(asked) = read_request(&mut reader) {
-        let at_once = state.at_once.fetch_add(1, Ordering::SeqCst) + 1;
-        state.most_at_once.fetch_max(at_once, Ordering::SeqCst);
-        let reply = {
-            let mut script = state.script.lock().unwrap();
-            let matching = script.iter_mut().filter(|(path, _)| asked.path.starts_with(path.as_str()));
-            let queue = matching.max_by_key(|(path, _)| path.len()).map(|(_, queue)| queue);
-            match queue {
-                Some(queue) if queue.len() > 1 => queue.pop_front().unwrap(),
-                Some(queue) => queue.front().cloned().expect("a reply"),
-                None => status_reply("404 Not Found", "", "{\"detail\":\"Not Found\"}"),
-            }
-        };
-        state.asked.lock().unwrap().push(asked);
-        match reply {
-            Reply::Bytes(bytes) => drop(stream.write_all(&bytes)),
-            Reply::Slowly(wait, pieces) => {
-                for piece in pieces {
-                    thread::sleep(wait);
-                    drop(stream.write_all(&piece).and_then(|()| stream.flush()));
-                }
-            }
-            Reply::Hang(bytes) => {
-                drop(stream.write_all(&bytes).and_then(|()| stream.flush()));
-                let mut rest = [0];
-                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                if !matches!(stream.read(&mut rest), Err(error) if error.kind() == ErrorKind::WouldBlock) {
-                    *state.gone.lock().unwrap() += 1;
-                    state.left.notify_all();
-                }
+fn serve(mut stream: TcpStream, state: &State) {
+    let Some(asked) = read_request(&mut BufReader::new(stream.try_clone().unwrap())) else { return };
+    let at_once = state.at_once.fetch_add(1, Ordering::SeqCst) + 1;
+    state.most_at_once.fetch_max(at_once, Ordering::SeqCst);
+    let reply = state.reply_to(&asked.path);
+    state.asked.lock().unwrap().push(asked);
+    // That the client has gone is no fault: some tests are about that.
+    match reply {
+        Reply::Bytes(bytes) => drop(stream.write_all(&bytes)),
+        Reply::Slowly(wait, pieces) => {
+            for piece in pieces {
+                thread::sleep(wait);
+                drop(stream.write_all(&piece));
             }
         }
-        state.at_once.fetch_sub(1, Ordering::SeqCst);
-        drop(stream.shutdown(std::net::Shutdown::Both));
-        return;
+        Reply::Hang(bytes) => {
+            drop(stream.write_all(&bytes));
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            if !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock) {
+                *state.gone.lock().unwrap() += 1;
+                state.left.notify_all();
+            }
+        }
+    }
+    state.at_once.fetch_sub(1, Ordering::SeqCst);
+}
+
+impl State {
+    fn reply_to(&self, path: &str) -> Reply {
+        let mut script = self.script.lock().unwrap();
+        let matching = script.iter_mut().filter(|(known, _)| path.starts_with(known.as_str()));
+        match matching.max_by_key(|(known, _)| known.len()).map(|(_, queue)| queue) {
+            Some(queue) if queue.len() > 1 => queue.pop_front().unwrap(),
+            Some(queue) => queue.front().cloned().expect("a reply"),
+            None => status_reply("404 Not Found", "", "{\"detail\":\"Not Found\"}"),
+        }
     }
 }
 

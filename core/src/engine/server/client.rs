@@ -1,11 +1,13 @@
 //! One exchange with a server over HTTP: what is sent, what may come back, and what its failures mean.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::{HeaderValue, Response, StatusCode, header};
+#[cfg(feature = "tls")]
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy};
 
 use super::address::{KeyVariable, ServerUrl};
@@ -190,6 +192,10 @@ impl Client {
         let host = self.url.host();
         let reason = self.clean(&error.to_string());
         match error {
+            // What rustls finds wrong.
+            ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Failure::lasting(format!(
+                "no trusted connection to {host}: {reason}; check its certificate and the address"
+            )),
             ureq::Error::Io(_) | ureq::Error::ConnectionFailed => Failure::passing(format!(
                 "{host} cannot be reached, or ended the connection: {reason}; is the server running?"
             )),
@@ -270,7 +276,11 @@ fn message_in(value: &Value) -> Option<String> {
 }
 
 fn agent(url: &ServerUrl, limits: Limits) -> Agent {
-    let config = Agent::config_builder()
+    let config = Agent::config_builder();
+    // Servers of models are often certified by an authority of their own, which the system knows.
+    #[cfg(feature = "tls")]
+    let config = config.tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build());
+    let config = config
         .http_status_as_error(false)
         // A redirect would take the key and the questions to an address that nobody gave.
         .max_redirects(0)

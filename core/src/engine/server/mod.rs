@@ -45,6 +45,9 @@ const QUESTION_IDLE: Duration = Duration::from_secs(30);
 /// As long as leaving may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Longest name of a model, in bytes; llama.cpp gives a path.
+const MAX_NAME_BYTES: usize = 4096;
+
 /// Names that are shown when one is not among them.
 const NAMES_SHOWN: usize = 10;
 
@@ -130,7 +133,8 @@ impl Server {
     /// The names of the models that the server has.
     fn list_models(&self, control: &Control) -> Result<Vec<String>, EngineError> {
         let models: Models = self.question("/v1/models", control)?;
-        Ok(models.data.unwrap_or_default().into_iter().map(|entry| entry.id).collect())
+        let is_name = |name: &String| name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
+        Ok(models.data.unwrap_or_default().into_iter().map(|entry| entry.id).filter(is_name).collect())
     }
 
     /// Asks something about the server itself, again where that may help.
@@ -140,7 +144,7 @@ impl Server {
         control: &Control,
     ) -> Result<T, EngineError> {
         let (retry, listening) = (self.retry(), control.clone());
-        let answer = attended(self.client.renewed(self.limits(QUESTION_IDLE)), control, move |client| {
+        let answer = attended(&self.client.renewed(self.limits(QUESTION_IDLE)), control, move |client| {
             let key = StochasticKey::new(0, path);
             retry.run(key, 0, &listening, || client.json(&Call::Get(path)))
         })?;
@@ -158,7 +162,7 @@ impl Server {
         let body = body.clone();
         let limits = self.limits(Duration::from_secs(self.spec.load_timeout_secs));
         let changed =
-            attended(self.client.renewed(limits), control, move |client| send(client, &Call::Post(path, &body)))?;
+            attended(&self.client.renewed(limits), control, move |client| send(client, &Call::Post(path, &body)))?;
         changed.map_err(|failure| EngineError::failed(failure.message))
     }
 
@@ -232,7 +236,7 @@ impl Drop for Server {
 
 /// Does `work`, which waits for the server, on a thread of its own, so that it can be cancelled while it waits.
 fn attended<T: Send + 'static>(
-    client: Client,
+    client: &Client,
     control: &Control,
     work: impl FnOnce(&Client) -> T + Send + 'static,
 ) -> Result<T, EngineError> {

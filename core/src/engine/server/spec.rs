@@ -134,7 +134,7 @@ impl ServerSpec {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// Not at all: whoever runs the server has loaded the model that is meant.
+    /// Not at all: whoever runs the server has loaded the model that is meant, whichever that is.
     #[default]
     AsLoaded,
     /// SGLang reads a merged model for each w from its disk (`POST /update_weights_from_disk`).

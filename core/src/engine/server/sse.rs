@@ -95,6 +95,8 @@ fn value_of_data(line: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Gives `pieces` one at a time, as a network does.
@@ -152,5 +154,23 @@ mod tests {
         assert!(
             matches!(Events::new(&b"data: \xff\n\n"[..]).next(), Err(SseError::Malformed(why)) if why.contains("UTF-8"))
         );
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_stream_is_cut_up_makes_no_difference(
+            stream in "(data: ?[aあ:\\n\\r]{0,6}(\r?\n){1,2}|: x\n|\n){0,12}",
+            cut in 1_usize..9,
+        ) {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(cut).collect();
+            prop_assert_eq!(events(&pieces), events(&[stream.as_bytes()]));
+        }
+
+        #[test]
+        fn bytes_of_any_kind_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut stream = Events::new(&bytes[..]);
+            let count = std::iter::from_fn(|| stream.next().ok().flatten()).count();
+            prop_assert!(count <= bytes.len());
+        }
     }
 }
