@@ -150,13 +150,21 @@ fn serve(mut stream: TcpStream, state: &State) {
     state.most_at_once.fetch_max(at_once, Ordering::SeqCst);
     let reply = state.reply_to(&asked.path);
     state.asked.lock().unwrap().push(asked);
+    // Done before its last bytes are out: as soon as the client has those, it may ask the next question.
+    let done = || state.at_once.fetch_sub(1, Ordering::SeqCst);
     // That the client has gone is no fault: some tests are about that.
     match reply {
-        Reply::Bytes(bytes) => drop(stream.write_all(&bytes)),
+        Reply::Bytes(bytes) => {
+            done();
+            drop(stream.write_all(&bytes));
+        }
         Reply::Slowly(wait, pieces) => {
-            for piece in pieces {
+            for (position, piece) in pieces.iter().enumerate() {
                 thread::sleep(wait);
-                drop(stream.write_all(&piece));
+                if position + 1 == pieces.len() {
+                    done();
+                }
+                drop(stream.write_all(piece));
             }
         }
         Reply::Hang(bytes) => {
@@ -166,9 +174,9 @@ fn serve(mut stream: TcpStream, state: &State) {
                 *state.gone.lock().unwrap() += 1;
                 state.left.notify_all();
             }
+            done();
         }
     }
-    state.at_once.fetch_sub(1, Ordering::SeqCst);
 }
 
 impl State {

@@ -35,7 +35,7 @@ fn never_more_are_under_way_than_allowed_and_all_are_answered() {
 fn requests_keep_their_places_whatever_order_they_end_in() {
     let fixture = Fixture::start();
     let slow = Reply::Slowly(
-        Duration::from_millis(60),
+        Duration::from_millis(300),
         vec![format!("{STREAM}{}", events(&["slow"], Some("stop"))).into_bytes()],
     );
     fixture.on("/v1/chat/completions", vec![slow]);
@@ -50,6 +50,9 @@ fn requests_keep_their_places_whatever_order_they_end_in() {
     });
     assert_eq!(ends.collect::<Vec<_>>(), [1, 0]);
 }
+
+/// Cancelling takes a twentieth of a second; a machine that is busy with other tests gets more. The servers wait for far longer.
+const AT_ONCE: Duration = Duration::from_millis(750);
 
 /// Cancels after a while; gives the outcome and how long the run took from then on.
 fn cancelled(server: &mut Server, run: impl FnOnce(&mut Server, &Control) -> Result<(), EngineError>) -> Duration {
@@ -82,7 +85,7 @@ fn cancelling_does_not_wait_for_a_slow_server_and_the_server_hears_of_it() {
             heard.fetch_or(matches!(event, Event::Finished { .. }), Ordering::Relaxed);
         })
     });
-    assert!(late < Duration::from_millis(150), "{late:?}");
+    assert!(late < AT_ONCE, "{late:?}");
     assert!(!finished.load(Ordering::Relaxed), "what was cancelled has no answer and no error");
     assert!(fixture.wait_for_gone(2), "the server is told to stop");
     assert_eq!(fixture.asked().len(), 2, "nothing more is asked");
@@ -96,7 +99,7 @@ fn cancelling_does_not_wait_for_the_next_try() {
     let fixture = Fixture::start();
     fixture.on("/v1/completions", vec![status_reply("503 Service Unavailable", "Retry-After: 30\r\n", "loading")]);
     let late = cancelled(&mut fixture.engine(), |engine, control| engine.generate(&requests(1), control, &mut |_| {}));
-    assert!(late < Duration::from_millis(150), "{late:?}");
+    assert!(late < AT_ONCE, "{late:?}");
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn cancelling_does_not_wait_for_weights() {
     let mut engine = fixture.engine();
     fixture.on("/v1/models", vec![Reply::Hang(Vec::new())]);
     let late = cancelled(&mut engine, |engine, control| engine.load(&merged(0.5), control));
-    assert!(late < Duration::from_millis(150), "{late:?}");
+    assert!(late < AT_ONCE, "{late:?}");
 }
 
 #[test]
