@@ -5,6 +5,7 @@
 mod decoder;
 mod embedded;
 mod request;
+pub mod server;
 
 use std::fmt;
 

@@ -130,6 +130,11 @@ pub enum Event {
         /// Tokens of the answer so far.
         tokens: usize,
     },
+    /// An answer that was lost on its way begins anew: what [`Event::Text`] said of this request is void.
+    Restarted {
+        /// Position of the request.
+        request: usize,
+    },
     /// An answer is complete, or will not come.
     Finished {
         /// Position of the request.
