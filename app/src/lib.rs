@@ -6,6 +6,7 @@ pub mod bundled;
 pub mod cli;
 pub mod curve_edit;
 pub mod demo;
+pub mod evaluate;
 pub mod format;
 pub mod past;
 pub mod vector;

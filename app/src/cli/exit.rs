@@ -6,6 +6,7 @@ use anyhow::Error;
 use mergescope_core::adapter::AdapterError;
 use mergescope_core::analysis::{LayerProductsError, SpectrumError, VectorsError};
 use mergescope_core::engine::EngineError;
+use mergescope_core::evaluate::sweep::SweepError;
 use mergescope_core::merge::MergeError;
 use mergescope_core::preflight::PreflightError;
 use mergescope_core::progress::Cancelled;
@@ -45,6 +46,7 @@ impl Exit {
             || error.downcast_ref().is_some_and(MergeError::is_cancelled)
             || error.downcast_ref().is_some_and(AdapterError::is_cancelled)
             || error.downcast_ref().is_some_and(EngineError::is_cancelled)
+            || error.downcast_ref().is_some_and(SweepError::is_cancelled)
             || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(LayerProductsError::Stream(StreamError::Cancelled(_))))
@@ -54,6 +56,13 @@ impl Exit {
             _ if cancelled => Self::Cancelled,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
             _ if matches!(error.downcast_ref(), Some(EngineError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
+            _ if matches!(
+                error.downcast_ref(),
+                Some(SweepError::Engine(EngineError::Merge(MergeError::Unfit { .. })))
+            ) =>
+            {
+                Self::Unfit
+            }
             _ if matches!(error.downcast_ref(), Some(AdapterError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ => Self::Failed,
         }

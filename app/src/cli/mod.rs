@@ -16,7 +16,9 @@ mod recipe;
 mod recipes;
 mod report;
 mod save_vector;
+mod server;
 mod size;
+mod sweep;
 mod table;
 mod try_prompt;
 
@@ -48,6 +50,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::Preflight(args)) => preflight::run(&args),
         Some(Command::Analyze(args)) => analyze::run(&args),
         Some(Command::Merge(args)) => merge::run(&args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Try(args)) => try_prompt::run(&args),
         Some(Command::SaveVector(args)) => save_vector::run(&args),
         Some(Command::History(args)) => history::run(&args),

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mergescope_core::evaluate::sweep::SweepProgress;
 use mergescope_core::progress::{Control, Progress};
 
 use super::exit::Exit;
+use crate::format;
 
 /// How often the bar is drawn again while nothing is reported.
 const TICK: Duration = Duration::from_millis(200);
@@ -57,6 +59,47 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar of answers, in the place of the job's.
+pub struct SweepBar {
+    bar: ProgressBar,
+}
+
+impl SweepBar {
+    /// Shows it from now on.
+    pub fn begin(job: &Job) -> Self {
+        job.hide();
+        let bar = bar();
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len} answers, {prefix}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+
+    /// A model is being made ready.
+    pub fn loading(&self, model: &str) {
+        self.bar.set_message(format!("Loading {model}"));
+    }
+
+    /// A model answers.
+    pub fn asking(&self, model: &str) {
+        self.bar.set_message(format!("Asking {model}"));
+    }
+
+    /// One more answer is there.
+    pub fn answered(&self, progress: &SweepProgress) {
+        self.bar.set_length(progress.total as u64);
+        self.bar.set_position(progress.answered as u64);
+        let left = progress.remaining().map_or_else(String::new, |left| format!("{} left", format::duration(left)));
+        let speed = progress.tokens_per_second().map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
+        self.bar.set_prefix(format!("{left}{speed}"));
+    }
+}
+
+impl Drop for SweepBar {
+    fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }

@@ -5,10 +5,19 @@ use mergescope_core::recipe::file::Opened;
 use mergescope_core::recipe::{ControlSpec, Recipe, RecipeError, VectorSpec};
 use mergescope_core::stream::Resources;
 
-use super::args::{MethodArgs, RecipeArgs, ResourceArgs};
+use super::args::{MethodArgs, ModelArgs, RecipeArgs, ResourceArgs};
 use super::print;
 
 impl RecipeArgs {
+    /// The recipe file, or a new recipe, with what the flags say.
+    pub fn recipe(&self) -> Result<Recipe, RecipeError> {
+        let mut recipe = self.models.recipe()?;
+        recipe.vector.w = self.w.unwrap_or(recipe.vector.w);
+        Ok(recipe)
+    }
+}
+
+impl ModelArgs {
     /// The recipe file, or a new recipe, with what the flags say.
     pub fn recipe(&self) -> Result<Recipe, RecipeError> {
         let mut recipe = match &self.file {
@@ -36,7 +45,6 @@ impl RecipeArgs {
             recipe.vector.post.clone_from(vector);
             recipe.inputs = None;
         }
-        recipe.vector.w = self.w.unwrap_or(recipe.vector.w);
         recipe.output.dtype = self.dtype.unwrap_or(recipe.output.dtype);
         recipe.output.rounding = self.rounding.unwrap_or(recipe.output.rounding);
         Ok(recipe)

@@ -4,8 +4,9 @@ use std::io::Write as _;
 
 use anyhow::Context as _;
 use mergescope_core::engine::{
-    ChatRole, Completion, Engine as _, Event, Finish, Message, ModelChoice, Prompt, Request, RequestError, Sampling,
+    ChatRole, Completion, Event, Finish, Message, ModelChoice, Prompt, Request, RequestError, Sampling,
 };
+use mergescope_core::recipe::Recipe;
 use serde_json::{Value, json};
 
 use super::args::TryArgs;
@@ -13,14 +14,19 @@ use super::engine::MAX_TOKENS;
 use super::exit::Exit;
 use super::print::{self, Printer};
 use super::progress::Job;
+use super::server;
 use crate::format;
 
 /// Loads, answers and tells.
 pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let choice = choice(args)?;
-    let mut engine = args.engine.embedded()?;
     let job = Job::begin();
+    let recipe = match &choice {
+        ModelChoice::Merged(recipe) => (**recipe).clone(),
+        ModelChoice::Alone(model) => Recipe::new("", "", model),
+    };
+    let mut engine = server::engine(&args.engine, &args.server, &recipe, &std::env::temp_dir(), &job.control)?;
     engine.load(&choice, &job.control)?;
     let raw = args.raw || !engine.chats();
     if raw && args.system.is_some() {
@@ -41,7 +47,8 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
             let _ = stdout.write_all(print::plain(&text).as_bytes()).and_then(|()| stdout.flush());
         }
         Event::Finished { result, .. } => answer = Some(result),
-        Event::Text { .. } => {}
+        Event::Restarted { .. } if !args.json => print::note("\nThe answer was cut short on its way and begins again:"),
+        Event::Text { .. } | Event::Restarted { .. } => {}
     })?;
     drop(job);
     let completion = answer.context("the engine gave no answer")??;

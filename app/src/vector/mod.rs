@@ -12,6 +12,7 @@ pub mod labels;
 pub mod layer_cosine;
 pub mod magnitudes;
 pub mod metric;
+pub mod page;
 pub mod pairs;
 mod part_set;
 pub mod spectra;

@@ -10,6 +10,7 @@ pub mod server;
 use std::fmt;
 
 pub use decoder::Precision;
+pub(crate) use embedded::has_chat_template;
 pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
@@ -52,6 +53,11 @@ pub trait Engine: Send {
         control: &Control,
         on_event: &mut dyn FnMut(Event),
     ) -> Result<(), EngineError>;
+
+    /// Whether conversations can be had: false only where the model that is loaded has no chat template.
+    fn chats(&self) -> bool {
+        true
+    }
 
     /// The sum of natural log probabilities of each of `continuations` after `prompt`, with its number of tokens; `None`
     /// from an engine that cannot tell.

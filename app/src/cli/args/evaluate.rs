@@ -1,9 +1,15 @@
 //! Arguments of what lets models answer.
 
-use clap::Args;
-use mergescope_core::engine::{Accelerator, Precision};
+use std::path::PathBuf;
 
-use super::{MethodArgs, RecipeArgs, one_of};
+use clap::{Args, ValueEnum};
+use mergescope_core::engine::server::Delivery;
+use mergescope_core::engine::{Accelerator, Precision};
+use mergescope_core::evaluate::questions::AnswerForm;
+use mergescope_core::recipe::ControlKind;
+
+use super::{MethodArgs, ModelArgs, RecipeArgs, one_of};
+use crate::vector::svg::Theme;
 
 /// Arguments of `try`.
 #[derive(Debug, Args)]
@@ -37,9 +43,194 @@ pub struct TryArgs {
     /// What answers.
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// A server that answers instead.
+    #[command(flatten)]
+    pub server: ServerArgs,
     /// Print one JSON document instead of text
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// What is merged, and how.
+    #[command(flatten)]
+    pub models: ModelArgs,
+    /// How vectors are combined, and what of them is kept.
+    #[command(flatten)]
+    pub method: MethodArgs,
+    /// Question file: JSONL, JSON, CSV or TSV; which fields are question and answer is guessed
+    #[arg(long, value_name = "FILE", required_unless_present = "spec")]
+    pub questions: Option<PathBuf>,
+    /// Values of w, such as 0,0.25,0.5 or -0.5:1.5:0.25 (from, to, step); 0 is always among them [default: 0,0.25,0.5,0.75,1]
+    #[arg(short, long = "w", value_name = "W,…", allow_hyphen_values = true)]
+    pub w: Option<String>,
+    /// The experiment of a paper: grid, ways of asking, controls and grader as there
+    #[arg(long, value_parser = ["arXiv-2508.02913", "arXiv-2509.01363"])]
+    pub preset: Option<String>,
+    /// Start from the sweep.toml of an earlier sweep; flags given here override it
+    #[arg(long, value_name = "FILE")]
+    pub spec: Option<PathBuf>,
+    /// Share of the questions to choose w on; the others are reported. 0 is none [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = number::<0, 1>)]
+    pub split: Option<f64>,
+    /// Ask at most so many of the questions, drawn by a hash of their ids
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Answers to each question; more than one needs --temperature
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub samples: Option<u32>,
+    /// Models of the recipe that answer too, as lines to compare with [default: post]
+    #[arg(long, value_name = "MODEL,…", value_delimiter = ',')]
+    pub reference: Vec<ReferenceArg>,
+    /// Vectors that should not help, measured at the w that is chosen
+    #[arg(long, value_name = "CONTROL,…", value_delimiter = ',', value_parser = one_of(&ControlKind::ALL, ControlKind::label))]
+    pub controls: Vec<ControlKind>,
+    /// Measure the controls at every w
+    #[arg(long, requires = "controls")]
+    pub controls_everywhere: bool,
+    /// What the sweep folder is called; it is continued if it is there [default: sweep-QUESTIONS]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Results that were measured elsewhere, beside these: a log of lm-eval, or CSV with w, question_id and right
+    #[arg(long, value_name = "FILE")]
+    pub import: Vec<PathBuf>,
+    /// How questions are put and graded.
+    #[command(flatten)]
+    pub asking: AskingArgs,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// What answers.
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// A server that answers instead.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Ask only at these w now, such as the one that a server has loaded; what the folder has is shown with it
+    #[arg(long, value_name = "W,…", allow_hyphen_values = true)]
+    pub only: Option<String>,
+    /// Say what would be asked, with a first prompt, and ask nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Colours of the chart; auto follows the reader's system
+    #[arg(long, default_value = "auto", value_parser = one_of(&Theme::ALL, Theme::label))]
+    pub theme: Theme,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A model that a sweep compares with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReferenceArg {
+    /// The model before fine-tuning
+    Pre,
+    /// The model after fine-tuning
+    Post,
+    /// No model
+    None,
+}
+
+/// How questions are put and graded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Questions")]
+pub struct AskingArgs {
+    /// The prompt, with {question}, {choices} or any field of the file in braces [default: as fits the file]
+    #[arg(long, value_name = "TEXT")]
+    pub template: Option<String>,
+    /// The template is raw text, not a message for the chat template
+    #[arg(long, requires = "template")]
+    pub raw: bool,
+    /// Instructions for the whole conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// A further way of asking, beside the plain one, such as \"steps=Think step by step.\"; may be given several times
+    #[arg(long, value_name = "NAME=TEXT")]
+    pub ask: Vec<String>,
+    /// Answered examples before each question
+    #[arg(long, value_name = "N")]
+    pub examples: Option<usize>,
+    /// Take the examples from this file, not from the first questions
+    #[arg(long, value_name = "FILE", requires = "examples")]
+    pub examples_file: Option<PathBuf>,
+    /// Ask every question a second time, changed
+    #[arg(long, value_name = "CHANGE")]
+    pub perturb: Option<PerturbationKind>,
+    /// Decides how questions are changed [default: 0]
+    #[arg(long, value_name = "N", requires = "perturb")]
+    pub perturb_seed: Option<u64>,
+    /// Graders, the one that counts first: strict, flexible, boxed, choice, exact, substring, or regex:PATTERN [default: as fits]
+    #[arg(long, value_name = "GRADER,…")]
+    pub grader: Vec<String>,
+    /// Take the likeliest choice instead of letting the model write
+    #[arg(long, value_name = "BY", value_parser = ["letter", "text"])]
+    pub choices_by: Option<String>,
+    /// The field of the question
+    #[arg(long, value_name = "FIELD")]
+    pub question_field: Option<String>,
+    /// The field of the answer
+    #[arg(long, value_name = "FIELD")]
+    pub answer_field: Option<String>,
+    /// What the answer's field holds
+    #[arg(long, value_parser = one_of(&AnswerForm::ALL, AnswerForm::label))]
+    pub answer_form: Option<AnswerForm>,
+    /// The field that tells questions apart
+    #[arg(long, value_name = "FIELD")]
+    pub id_field: Option<String>,
+    /// The fields of the choices, or one that holds a list
+    #[arg(long, value_name = "FIELD,…", value_delimiter = ',')]
+    pub choices_field: Vec<String>,
+}
+
+/// How questions are changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PerturbationKind {
+    /// A sentence that has nothing to do with the question
+    IrrelevantSentence,
+    /// Sentences before the last in another order
+    ShuffledSentences,
+    /// Slips in one letter of twenty
+    CharacterNoise,
+    /// Other numbers, where the answer can be computed
+    ChangedNumbers,
+}
+
+/// A server that answers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServerArgs {
+    /// Ask this OpenAI-compatible server (vLLM, SGLang, llama.cpp, Ollama) instead of running the model here
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// How w reaches it [default: as_loaded]
+    ///
+    /// as_loaded: somebody has loaded the model. sglang: each merge is written and loaded. vllm_lora: w·v as an adapter for each
+    /// w. llama_cpp_lora: the adapter that it was started with, scaled for each request. Adapters keep less than a merge does.
+    #[arg(long, requires = "server", value_parser = one_of(&Delivery::ALL, Delivery::label))]
+    pub server_delivery: Option<Delivery>,
+    /// The model's name there [default: the first that it lists]
+    #[arg(long, value_name = "NAME", requires = "server")]
+    pub server_model: Option<String>,
+    /// Environment variable that holds the key; the key itself is never written anywhere
+    #[arg(long, value_name = "VARIABLE", requires = "server")]
+    pub server_key_env: Option<String>,
+    /// Where the server finds a folder of this machine; may be given several times
+    #[arg(long, value_name = "LOCAL=THERE", requires = "server")]
+    pub server_path: Vec<String>,
+    /// Folder for the merges or adapters that a server is to load; they stay there [default: beside the sweep]
+    #[arg(long, value_name = "DIR", requires = "server")]
+    pub server_folder: Option<PathBuf>,
+    /// Number of llama.cpp's adapter [default: 0]
+    #[arg(long, value_name = "N", requires = "server")]
+    pub server_lora_id: Option<u32>,
+    /// Requests at the same time [default: 8]
+    #[arg(long, value_name = "N", requires = "server")]
+    pub server_concurrency: Option<usize>,
+    /// Longest wait for the next byte of an answer, in seconds [default: 600]
+    #[arg(long, value_name = "SECONDS", requires = "server")]
+    pub server_timeout: Option<u64>,
 }
 
 /// How tokens are chosen, and when an answer ends.

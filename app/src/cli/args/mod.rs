@@ -11,7 +11,7 @@ use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::vector::svg::Theme;
-pub use evaluate::{EngineArgs, SamplingArgs, TryArgs};
+pub use evaluate::{EngineArgs, PerturbationKind, ReferenceArg, SamplingArgs, ServerArgs, SweepArgs, TryArgs};
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///
@@ -53,6 +53,11 @@ pub enum Command {
     /// Nothing is written. The answer appears as it is made.
     #[command(after_help = exit::HELP)]
     Try(TryArgs),
+    /// Ask the same questions at several w, and tell a gain from luck
+    ///
+    /// Models are merged while they load; nothing but answers is written. Run again, it goes on where it was stopped.
+    #[command(after_help = exit::HELP)]
+    Sweep(SweepArgs),
     /// Write post − pre as a folder of its own, which merges take in place of the two models
     #[command(after_help = exit::HELP)]
     SaveVector(SaveVectorArgs),
@@ -171,6 +176,17 @@ pub struct PreflightArgs {
 /// What a recipe can say too. Flags override the recipe.
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
+    /// All but w.
+    #[command(flatten)]
+    pub models: ModelArgs,
+    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
+    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
+    pub w: Option<f64>,
+}
+
+/// What a recipe can say too, but for w. Flags override the recipe.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
     /// The model before fine-tuning; `none` makes post a saved vector, or for linear, slerp and nuslerp a whole model
     #[arg(long, value_name = "MODEL", required_unless_present_any = ["recipe", "vector"])]
     pub pre: Option<String>,
@@ -183,9 +199,6 @@ pub struct RecipeArgs {
     /// The model that the vector is added to
     #[arg(long, value_name = "MODEL", required_unless_present = "recipe")]
     pub target: Option<String>,
-    /// Scaling coefficient, such as 0.5 or -1 [default: 0.5]
-    #[arg(short, long = "w", value_name = "W", value_parser = w, allow_hyphen_values = true)]
-    pub w: Option<f64>,
     /// Start from a recipe, such as the mergescope.toml beside a merged model, or from a merge file of mergekit; flags given
     /// here override it
     ///
@@ -480,10 +493,10 @@ mod tests {
     #[test]
     fn every_choice_of_the_engine_can_be_made() {
         for dtype in OutputDtype::ALL {
-            assert_eq!(merge(&["--dtype", dtype.label()]).unwrap().recipe.dtype, Some(dtype));
+            assert_eq!(merge(&["--dtype", dtype.label()]).unwrap().recipe.models.dtype, Some(dtype));
         }
         for rounding in Rounding::ALL {
-            assert_eq!(merge(&["--rounding", rounding.label()]).unwrap().recipe.rounding, Some(rounding));
+            assert_eq!(merge(&["--rounding", rounding.label()]).unwrap().recipe.models.rounding, Some(rounding));
         }
         let message = merge(&["--dtype", "bf61"]).unwrap_err().to_string();
         assert!(message.contains("target, bf16, f16, f32"), "{message}");

@@ -23,7 +23,7 @@ pub struct Drawing {
 
 impl Drawing {
     /// An empty sheet with its heading and a line of notes below it.
-    pub(super) fn new(name: String, title: String, description: String, [width, height]: [f64; 2]) -> Self {
+    pub(crate) fn new(name: String, title: String, description: String, [width, height]: [f64; 2]) -> Self {
         Self { name, title, description, width, height, body: String::new() }
     }
 
@@ -59,19 +59,19 @@ impl Drawing {
     }
 
     /// A dot with a number to show under the pointer.
-    pub(super) fn circle(&mut self, class: &str, [x, y]: [f64; 2], radius: f64, tooltip: &str) {
+    pub(crate) fn circle(&mut self, class: &str, [x, y]: [f64; 2], radius: f64, tooltip: &str) {
         let [x, y, radius] = [x, y, radius].map(number);
         self.shape(&format!("<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{radius}\""), "circle", tooltip);
     }
 
     /// A line.
-    pub(super) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
+    pub(crate) fn line(&mut self, class: &str, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2]) {
         let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(number);
         self.push(format_args!("<line class=\"{class}\" x1=\"{x1}\" y1=\"{y1}\" x2=\"{x2}\" y2=\"{y2}\"/>"));
     }
 
     /// A path through points; closed, it is an area.
-    pub(super) fn path(&mut self, class: &str, points: &[[f64; 2]], is_closed: bool, tooltip: &str) {
+    pub(crate) fn path(&mut self, class: &str, points: &[[f64; 2]], is_closed: bool, tooltip: &str) {
         if points.is_empty() {
             return;
         }
@@ -98,7 +98,7 @@ impl Drawing {
     }
 
     /// Words, `class` saying how they look and stand: `weak end` is weak and ends at x.
-    pub(super) fn text(&mut self, class: &str, [x, y]: [f64; 2], text: &str) {
+    pub(crate) fn text(&mut self, class: &str, [x, y]: [f64; 2], text: &str) {
         let (x, y) = (number(x), number(y));
         self.push(format_args!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\">{}</text>", escape(text)));
     }

@@ -41,7 +41,9 @@ pub fn css(theme: Theme) -> String {
         ".chart text{{font:11px {FONTS};font-variant-numeric:tabular-nums}}\
          .chart .title{{font-size:13px;font-weight:600}}\
          .chart .end{{text-anchor:end}}.chart .middle{{text-anchor:middle}}\
-         .chart .accent{{fill-opacity:.85}}.chart .line{{fill:none;stroke-width:1.5}}.chart .dashed{{stroke-width:1.5;stroke-dasharray:4 3}}"
+         .chart .accent{{fill-opacity:.85}}.chart .line{{fill:none;stroke-width:1.5}}.chart .dashed{{stroke-width:1.5;stroke-dasharray:4 3}}\
+         .chart .band{{fill-opacity:.18}}.chart .other,.chart .tokens{{fill:none;stroke-width:1.5}}.chart .tokens{{stroke-dasharray:4 3}}\
+         .chart .level{{stroke-dasharray:2 3}}"
     );
     match theme {
         Theme::Auto => {
@@ -67,6 +69,10 @@ fn colours(scheme: &Scheme) -> String {
     rule("line", "stroke", scheme.accent);
     rule("dashed", "stroke", scheme.warning);
     rule("accent", "fill", scheme.accent);
+    rule("band", "fill", scheme.accent);
+    rule("other", "stroke", scheme.reference);
+    rule("tokens", "stroke", scheme.weak);
+    rule("level", "stroke", scheme.weak);
     rule("reference", "fill", scheme.reference);
     rule("none", "fill", scheme.no_value);
     rule("on-none", "fill", text_on(scheme.no_value));

@@ -109,11 +109,6 @@ impl EmbeddedEngine {
         Ok(Self { options, device, loaded: None, merged: None, kept: Kept::default() })
     }
 
-    /// Whether the model that is loaded has a chat template.
-    pub fn chats(&self) -> bool {
-        self.loaded.as_ref().is_some_and(|loaded| loaded.text.chats())
-    }
-
     /// The text that the loaded model is given for a prompt, for people to look at.
     ///
     /// # Errors
@@ -159,6 +154,12 @@ impl EmbeddedEngine {
     }
 }
 
+/// Whether a model comes with a chat template. A template that cannot be used counts as one: to ask for a conversation then
+/// says what is wrong with it.
+pub(crate) fn has_chat_template(checkpoint: &Checkpoint) -> bool {
+    text::template_source(checkpoint).map_or(true, |source| source.is_some())
+}
+
 /// Loads a decoder, taking over from `kept` what is the same.
 pub(crate) fn load_decoder(
     weights: &Weights,
@@ -189,6 +190,10 @@ pub(crate) fn load_decoder(
 }
 
 impl Engine for EmbeddedEngine {
+    fn chats(&self) -> bool {
+        self.loaded.as_ref().is_none_or(|loaded| loaded.text.chats())
+    }
+
     fn identity(&self) -> String {
         format!("embedded {}", self.options.precision.label())
     }

@@ -68,7 +68,7 @@ impl TextModel {
             config.get(key).and_then(text).or_else(|| special.get(key).and_then(text))
         };
         let (bos, eos) = (token("bos_token").unwrap_or_default(), token("eos_token").unwrap_or_default());
-        let template = match template_source(checkpoint, &config)? {
+        let template = match template_source(checkpoint)? {
             Some(source) => Some(ChatTemplate::new(&source, &bos, &eos)?),
             None => None,
         };
@@ -118,11 +118,12 @@ impl TextModel {
 }
 
 /// The template in a file of its own, or in the tokenizer's config; of several, the default.
-fn template_source(checkpoint: &Checkpoint, config: &Value) -> Result<Option<String>, TextError> {
+pub(super) fn template_source(checkpoint: &Checkpoint) -> Result<Option<String>, TextError> {
     if let Some(bytes) = read(checkpoint, "chat_template.jinja", MAX_TEMPLATE_BYTES as u64)? {
         return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
     }
     let own = json(checkpoint, "chat_template.json")?;
+    let config = json(checkpoint, "tokenizer_config.json")?.unwrap_or_default();
     let found = own.as_ref().and_then(|own| own.get("chat_template")).or_else(|| config.get("chat_template"));
     let Some(Value::Array(several)) = found else {
         return Ok(found.and_then(Value::as_str).map(str::to_owned));

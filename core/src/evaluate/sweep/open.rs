@@ -6,11 +6,11 @@ use std::path::Path;
 use super::arm::{Arm, ArmModel};
 use super::error::SweepError;
 use super::spec::{ControlsAt, SweepSpec};
-use crate::engine::{ModelChoice, Prompt, Sampling};
+use crate::engine::{ModelChoice, Prompt, Sampling, has_chat_template};
 use crate::evaluate::grade::Grader;
 use crate::evaluate::log::{KeyParts, SampleKey};
 use crate::evaluate::questions::perturb::LeftOut;
-use crate::evaluate::questions::{Preset, Prompter, Question, QuestionFile, QuestionSet, Template, split};
+use crate::evaluate::questions::{Preset, PromptForm, Prompter, Question, QuestionFile, QuestionSet, Template, split};
 use crate::merge::{check_inputs, open};
 use crate::numeric::StochasticKey;
 use crate::progress::Control;
@@ -60,7 +60,15 @@ impl Sweep {
         let file = QuestionFile::read(Path::new(&spec.questions))?;
         let preset = Preset::of(&file)?;
         let mut set = file.questions(spec.mapping.as_ref().unwrap_or(&preset.mapping))?;
-        let template = spec.template.clone().unwrap_or_else(|| preset.template.clone());
+        let models = open(recipe)?;
+        let template = match &spec.template {
+            Some(template) => template.clone(),
+            // A base model has no chat template that the question could be put into.
+            None if preset.template.form == PromptForm::Chat && !has_chat_template(&models.target) => {
+                Template::plain(set.language())
+            }
+            None => preset.template.clone(),
+        };
         let examples = match &spec.examples {
             None => None,
             Some(examples) => Some(match &examples.file {
@@ -127,7 +135,6 @@ impl Sweep {
             })
             .collect();
 
-        let models = open(recipe)?;
         let found = check_inputs(recipe, &models, control)?;
         let fingerprints = models.ids().map(|model| found.get(model).unwrap_or_default().to_owned()).collect();
         let graders = graders(spec, &preset)?;

@@ -105,11 +105,26 @@ impl Sweep {
         control: &Control,
         on_event: &mut dyn FnMut(SweepEvent),
     ) -> Result<(), SweepError> {
+        self.run_only(&|_| true, engine, log, control, on_event)
+    }
+
+    /// The same for those models alone that are `wanted`, such as the one that a server has loaded.
+    ///
+    /// # Errors
+    /// As for [`Sweep::run`].
+    pub fn run_only(
+        &self,
+        wanted: &dyn Fn(ArmModel) -> bool,
+        engine: &mut dyn Engine,
+        log: &mut SampleLog,
+        control: &Control,
+        on_event: &mut dyn FnMut(SweepEvent),
+    ) -> Result<(), SweepError> {
         let began = Instant::now();
         let identity = engine.identity();
         let mut progress = self.progress(log.contents(), &identity);
         let models = self.spec().models(self.recipe());
-        for model in models {
+        for model in models.into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;
         }
         let at: Vec<f64> = match self.spec().controls_at {
@@ -118,7 +133,7 @@ impl Sweep {
                 self.table(log.contents(), &identity, &[]).chosen.iter().map(|chosen| chosen.w).collect()
             }
         };
-        for model in self.spec().control_models(&at) {
+        for model in self.spec().control_models(&at).into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;
         }
         Ok(())

@@ -293,6 +293,13 @@ impl Sweep {
         }
     }
 
+    /// The smallest gain that so many questions show four times out of five, if half of the answers are right without the
+    /// vector.
+    pub fn detectable_before(&self) -> Option<f64> {
+        let reported = self.questions().iter().filter(|question| !self.is_dev(question)).count();
+        self.detectable(&[], reported as u64)
+    }
+
     /// What so many questions can show: by w = 0 as measured, or before that as if half of the answers were right.
     fn detectable(&self, arms: &[ArmResult], questions: u64) -> Option<f64> {
         let baseline =
