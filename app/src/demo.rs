@@ -20,6 +20,11 @@ pub fn folder() -> Option<PathBuf> {
     starts.flat_map(Path::ancestors).map(|folder| folder.join(FOLDER)).find(|folder| is_demo(folder))
 }
 
+/// The demo's Japanese questions, beside its models.
+pub fn questions(folder: &Path) -> PathBuf {
+    folder.with_file_name("questions").join("demo-ja.jsonl")
+}
+
 fn is_demo(folder: &Path) -> bool {
     Role::ALL.into_iter().all(|role| folder.join(role.label()).join("config.json").is_file())
 }

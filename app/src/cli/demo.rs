@@ -1,26 +1,34 @@
 //! `mergescope demo`: the whole job on the models that come with the program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use mergescope_core::analysis::{Gram, Sums, VectorAnalysis, measure};
+use mergescope_core::engine::{EmbeddedEngine, EmbeddedOptions, Engine as _};
+use mergescope_core::evaluate::log::SampleLog;
+use mergescope_core::evaluate::sweep::{ControlArm, Sweep, SweepSpec};
 use mergescope_core::merge::{MergeError, check_output, merge, open, plan};
 use mergescope_core::preflight::preflight;
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{ControlKind, Recipe};
 use mergescope_core::stream::Resources;
 
 use super::args::DemoArgs;
 use super::exit::Exit;
 use super::print::{Printer, note};
 use super::progress::Job;
+use super::sweep::{self, files, text};
 use super::table::{Align, Table, bar};
 use super::{WindowStart, has_display, preflight as findings, report};
+use crate::vector::svg::Theme;
 use crate::{demo, format};
+
+/// The values of w that the demo is asked at.
+const SWEPT: [f64; 7] = [-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5];
 
 /// Characters of the longest bar.
 const BAR_CELLS: usize = 24;
 
-/// Preflight, norms by layer, merge, report, and the window if there is a display.
+/// Preflight, norms by layer, merge, report, a sweep over questions, and the window if there is a display.
 pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> anyhow::Result<Exit> {
     let printer = Printer::new(false);
     let folder = demo::folder().context(
@@ -47,9 +55,11 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
     let analysis = measure(&triple, &found.alignment, &resources, &job.control)?;
     printer.text(&format!("\n3. The vector v = post − pre, layer by layer\n\n{}", norms_text(&analysis)))?;
     let merged = merge(&recipe, &output, &resources, &job.control)?;
-    drop(job);
     printer.text(&format!("\n4. The merged model target + {w}·v, as written\n\n{}", report::text(&merged)))?;
-    printer.text(&format!("\nThe same without the demo:\n\n  {}", command(&recipe)))?;
+    printer.text("\n5. Does it answer better, and is that more than luck?\n")?;
+    sweep_demo(&recipe, &folder, &output, &printer, &job)?;
+    drop(job);
+    printer.text(&format!("\nThe same without the demo:\n\n{}", commands(&recipe, &folder)))?;
 
     if args.no_window {
         return Ok(Exit::Done);
@@ -64,6 +74,33 @@ pub fn run(args: &DemoArgs, window: impl FnOnce(WindowStart) -> anyhow::Result<(
         note(&format!("\nThe window could not be opened: {}", mergescope_core::error::chain(error.as_ref())));
     }
     Ok(Exit::Done)
+}
+
+/// The sweep over the demo's Japanese questions, of which training saw none; half of them choose w.
+fn sweep_demo(recipe: &Recipe, demo: &Path, output: &Path, printer: &Printer, job: &Job) -> anyhow::Result<()> {
+    let spec = SweepSpec {
+        questions: demo::questions(demo).to_string_lossy().into_owned(),
+        w: SWEPT.to_vec(),
+        controls: vec![ControlArm { kind: ControlKind::ShuffleSigns, seed: 0 }],
+        ..SweepSpec::default()
+    };
+    let folder = beside(output);
+    let sweep = Sweep::open(recipe, &spec, &job.control)?;
+    let mut engine = EmbeddedEngine::new(EmbeddedOptions::default())?;
+    let folder = files::folder(Some(&folder), &spec)?;
+    let mut log = SampleLog::open(&folder.join(files::LOG_FILE))?;
+    printer.text(&text::heading(&sweep, &engine.identity()))?;
+    sweep::ask(&sweep, &|_| true, &mut engine, &mut log, job)?;
+    let table = sweep.table(log.contents(), &engine.identity(), &[]);
+    let written = files::files(&sweep, &table, &log, &engine.identity(), &folder, Theme::Auto)?;
+    printer.text(&text::report(&table))?;
+    printer.text(&format!("\nWritten: {}", written.join(", ")))
+}
+
+/// Where the answers go: a new folder beside the merged model.
+fn beside(output: &Path) -> PathBuf {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    output.with_file_name(format!("{name}-sweep"))
 }
 
 /// A folder among the temporary files that does not exist yet: `mergescope-demo-w0.50`, or the same with a number.
@@ -95,12 +132,19 @@ fn norms_text(analysis: &VectorAnalysis) -> String {
     table.render()
 }
 
-/// The command that makes the same model, for this program as it was called.
-fn command(recipe: &Recipe) -> String {
+/// The commands that make the same model and ask the same questions, for this program as it was called.
+fn commands(recipe: &Recipe, demo: &Path) -> String {
     let quoted = |path: &str| if path.contains(' ') { format!("'{path}'") } else { path.to_owned() };
     let [pre, post, target] = [&recipe.vector.pre, &recipe.vector.post, &recipe.target].map(|path| quoted(path));
+    let questions = quoted(&demo::questions(demo).to_string_lossy());
     let program = std::env::args().next().unwrap_or_else(|| "mergescope".to_owned());
-    format!("{program} merge --pre {pre} --post {post} --target {target} -w {} --out NEW_FOLDER", recipe.vector.w)
+    let models = format!("--pre {pre} --post {post} --target {target}");
+    let grid: Vec<String> = SWEPT.iter().map(f64::to_string).collect();
+    format!(
+        "  {program} merge {models} -w {} --out NEW_FOLDER\n  {program} sweep {models} -w {} --split 0.5 --questions {questions}",
+        recipe.vector.w,
+        grid.join(","),
+    )
 }
 
 #[cfg(test)]

@@ -1,0 +1,188 @@
+//! From flags to the choices of a sweep.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use mergescope_core::alignment::Role;
+use mergescope_core::evaluate::grade::{Grader, Pattern};
+use mergescope_core::evaluate::questions::perturb::Perturbation;
+use mergescope_core::evaluate::questions::{Mapping, Preset, QuestionFile, Template};
+use mergescope_core::evaluate::sweep::{
+    ChoiceScoring, ControlArm, ControlsAt, ExamplesSpec, PerturbationSpec, PromptArm, SplitSpec, SweepSpec,
+};
+
+use crate::cli::args::{PerturbationKind, ReferenceArg, SweepArgs};
+use crate::evaluate::presets;
+
+/// Share of slips of the character noise.
+const NOISE_RATE: f64 = 0.05;
+
+/// The choices that flags, a preset and an earlier sweep make.
+pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
+    let mut spec = match &args.spec {
+        None => SweepSpec { split: None, ..SweepSpec::default() },
+        Some(path) => read_spec(path)?,
+    };
+    if let Some(name) = &args.preset {
+        presets::apply(name, &mut spec);
+    }
+    if let Some(questions) = &args.questions {
+        spec.questions = questions.to_string_lossy().into_owned();
+    }
+    if let Some(w) = &args.w {
+        spec.w = grid(w)?;
+    }
+    if let Some(share) = args.split {
+        spec.split = (share > 0.0).then_some(SplitSpec { share, seed: 0 });
+    }
+    spec.limit = args.limit.or(spec.limit);
+    spec.samples = args.samples.unwrap_or(spec.samples);
+    if !args.reference.is_empty() {
+        let role = |reference: &ReferenceArg| match reference {
+            ReferenceArg::Pre => Some(Role::Pre),
+            ReferenceArg::Post => Some(Role::Post),
+            ReferenceArg::None => None,
+        };
+        spec.references = args.reference.iter().filter_map(role).collect();
+    }
+    if !args.controls.is_empty() {
+        spec.controls = args.controls.iter().map(|kind| ControlArm { kind: *kind, seed: 0 }).collect();
+    }
+    if args.controls_everywhere {
+        spec.controls_at = ControlsAt::Grid;
+    }
+    asking(args, &mut spec)?;
+    spec.sampling = args.sampling.sampling(spec.sampling);
+    spec.max_tokens = args.sampling.max_tokens.map(|most| most as usize).or(spec.max_tokens);
+    if !args.sampling.stop.is_empty() {
+        spec.stop.clone_from(&args.sampling.stop);
+    }
+    Ok(spec)
+}
+
+fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
+    let asking = &args.asking;
+    if let Some(text) = &asking.template {
+        // In a shell a line break is hard to type.
+        let text = text.replace("\\n", "\n");
+        spec.template = Some(if asking.raw { Template::raw(&text) } else { Template::chat(&text) });
+    }
+    if let Some(system) = &asking.system {
+        let file = QuestionFile::read(Path::new(&spec.questions))?;
+        let mut template = match spec.template.take() {
+            Some(template) => template,
+            None => Preset::of(&file)?.template,
+        };
+        template.system.clone_from(system);
+        spec.template = Some(template);
+    }
+    if !asking.ask.is_empty() {
+        let mut prompts = vec![PromptArm { label: "plain".to_owned(), instruction: String::new() }];
+        for arm in &asking.ask {
+            let (label, text) = arm
+                .split_once('=')
+                .with_context(|| format!("--ask {arm}: write it as NAME=TEXT, such as steps=Think step by step."))?;
+            prompts.push(PromptArm { label: label.to_owned(), instruction: text.to_owned() });
+        }
+        spec.prompts = prompts;
+    }
+    if let Some(count) = asking.examples {
+        let file = asking.examples_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+        spec.examples = (count > 0).then_some(ExamplesSpec { count, file });
+    }
+    if let Some(kind) = asking.perturb {
+        let change = match kind {
+            PerturbationKind::IrrelevantSentence => Perturbation::IrrelevantSentence,
+            PerturbationKind::ShuffledSentences => Perturbation::ShuffledSentences,
+            PerturbationKind::CharacterNoise => Perturbation::CharacterNoise { rate: NOISE_RATE },
+            PerturbationKind::ChangedNumbers => Perturbation::ChangedNumbers,
+        };
+        spec.perturbation = Some(PerturbationSpec { change, seed: asking.perturb_seed.unwrap_or(0) });
+    }
+    if !asking.grader.is_empty() {
+        spec.graders = asking.grader.iter().flat_map(|names| graders(names)).collect::<anyhow::Result<_>>()?;
+    }
+    spec.choices = match asking.choices_by.as_deref() {
+        Some("letter") => Some(ChoiceScoring::Letter),
+        Some(_) => Some(ChoiceScoring::Text),
+        None => spec.choices,
+    };
+    let fields = [&asking.question_field, &asking.answer_field, &asking.id_field];
+    if fields.iter().any(|field| field.is_some()) || asking.answer_form.is_some() || !asking.choices_field.is_empty() {
+        let file = QuestionFile::read(Path::new(&spec.questions))?;
+        let guessed = Mapping::guess(&file).unwrap_or_default();
+        let mapping = spec.mapping.get_or_insert(guessed);
+        if let Some(field) = &asking.question_field {
+            mapping.question.clone_from(field);
+        }
+        if let Some(field) = &asking.answer_field {
+            mapping.answer.clone_from(field);
+        }
+        mapping.id = asking.id_field.clone().or(mapping.id.take());
+        mapping.answer_form = asking.answer_form.unwrap_or(mapping.answer_form);
+        if !asking.choices_field.is_empty() {
+            mapping.choices.clone_from(&asking.choices_field);
+        }
+    }
+    Ok(())
+}
+
+/// Graders by name, separated by commas; a pattern may hold commas itself.
+fn graders(names: &str) -> Vec<anyhow::Result<Grader>> {
+    if let Some(pattern) = names.strip_prefix("regex:") {
+        return vec![Pattern::new(pattern).map(Grader::Regex).map_err(Into::into)];
+    }
+    let known = |name: &str| {
+        let found = Grader::BUILT_IN.into_iter().find(|grader| grader.label() == name);
+        found.with_context(|| {
+            let names: Vec<_> = Grader::BUILT_IN.iter().map(Grader::label).collect();
+            format!("--grader {name}: expected {} or regex:PATTERN", names.join(", "))
+        })
+    };
+    names.split(',').map(|name| known(name.trim())).collect()
+}
+
+/// Values of w: a list, or from:to:step.
+pub fn grid(text: &str) -> anyhow::Result<Vec<f64>> {
+    let number = |part: &str| {
+        let number = part.trim().replace('−', "-").parse::<f64>().ok().filter(|number| number.is_finite());
+        number.with_context(|| format!("-w {text}: `{part}` is no number; write 0,0.25,0.5 or -0.5:1.5:0.25"))
+    };
+    let parts: Vec<&str> = text.split(':').collect();
+    if let [from, to, step] = parts.as_slice() {
+        let (from, to, step) = (number(from)?, number(to)?, number(step)?);
+        ensure!(step > 0.0 && to >= from, "-w {text}: from:to:step goes up in steps above 0");
+        let steps = ((to - from) / step + 1e-9).floor();
+        ensure!(steps <= 1000.0, "-w {text}: that are {} values; a grid has at most 200", steps + 1.0);
+        // In decimals as they were typed: 0.1 + 0.2 should be 0.3.
+        let tidy = |value: f64| (value * 1e9).round() / 1e9;
+        return Ok((0..=steps as u32).map(|at| tidy(from + f64::from(at) * step)).collect());
+    }
+    ensure!(parts.len() == 1, "-w {text}: write 0,0.25,0.5 or from:to:step");
+    text.split(',').map(number).collect()
+}
+
+fn read_spec(path: &Path) -> anyhow::Result<SweepSpec> {
+    const MAX_BYTES: u64 = 1 << 20;
+    let bytes = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
+    ensure!(bytes <= MAX_BYTES, "{} has {bytes} bytes and is no sweep", path.display());
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is no sweep", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_is_a_list_or_a_range() {
+        assert_eq!(grid("0,0.25,−0.5").unwrap(), [0.0, 0.25, -0.5]);
+        assert_eq!(grid("-0.5:0.7:0.1").unwrap().last(), Some(&0.7));
+        assert_eq!(grid("-0.5:1.5:0.25").unwrap().len(), 9);
+        assert_eq!(grid("0:1:0.1").unwrap()[3], 0.3);
+        for wrong in ["", "a", "0:1", "0:1:0", "1:0:0.5", "0:1:0.1:2", "0,nan", "0:9e9:0.001"] {
+            assert!(grid(wrong).is_err(), "{wrong}");
+        }
+    }
+}
