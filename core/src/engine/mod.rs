@@ -9,7 +9,7 @@ mod request;
 use std::fmt;
 
 pub use decoder::Precision;
-pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions};
+pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
 use crate::merge::MergeError;

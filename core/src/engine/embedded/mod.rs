@@ -24,6 +24,7 @@ use crate::stream::Resources;
 
 use batch::{Limits, failed};
 use text::TextModel;
+pub use text::has_chat_template;
 use weights::Backend;
 pub(crate) use weights::Weights;
 

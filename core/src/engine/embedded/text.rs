@@ -117,6 +117,15 @@ impl TextModel {
     }
 }
 
+/// Whether a model folder has a chat template, told without opening its tokenizer or weights.
+///
+/// Files that cannot be read count as none: what is wrong with them is said when the model is loaded.
+pub fn has_chat_template(checkpoint: &Checkpoint) -> bool {
+    let source = json(checkpoint, "tokenizer_config.json")
+        .and_then(|config| template_source(checkpoint, &config.unwrap_or_default()));
+    source.is_ok_and(|source| source.is_some())
+}
+
 /// The template in a file of its own, or in the tokenizer's config; of several, the default.
 fn template_source(checkpoint: &Checkpoint, config: &Value) -> Result<Option<String>, TextError> {
     if let Some(bytes) = read(checkpoint, "chat_template.jinja", MAX_TEMPLATE_BYTES as u64)? {
