@@ -16,15 +16,16 @@ use super::live::Live;
 use super::merge_file_dialog::MergeFileDialog;
 use super::palette::PaletteState;
 use super::past_dialog::PastDialog;
-use super::persist::Saved;
+use super::persist::{self, Saved};
 use super::picker::{NEVER_SHOWN, NO_DIALOG, PickFor, PickRequest, Picker};
 use super::results_tab::ResultsView;
 use super::scaling_tab::ScalingView;
 use super::session::{End, Product, Session, Stage, Written};
 use super::slot::SlotState;
+use super::try_tab::TryView;
 use super::vector_tab::VectorView;
 use super::{
-    dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, scaling_tab, theme, vector_tab,
+    dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, scaling_tab, theme, try_tab, vector_tab,
 };
 use crate::vector::Metric;
 use crate::{demo, format};
@@ -38,6 +39,8 @@ pub enum Tab {
     Scaling,
     /// What the last merge wrote.
     Results,
+    /// The same prompt at w = 0 and at w.
+    Try,
 }
 
 /// What the window starts with.
@@ -65,6 +68,7 @@ pub struct App {
     pub(super) vector_view: VectorView,
     pub(super) scaling_view: ScalingView,
     pub(super) results_view: ResultsView,
+    pub(super) try_view: TryView,
     pub(super) dialog: Option<Dialog>,
     pub(super) palette: Option<PaletteState>,
     /// Whether the three sentences on what to do are shown.
@@ -130,6 +134,7 @@ impl App {
             vector_view: VectorView::default(),
             scaling_view: ScalingView::default(),
             results_view: ResultsView::default(),
+            try_view: TryView::new(storage.map(persist::load_try).unwrap_or_default()),
             dialog: None,
             palette: None,
             first_steps: first_start,
@@ -171,6 +176,7 @@ impl App {
     }
 
     fn on_event(&mut self, event: Event) {
+        let Some(event) = self.try_view.handle(event) else { return };
         let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
             return;
         };
@@ -194,7 +200,7 @@ impl App {
             PickFor::OpenRecipe => self.open_recipe(&path),
             PickFor::OpenValues => scaling_tab::read_values(&mut self.session, &path),
             PickFor::SaveRecipe => self.session.save_recipe(&path),
-            PickFor::SaveMergeFile(text) => {
+            PickFor::SaveMergeFile(text) | PickFor::SaveTranscript(text) => {
                 let text = text.clone();
                 self.session.jobs.save(path, move |path| {
                     file::replace(path, text.as_bytes())
@@ -242,12 +248,14 @@ impl App {
         self.demo.as_deref().is_some_and(|demo| names(&demo::recipe(demo)) == names(&self.session.recipe))
     }
 
-    /// Why a command that writes something cannot be given now; `None` when it can.
+    /// Why a command that writes or asks something cannot be given now; `None` when it can.
     pub(super) fn obstacle(&self, command: Command) -> Option<String> {
         match command {
             Command::Merge => self.session.merge_obstacle(),
             Command::ExportAdapter => self.session.adapter_obstacle(),
             Command::SaveVector => self.session.vector_obstacle(),
+            Command::RunBoth => self.asking_obstacle(),
+            Command::RunStrip => self.strip_obstacle(),
             _ => None,
         }
     }
@@ -257,8 +265,12 @@ impl App {
         match command {
             Command::Undo => self.session.history.can_undo(),
             Command::Redo => self.session.history.can_redo(),
-            Command::Merge | Command::ExportAdapter | Command::SaveVector => self.obstacle(command).is_none(),
+            Command::Merge | Command::ExportAdapter | Command::SaveVector | Command::RunBoth | Command::RunStrip => {
+                self.obstacle(command).is_none()
+            }
             Command::CancelWriting => self.session.writing.is_some(),
+            Command::StopAnswers => self.try_view.is_under_way(),
+            Command::SaveTranscript => !self.try_view.transcript.entries().is_empty(),
             Command::RemoveVector => self.session.count() > 1,
             Command::NextVector | Command::MoveVectorDown => self.session.shown() + 1 < self.session.count(),
             Command::PreviousVector | Command::MoveVectorUp => self.session.shown() > 0,
@@ -285,6 +297,7 @@ impl App {
             }
             Tab::Scaling => scaling_tab::has_values(&self.session),
             Tab::Results => self.session.end.as_ref().is_some_and(|end| end.output().is_some()),
+            Tab::Try => self.try_view.run.is_some(),
         }
     }
 
@@ -335,11 +348,20 @@ impl App {
             Command::ShowVector => self.tab = Tab::Vector,
             Command::ShowScaling => self.tab = Tab::Scaling,
             Command::ShowResults => self.tab = Tab::Results,
+            Command::ShowTry => self.tab = Tab::Try,
+            Command::RunBoth => self.run_both(),
+            Command::RunStrip => self.run_strip(),
+            Command::StopAnswers => self.stop_answers(),
+            Command::SaveTranscript => {
+                let lines = self.try_view.transcript.json_lines();
+                self.pick(PickFor::SaveTranscript(lines), self.recipe_folder(), "transcript.jsonl".to_owned());
+            }
             Command::OpenValues => self.pick(PickFor::OpenValues, self.recipe_folder(), String::new()),
             Command::ToggleTable => match self.tab {
                 Tab::Vector => self.vector_view.table = !self.vector_view.table,
                 Tab::Scaling => self.scaling_view.table = !self.scaling_view.table,
                 Tab::Results => self.results_view.table = !self.results_view.table,
+                Tab::Try => self.try_view.table = !self.try_view.table,
             },
             Command::CopyCsv => self.copy_csv(ctx),
             Command::SavePng => {
@@ -347,6 +369,7 @@ impl App {
                     Tab::Vector => self.vector_view.chart.file_stem(),
                     Tab::Scaling => "scaling",
                     Tab::Results => "results",
+                    Tab::Try => "answers",
                 };
                 self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
             }
@@ -401,6 +424,10 @@ impl App {
                 None => return,
             },
             (Tab::Results, None) => return,
+            (Tab::Try, _) => match &self.try_view.run {
+                Some(run) => try_tab::table(run).to_csv(),
+                None => return,
+            },
         };
         // The header is no row of numbers.
         let rows = csv.lines().count().saturating_sub(1);
@@ -465,6 +492,7 @@ impl App {
                 Tab::Vector => vector_tab::ui(self, ui),
                 Tab::Scaling => scaling_tab::ui(self, ui),
                 Tab::Results => results_tab::ui(self, ui),
+                Tab::Try => try_tab::ui(self, ui),
             }
         });
     }
@@ -495,6 +523,9 @@ impl App {
 
     fn work_in_words(&self) -> String {
         let opening = self.session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
+        if self.try_view.is_under_way() {
+            return "Answering".to_owned();
+        }
         match (self.session.preflight(), self.session.vector()) {
             (Stage::Running(..), _) => "Comparing the models".to_owned(),
             (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
@@ -608,6 +639,7 @@ impl eframe::App for App {
             shown: self.session.shown(),
         }
         .store(storage);
+        persist::store_try(&self.try_view.saved(), storage);
     }
 
     fn persist_egui_memory(&self) -> bool {
@@ -626,6 +658,7 @@ impl App {
             self.on_event(event);
         }
         self.session.follow_output();
+        self.follow_target();
     }
 
     /// Chooses what the cells of the Vector tab show, and whether experts are unfolded.

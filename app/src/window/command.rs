@@ -59,6 +59,16 @@ pub enum Command {
     ShowScaling,
     /// Shows the Results tab.
     ShowResults,
+    /// Shows the Try tab.
+    ShowTry,
+    /// Asks the target and what the recipe would write.
+    RunBoth,
+    /// Asks what the recipe would write at several w.
+    RunStrip,
+    /// Stops the answers under way.
+    StopAnswers,
+    /// Writes what was asked and answered to a file.
+    SaveTranscript,
     /// Reads the curve from a file of values.
     OpenValues,
     /// Shows the chart's numbers as a table.
@@ -81,7 +91,7 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 57] = [
         Self::Merge,
         Self::ExportAdapter,
         Self::SaveVector,
@@ -89,6 +99,11 @@ impl Command {
         Self::ShowVector,
         Self::ShowScaling,
         Self::ShowResults,
+        Self::ShowTry,
+        Self::RunBoth,
+        Self::RunStrip,
+        Self::StopAnswers,
+        Self::SaveTranscript,
         Self::OpenValues,
         Self::ToggleTable,
         Self::CopyCsv,
@@ -169,6 +184,11 @@ impl Command {
             Self::ShowVector => "Vector",
             Self::ShowScaling => "Scaling",
             Self::ShowResults => "Results",
+            Self::ShowTry => "Try",
+            Self::RunBoth => "Run both",
+            Self::RunStrip => "Strip of w",
+            Self::StopAnswers => "Stop the answers",
+            Self::SaveTranscript => "Save transcript…",
             Self::OpenValues => "Curve from a file of values…",
             Self::ToggleTable => "Table",
             Self::CopyCsv => "Copy CSV",
@@ -212,6 +232,13 @@ impl Command {
             Self::ShowVector => "What the vector looks like, layer by layer",
             Self::ShowScaling => "How w is spread over layers, parts and tensors",
             Self::ShowResults => "What the last merge wrote, against what was asked for",
+            Self::ShowTry => "The same prompt, answered by the target and by what would be merged",
+            Self::RunBoth => {
+                "Let the target answer the prompt, and then what the recipe would write; no file is written"
+            }
+            Self::RunStrip => "Let the prompt be answered at several w in a row; no file is written",
+            Self::StopAnswers => "Stop the answers under way; what was said so far stays",
+            Self::SaveTranscript => "Write prompts and answers to a file: a line of JSON for each answer",
             Self::OpenValues => "Read one number for each layer into the curve",
             Self::ToggleTable => "Show the chart's numbers as a table",
             Self::CopyCsv => "Copy the numbers in view as comma-separated values",
@@ -239,6 +266,8 @@ impl Command {
             Self::ShowVector => command(Key::Num1),
             Self::ShowScaling => command(Key::Num2),
             Self::ShowResults => command(Key::Num3),
+            Self::ShowTry => command(Key::Num5),
+            Self::RunBoth => command(Key::Enter),
             Self::ToggleTable => command(Key::T),
             Self::Palette => command(Key::K),
             Self::NextVector => command(Key::PageDown),

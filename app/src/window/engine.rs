@@ -8,6 +8,7 @@ use mergescope_core::analysis::{
     self, AnalysisCache, LayerProducts, LayerProductsError, Spectrum, SpectrumError, VectorAnalysis,
 };
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
+use mergescope_core::engine::{self, EmbeddedEngine, EmbeddedOptions, EngineError, Precision};
 use mergescope_core::hub::{self, CachedModel};
 use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError, SavedVector};
 use mergescope_core::preflight::{self, Preflight, PreflightError};
@@ -16,6 +17,13 @@ use mergescope_core::recipe::{OutputDtype, Recipe};
 use mergescope_core::stream::{Resources, StreamError};
 
 use crate::past::PastMerges;
+
+/// Which engine answers prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineChoice {
+    /// The number format of weights in memory.
+    pub precision: Precision,
+}
 
 /// The work that the window starts. Every method but those that plan may take long and runs off the window's thread.
 pub trait Engine: Send + Sync {
@@ -103,6 +111,17 @@ pub trait Engine: Send + Sync {
         control: &Control,
     ) -> Result<SavedVector, MergeError> {
         merge::save_vector(pair, names, dtype, output, &self.resources(), control)
+    }
+
+    /// What answers prompts. It is asked for on the thread that will own it, once for each choice.
+    fn answering(&self, choice: EngineChoice) -> Result<Box<dyn engine::Engine>, EngineError> {
+        let options = EmbeddedOptions { precision: choice.precision, ..EmbeddedOptions::default() };
+        Ok(Box::new(EmbeddedEngine::new(options)?))
+    }
+
+    /// Whether a model has a chat template.
+    fn has_chat_template(&self, model: &Checkpoint) -> bool {
+        engine::has_chat_template(model)
     }
 
     /// Where merges are remembered; `None` to remember none.

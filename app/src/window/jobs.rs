@@ -23,7 +23,9 @@ use mergescope_core::progress::{Control, Progress};
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Recipe};
 use mergescope_core::stream::panic_message;
 
-use super::engine::Engine;
+use super::asking::News;
+use super::engine::{Engine, EngineChoice};
+use super::engine_thread::{EngineThread, EngineWork};
 use super::measured::Measured;
 use super::picker::{PickRequest, Picker};
 
@@ -56,6 +58,11 @@ pub enum Job {
         triple: Triple,
         /// Which of their tensors belong together.
         alignment: Alignment,
+    },
+    /// Looks whether a model has a chat template.
+    FindTemplate {
+        /// The model.
+        model: Arc<Checkpoint>,
     },
     /// Prepares a preview of rounding.
     Preview {
@@ -113,6 +120,7 @@ impl Job {
             Self::Open { .. } => "open",
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
+            Self::FindTemplate { .. } => "template",
             Self::Preview { .. } => "preview",
             Self::LayerProducts { .. } => "layers",
             Self::Spectrum { .. } => "spectrum",
@@ -136,6 +144,10 @@ pub enum Outcome {
     Checked(Preflight),
     /// The vector was measured.
     Measured(Box<Measured>),
+    /// Whether a model has a chat template.
+    Template(bool),
+    /// All prompts were answered; the answers came as news.
+    Answered,
     /// A preview of rounding is ready.
     Previewed(RoundingPreview),
     /// The layers were compared.
@@ -165,6 +177,8 @@ pub enum JobError {
 pub enum Event {
     /// How far a job has come.
     Progress(JobId, Progress),
+    /// What becomes of prompts.
+    News(JobId, News),
     /// A job has ended.
     Finished(JobId, Result<Outcome, JobError>),
     /// The file dialog has closed.
@@ -197,6 +211,8 @@ pub struct Jobs {
     /// `None` once the window is closing, so that threads with a result stop waiting.
     receiver: Option<Receiver<Event>>,
     running: Vec<Running>,
+    /// Begun with the first job that needs it.
+    answering: Option<EngineThread>,
     last_id: JobId,
     picking: bool,
 }
@@ -212,6 +228,7 @@ impl Jobs {
             sender,
             receiver: Some(receiver),
             running: Vec::new(),
+            answering: None,
             last_id: 0,
             picking: false,
         }
@@ -231,15 +248,7 @@ impl Jobs {
     /// Starts a job.
     pub fn start(&mut self, job: Job) -> JobId {
         let id = self.next_id();
-        let control = Control::with_observer({
-            let (sender, waker) = (self.sender.clone(), self.waker.clone());
-            move |progress| {
-                // Full means that the window is behind: the next report will do.
-                if sender.try_send(Event::Progress(id, progress)).is_ok() {
-                    waker();
-                }
-            }
-        });
+        let control = self.control(id);
         let name = job.thread_name();
         let (engine, worker_control) = (self.engine.clone(), control.clone());
         let spawned = self.spawn(name, move || {
@@ -256,10 +265,39 @@ impl Jobs {
         id
     }
 
+    /// Starts a job on the thread that owns the engine, behind those that were started there before.
+    pub fn ask(&mut self, choice: EngineChoice, work: EngineWork) -> JobId {
+        let id = self.next_id();
+        let control = self.control(id);
+        let thread = match self.answering.take() {
+            Some(thread) => Ok(thread),
+            None => EngineThread::new(self.engine.clone(), self.sender.clone(), self.waker.clone()),
+        };
+        let started = thread.and_then(|thread| self.answering.insert(thread).start(id, control, choice, work));
+        if let Err(message) = started {
+            self.tell(Event::Finished(id, Err(JobError::Failed(message))));
+        }
+        id
+    }
+
+    /// What a job reports through and is cancelled by.
+    fn control(&self, id: JobId) -> Control {
+        let (sender, waker) = (self.sender.clone(), self.waker.clone());
+        Control::with_observer(move |progress| {
+            // Full means that the window is behind: the next report will do.
+            if sender.try_send(Event::Progress(id, progress)).is_ok() {
+                waker();
+            }
+        })
+    }
+
     /// Asks a job to stop; it still ends with an event.
     pub fn cancel(&self, id: JobId) {
         for running in self.running.iter().filter(|running| running.id == id) {
             running.control.cancel();
+        }
+        if let Some(answering) = &self.answering {
+            answering.cancel(id);
         }
     }
 
@@ -300,7 +338,12 @@ impl Jobs {
         let events: Vec<Event> = self.receiver.iter().flat_map(Receiver::try_iter).collect();
         for event in &events {
             match event {
-                Event::Finished(id, _) => self.running.retain(|running| running.id != *id),
+                Event::Finished(id, _) => {
+                    self.running.retain(|running| running.id != *id);
+                    if let Some(answering) = &mut self.answering {
+                        answering.on_finished(*id);
+                    }
+                }
                 Event::Picked { .. } => self.picking = false,
                 _ => {}
             }
@@ -335,15 +378,17 @@ impl Drop for Jobs {
             running.control.cancel();
         }
         self.receiver = None;
+        let answering = self.answering.take().map(EngineThread::stop);
+        let threads = || self.running.iter().map(|running| &running.thread).chain(&answering);
         let deadline = Instant::now() + SHUTDOWN_WAIT;
-        while self.running.iter().any(|running| !running.thread.is_finished()) && Instant::now() < deadline {
+        while threads().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
 /// Sends a result; waits while the channel is full, returns at once when the window is gone.
-fn deliver(sender: &Sender<Event>, waker: &Waker, event: Event) {
+pub(super) fn deliver(sender: &Sender<Event>, waker: &Waker, event: Event) {
     if let Err(TrySendError::Full(event)) = sender.try_send(event) {
         waker();
         // An error means that the window is gone and nobody wants the result.
@@ -352,7 +397,7 @@ fn deliver(sender: &Sender<Event>, waker: &Waker, event: Event) {
     waker();
 }
 
-fn guarded(work: impl FnOnce() -> Result<Outcome, JobError>) -> Result<Outcome, JobError> {
+pub(super) fn guarded(work: impl FnOnce() -> Result<Outcome, JobError>) -> Result<Outcome, JobError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panic_message(panic.as_ref());
         Err(JobError::Failed(format!("this job stopped unexpectedly ({message}); please report this")))
@@ -366,6 +411,7 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
             let path = hub::resolve(&spec);
             Ok(Outcome::Opened { place: path.canonicalize().unwrap_or(path), model })
         }
+        Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {
             let analysis = engine.measure(&triple, &alignment, control).map_err(|e| failed(&e))?;
@@ -403,6 +449,6 @@ fn refused_or_failed(error: MergeError) -> JobError {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> JobError {
+pub(super) fn failed(error: &dyn std::error::Error) -> JobError {
     JobError::Failed(chain(error))
 }

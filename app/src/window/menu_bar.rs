@@ -80,7 +80,13 @@ const MENUS: [(&str, &[Item]); 4] = [
             Do(Command::ShowVector),
             Do(Command::ShowScaling),
             Do(Command::ShowResults),
+            Do(Command::ShowTry),
             Do(Command::ToggleTable),
+            Line,
+            Do(Command::RunBoth),
+            Do(Command::RunStrip),
+            Do(Command::StopAnswers),
+            Do(Command::SaveTranscript),
             Line,
             Do(Command::PreviousVector),
             Do(Command::NextVector),
@@ -212,6 +218,7 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         (Tab::Vector, Command::ShowVector),
         (Tab::Scaling, Command::ShowScaling),
         (Tab::Results, Command::ShowResults),
+        (Tab::Try, Command::ShowTry),
     ];
     for (tab, command) in tabs {
         let chosen = app.tab == tab;
@@ -258,6 +265,7 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
                     Tab::Vector => app.vector_view.table,
                     Tab::Scaling => app.scaling_view.table,
                     Tab::Results => app.results_view.table,
+                    Tab::Try => app.try_view.table,
                 };
             let enabled = app.is_enabled(command);
             ui.add_enabled_ui(enabled, |ui| {

@@ -5,6 +5,7 @@
 
 mod adapter_dialog;
 mod app;
+mod asking;
 mod chart;
 mod command;
 mod destination;
@@ -13,6 +14,7 @@ mod dialog_parts;
 mod dialogs;
 mod drop;
 pub mod engine;
+mod engine_thread;
 mod export;
 mod fonts;
 mod heat;
@@ -42,6 +44,7 @@ mod slot;
 mod stage;
 mod theme;
 mod title;
+pub mod try_tab;
 mod vector_dialog;
 mod vector_list;
 mod vector_tab;

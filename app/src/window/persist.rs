@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use mergescope_core::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
+use super::try_tab::SavedTry;
+
 /// Key in the storage.
 const KEY: &str = "mergescope";
+/// Key of the Try tab, apart from the rest: neither is lost with the other.
+const TRY_KEY: &str = "mergescope try";
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,6 +42,16 @@ impl Saved {
     pub fn store(&self, storage: &mut dyn eframe::Storage) {
         eframe::set_value(storage, KEY, self);
     }
+}
+
+/// Reads what was asked on the Try tab; whatever cannot be read counts as nothing.
+pub fn load_try(storage: &dyn eframe::Storage) -> SavedTry {
+    eframe::get_value(storage, TRY_KEY).unwrap_or_default()
+}
+
+/// Writes it.
+pub fn store_try(saved: &SavedTry, storage: &mut dyn eframe::Storage) {
+    eframe::set_value(storage, TRY_KEY, saved);
 }
 
 #[cfg(test)]
@@ -87,6 +101,28 @@ mod tests {
         let mut storage = Memory::default();
         saved.store(&mut storage);
         assert_eq!(Saved::load(&storage), saved);
+    }
+
+    #[test]
+    fn what_was_asked_comes_back_with_its_answers() {
+        use crate::window::try_tab::{Entry, Said, Settings, Transcript};
+        let mut settings = Settings { prompt: "問題:1+1?\n\"答え\":".into(), raw: true, ..Settings::default() };
+        settings.sampling.temperature = 0.7;
+        let said = Said {
+            title: "w = 0.25".into(),
+            w: vec![0.25],
+            text: "2。\n".into(),
+            tokens: 2,
+            speed: Some(12.5),
+            finish: "stop".into(),
+        };
+        let recipe = Recipe::new("pre", "post", "target");
+        let mut transcript = Transcript::default();
+        transcript.add(Entry { settings: settings.clone(), raw: true, recipe, answers: vec![said] });
+        let saved = SavedTry { settings, transcript };
+        let mut storage = Memory::default();
+        store_try(&saved, &mut storage);
+        assert_eq!(load_try(&storage), saved);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum PickFor {
     SaveRecipe,
     /// A merge file of mergekit to write, with this text.
     SaveMergeFile(String),
+    /// Answers of the Try tab to write, as these lines of JSON.
+    SaveTranscript(String),
     /// A picture to write.
     SavePicture,
     /// A file with one value for each layer.
@@ -47,6 +49,7 @@ impl PickFor {
         match self {
             Self::SaveRecipe => Some("toml"),
             Self::SaveMergeFile(_) => Some("yaml"),
+            Self::SaveTranscript(_) => Some("jsonl"),
             Self::SavePicture => Some("png"),
             Self::Model(_) | Self::OutputFolder | Self::OpenRecipe | Self::OpenValues => None,
         }
@@ -70,6 +73,7 @@ impl PickRequest {
             PickFor::OpenRecipe => "Open a recipe or a merge file of mergekit".to_owned(),
             PickFor::SaveRecipe => "Save the recipe".to_owned(),
             PickFor::SaveMergeFile(_) => "Save the merge file".to_owned(),
+            PickFor::SaveTranscript(_) => "Save the transcript".to_owned(),
             PickFor::SavePicture => "Save the chart".to_owned(),
             PickFor::OpenValues => "Open a file with one value for each layer".to_owned(),
         }
@@ -105,6 +109,10 @@ impl Picker for SystemPicker {
             }
             PickFor::SaveMergeFile(_) => {
                 let dialog = dialog.set_file_name(&request.file_name).add_filter("Merge file", &["yaml", "yml"]);
+                pollster::block_on(dialog.save_file())
+            }
+            PickFor::SaveTranscript(_) => {
+                let dialog = dialog.set_file_name(&request.file_name).add_filter("JSON lines", &["jsonl"]);
                 pollster::block_on(dialog.save_file())
             }
             PickFor::SavePicture => {

@@ -82,6 +82,8 @@ pub struct Palette {
     pub bad: Color32,
     /// Behind marked text.
     pub selection: Color32,
+    /// Behind what differs from another text.
+    pub difference: Color32,
     /// Over the window behind a dialog.
     pub backdrop: Color32,
     /// A cell without a number.
@@ -108,6 +110,7 @@ pub const DARK: Palette = Palette {
     warning: of(colour::DARK.warning),
     bad: rgb(0xF2726F),
     selection: rgb(0x234A75),
+    difference: rgb(0x1C3049),
     backdrop: Color32::from_rgba_premultiplied(0, 0, 0, 140),
     no_value: of(colour::DARK.no_value),
     reference: of(colour::DARK.reference),
@@ -131,6 +134,7 @@ pub const LIGHT: Palette = Palette {
     warning: of(colour::LIGHT.warning),
     bad: rgb(0xC4373A),
     selection: rgb(0xC4DAFA),
+    difference: rgb(0xDCE9FC),
     backdrop: Color32::from_rgba_premultiplied(0, 0, 0, 70),
     no_value: of(colour::LIGHT.no_value),
     reference: of(colour::LIGHT.reference),
@@ -312,6 +316,7 @@ mod tests {
             let pairs = [
                 ("text on accent", palette.on_accent, palette.accent),
                 ("marked text", palette.text, palette.selection),
+                ("text that differs", palette.text, palette.difference),
             ];
             for (name, colour, ground) in pairs {
                 let ratio = contrast(colour, ground);

@@ -10,8 +10,7 @@ pub mod server;
 use std::fmt;
 
 pub use decoder::Precision;
-pub(crate) use embedded::has_chat_template;
-pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions};
+pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
 use crate::merge::MergeError;

@@ -24,6 +24,7 @@ use crate::stream::Resources;
 
 use batch::{Limits, failed};
 use text::TextModel;
+pub use text::has_chat_template;
 use weights::Backend;
 pub(crate) use weights::Weights;
 
@@ -152,12 +153,6 @@ impl EmbeddedEngine {
             ModelChoice::Merged(recipe) => self.merged(recipe, control).map(Weights::Merged),
         }
     }
-}
-
-/// Whether a model comes with a chat template. A template that cannot be used counts as one: to ask for a conversation then
-/// says what is wrong with it.
-pub(crate) fn has_chat_template(checkpoint: &Checkpoint) -> bool {
-    text::template_source(checkpoint).map_or(true, |source| source.is_some())
 }
 
 /// Loads a decoder, taking over from `kept` what is the same.

@@ -117,8 +117,15 @@ impl TextModel {
     }
 }
 
+/// Whether a model folder has a chat template, told without opening its tokenizer or weights.
+///
+/// Files that cannot be read count as none: what is wrong with them is said when the model is loaded.
+pub fn has_chat_template(checkpoint: &Checkpoint) -> bool {
+    template_source(checkpoint).is_ok_and(|source| source.is_some())
+}
+
 /// The template in a file of its own, or in the tokenizer's config; of several, the default.
-pub(super) fn template_source(checkpoint: &Checkpoint) -> Result<Option<String>, TextError> {
+fn template_source(checkpoint: &Checkpoint) -> Result<Option<String>, TextError> {
     if let Some(bytes) = read(checkpoint, "chat_template.jinja", MAX_TEMPLATE_BYTES as u64)? {
         return Ok(Some(String::from_utf8_lossy(&bytes).into_owned()));
     }

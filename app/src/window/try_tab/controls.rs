@@ -1,0 +1,243 @@
+//! What is asked and how: the choices, the prompt, and the buttons that start and stop.
+
+use eframe::egui::{
+    Align, Button, DragValue, Layout, Margin, Popup, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui, Vec2,
+};
+use mergescope_core::engine::{Precision, Sampling};
+
+use super::settings::{MAX_LIST_CHARS, MAX_PROMPT_CHARS, MOST_TOKENS, Settings};
+use crate::format;
+use crate::window::app::App;
+use crate::window::command::Command;
+use crate::window::{fonts, theme, widgets};
+
+/// Most of the height that the prompt takes; a longer one scrolls.
+const MAX_PROMPT_HEIGHT: f32 = 220.0;
+/// Width of the popup behind “More”.
+const MORE_WIDTH: f32 = 360.0;
+/// Width of the labels in it.
+const LABEL_WIDTH: f32 = 130.0;
+/// Width of the field for the values of a strip.
+const STRIP_WIDTH: f32 = 216.0;
+
+/// Draws them.
+pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
+    let lacks_template = app.try_view.lacks_template();
+    choices_ui(&mut app.try_view.settings, ui, lacks_template);
+    if lacks_template {
+        ui.add_space(2.0);
+        widgets::note_ui(ui, "The target has no chat template: the prompt is given to the models as it stands");
+    }
+    ui.add_space(8.0);
+    prompt_ui(&mut app.try_view.settings.prompt, ui);
+    ui.add_space(8.0);
+    buttons_ui(app, ui, is_narrow);
+}
+
+fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
+    let palette = theme::palette(ui);
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing.y = 6.0;
+        let options = [
+            (
+                false,
+                "From the target",
+                "The prompt becomes a message of a conversation, as the target's template writes it",
+            ),
+            (true, "Raw text", "The models go on from the prompt as it stands"),
+        ];
+        let tooltip = "How the prompt becomes what the models are given";
+        if lacks_template {
+            let mut raw = true;
+            ui.add_enabled_ui(false, |ui| widgets::choice_ui(ui, "Template", tooltip, &mut raw, &options));
+        } else {
+            widgets::choice_ui(ui, "Template", tooltip, &mut settings.raw, &options);
+        }
+        ui.add_space(8.0);
+
+        let tooltip = "0 takes the likeliest token each time (greedy), 1 draws as the model says, more is bolder";
+        widgets::keep_together(ui, "Temperature", 100.0);
+        ui.label(RichText::new("Temperature").color(palette.weak)).on_hover_text(tooltip);
+        let temperature = DragValue::new(&mut settings.sampling.temperature)
+            .range(0.0..=100.0)
+            .speed(0.01)
+            .max_decimals(2)
+            .update_while_editing(false)
+            .custom_formatter(|value, _| if value == 0.0 { "0, greedy".to_owned() } else { format::fixed(value, 2) })
+            .custom_parser(|text| format::parse_number(text.trim().trim_end_matches(", greedy")));
+        ui.add(temperature).on_hover_text(tooltip).accessible_name("Temperature");
+        ui.add_space(8.0);
+
+        let tooltip = "An answer is cut off after so many tokens";
+        widgets::keep_together(ui, "At most", 110.0);
+        ui.label(RichText::new("At most").color(palette.weak)).on_hover_text(tooltip);
+        let tokens = DragValue::new(&mut settings.max_tokens).range(1..=MOST_TOKENS).suffix(" tokens");
+        ui.add(tokens.update_while_editing(false)).on_hover_text(tooltip).accessible_name("Most tokens");
+        ui.add_space(8.0);
+
+        let more = match settings.set_apart(settings.raw || lacks_template) {
+            0 => format!("More {}", fonts::DOWN),
+            count => format!("More: {count} set {}", fonts::DOWN),
+        };
+        let button = ui.button(more).accessible_name("More choices");
+        let button =
+            button.on_hover_text("System prompt, how tokens are drawn, what ends an answer, and number format");
+        let popup = Popup::from_toggle_button_response(&button).width(MORE_WIDTH);
+        popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
+            ui.set_width(MORE_WIDTH);
+            more_ui(settings, ui, lacks_template);
+        });
+    });
+}
+
+/// A weak label and what stands behind it.
+fn row_ui(ui: &mut Ui, label: &str, tooltip: &str, add_contents: impl FnOnce(&mut Ui)) {
+    let palette = theme::palette(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(theme::CONTROL_HEIGHT);
+        let size = Vec2::new(LABEL_WIDTH, theme::CONTROL_HEIGHT);
+        ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+            ui.set_min_size(size);
+            ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
+        });
+        add_contents(ui);
+    });
+}
+
+/// What is seldom changed.
+fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
+    let palette = theme::palette(ui);
+    ui.spacing_mut().item_spacing.y = 6.0;
+    let is_raw = settings.raw || lacks_template;
+    let tooltip = if is_raw {
+        "Raw text has no place for a system prompt: write it into the prompt"
+    } else {
+        "Instructions that stand before the prompt; not every model has a place for them"
+    };
+    ui.label(RichText::new("System prompt").color(palette.weak)).on_hover_text(tooltip);
+    ui.add_enabled_ui(!is_raw, |ui| {
+        let field = TextEdit::multiline(&mut settings.system).desired_rows(2).desired_width(f32::INFINITY);
+        ui.add(field.char_limit(MAX_PROMPT_CHARS)).on_hover_text(tooltip).accessible_name("System prompt");
+    });
+
+    let Sampling { temperature, top_p, top_k, repetition_penalty, seed } = &mut settings.sampling;
+    let draws = *temperature > 0.0;
+    let drawn = |tooltip: &str| match draws {
+        true => tooltip.to_owned(),
+        false => format!("{tooltip}. Has no effect at temperature 0"),
+    };
+    let number = |value| {
+        let number = DragValue::new(value).speed(0.01).max_decimals(3).update_while_editing(false);
+        number.custom_formatter(|value, _| format::fixed(value, 2)).custom_parser(format::parse_number)
+    };
+    let tooltip = drawn("Draws among the likeliest tokens that together have this probability; 1 keeps all");
+    row_ui(ui, "Top-p", &tooltip, |ui| {
+        ui.add_enabled_ui(draws, |ui| {
+            ui.add(number(top_p).range(0.0..=1.0)).on_hover_text(&tooltip).accessible_name("Top-p")
+        });
+    });
+    let tooltip = drawn("Draws among so many of the likeliest tokens; 0 keeps all");
+    row_ui(ui, "Top-k", &tooltip, |ui| {
+        let field = DragValue::new(top_k).range(0..=1_000_000).update_while_editing(false);
+        ui.add_enabled_ui(draws, |ui| ui.add(field).on_hover_text(&tooltip).accessible_name("Top-k"));
+    });
+    let tooltip = "Makes tokens that occurred before less likely; 1 does nothing";
+    row_ui(ui, "Repetition penalty", tooltip, |ui| {
+        let field = number(repetition_penalty).range(0.01..=100.0);
+        ui.add(field).on_hover_text(tooltip).accessible_name("Repetition penalty");
+    });
+    let tooltip = drawn("What is drawn at random follows from this number: the same again gives the same answer");
+    row_ui(ui, "Seed", &tooltip, |ui| {
+        let field = DragValue::new(seed).update_while_editing(false);
+        ui.add_enabled_ui(draws, |ui| ui.add(field).on_hover_text(&tooltip).accessible_name("Seed"));
+    });
+
+    let tooltip = "An answer ends before any of these texts: one a line, with \\n for a new line within";
+    ui.label(RichText::new("Stop before").color(palette.weak)).on_hover_text(tooltip);
+    let field = TextEdit::multiline(&mut settings.stop).desired_rows(2).desired_width(f32::INFINITY);
+    let field = field.hint_text("One text a line").char_limit(MAX_LIST_CHARS);
+    ui.add(field).on_hover_text(tooltip).accessible_name("Stop before");
+
+    let tooltip = "The number format of weights in memory; less takes less memory and time";
+    row_ui(ui, "Number format", tooltip, |ui| {
+        for precision in Precision::ALL {
+            let text = RichText::new(precision.label()).color(palette.text);
+            let button = ui.add(Button::selectable(settings.precision == precision, text));
+            if button.on_hover_text(precision_words(precision)).clicked() {
+                settings.precision = precision;
+            }
+        }
+    });
+    widgets::note_ui(ui, precision_words(settings.precision));
+}
+
+fn precision_words(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32: 4 bytes a parameter, and the reference for the others",
+        Precision::Bf16 => "bf16: 2 bytes a parameter, rounded as most models are stored",
+        Precision::Q8_0 => "q8_0: a fast preview of about 1 byte a parameter. It can hide a small step in w",
+    }
+}
+
+fn prompt_ui(prompt: &mut String, ui: &mut Ui) {
+    let palette = theme::palette(ui);
+    let scroll = ScrollArea::vertical().id_salt("prompt").max_height(MAX_PROMPT_HEIGHT).auto_shrink([false, true]);
+    scroll.show(ui, |ui| {
+        let field = TextEdit::multiline(prompt)
+            .id_salt("prompt")
+            .desired_width(f32::INFINITY)
+            .desired_rows(4)
+            .margin(Margin::symmetric(12, 10))
+            .background_color(palette.panel)
+            .hint_text("What should the models answer?")
+            .char_limit(MAX_PROMPT_CHARS);
+        ui.add(field).accessible_name("Prompt");
+    });
+}
+
+fn buttons_ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
+    let palette = theme::palette(ui);
+    let size = Vec2::new(0.0, 28.0);
+    let mut given = None;
+    let obstacle = app.asking_obstacle();
+    ui.horizontal(|ui| {
+        if app.try_view.is_under_way() {
+            let stopping = app.try_view.run.as_ref().is_some_and(|run| run.stopping);
+            let label = if stopping { "Stopping…" } else { "Stop" };
+            let stop = ui.add_enabled(!stopping, Button::new(label).min_size(Vec2::new(81.0, 28.0)));
+            if stop.on_hover_text(Command::StopAnswers.explanation()).clicked() {
+                given = Some(Command::StopAnswers);
+            }
+        } else {
+            let run = Command::RunBoth;
+            let button = widgets::main_button(ui, run.label(), obstacle.is_none()).min_size(size);
+            let button = ui.add_enabled(obstacle.is_none(), button).on_hover_text(run.explanation());
+            if button.on_disabled_hover_text(obstacle.as_deref().unwrap_or_default()).clicked() {
+                given = Some(run);
+            }
+        }
+        let (strip, why_not) = (Command::RunStrip, app.strip_obstacle());
+        let button = ui.add_enabled(why_not.is_none(), Button::new(strip.label()).min_size(size));
+        let button = button.on_hover_text(strip.explanation());
+        if button.on_disabled_hover_text(why_not.unwrap_or_default()).clicked() {
+            given = Some(strip);
+        }
+        let width = STRIP_WIDTH.min(ui.available_width());
+        let values = TextEdit::singleline(&mut app.try_view.settings.strip).char_limit(MAX_LIST_CHARS);
+        let values = values.desired_width(width - 16.0).background_color(palette.panel).margin(Margin::symmetric(8, 4));
+        ui.add(values)
+            .on_hover_text("The w that a strip is asked for, with commas between them")
+            .accessible_name("Values of w");
+        if !is_narrow {
+            let keys = Command::RunBoth.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+            ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                ui.label(RichText::new(keys).color(palette.weak)).on_hover_text(Command::RunBoth.explanation());
+            });
+        }
+    });
+    if let Err(reason) = app.try_view.settings.strip_values() {
+        ui.add_space(4.0);
+        widgets::badge_ui(ui, &reason);
+    }
+    app.commands.extend(given);
+}
