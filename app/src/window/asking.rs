@@ -57,6 +57,11 @@ pub fn ask(questions: Vec<Question>) -> EngineWork {
             let requests = std::slice::from_ref(&question.request);
             let result = engine.generate(requests, control, &mut |event| match event {
                 Event::Text { text, tokens, .. } => answer.push(&text, tokens),
+                // A server was cut off on the way: what came so far is void.
+                Event::Restarted { .. } => {
+                    answer = Stream::new(number, teller);
+                    teller.tell(News::Begun(number));
+                }
                 Event::Finished { result, .. } => {
                     answer.flush();
                     teller.tell(News::Answered { question: number, result });
