@@ -235,7 +235,11 @@ fn lower(drawing: &mut Drawing, series: &[Series<'_>], x: impl Fn(f64) -> f64, b
     let most = first.points.iter().filter_map(|(_, arm)| arm.mean_tokens).fold(0.0, f64::max);
     let most = round_up(most);
     drawing.text("title", [LEFT, top - 14.0], "What changed in the answers");
-    drawing.text("weak", [LEFT + 190.0, top - 14.0], "line: answers in steps · dashed: tokens per answer");
+    for (left, class, label) in [(190.0, "steps", "answers in steps"), (320.0, "tokens", "tokens per answer")] {
+        let [x, y] = [LEFT + left, top - 18.0];
+        drawing.path(class, &[[x, y], [x + 16.0, y]], false, label);
+        drawing.text("weak", [x + 22.0, top - 14.0], label);
+    }
     for (at, left, right) in
         [(top, "100\u{a0}%".to_owned(), format::fixed(most, 0)), (bottom, "0\u{a0}%".to_owned(), "0".to_owned())]
     {
@@ -244,7 +248,7 @@ fn lower(drawing: &mut Drawing, series: &[Series<'_>], x: impl Fn(f64) -> f64, b
         drawing.text("weak", [WIDTH - RIGHT + 8.0, at + 4.0], &right);
     }
     let steps = first.points.iter().filter_map(|(w, arm)| Some([x(*w), bottom - LOWER * arm.in_steps?]));
-    drawing.path("line", &steps.collect::<Vec<_>>(), false, "answers in steps");
+    drawing.path("steps", &steps.collect::<Vec<_>>(), false, "answers in steps");
     let tokens = first.points.iter().filter_map(|(w, arm)| Some([x(*w), bottom - LOWER * arm.mean_tokens? / most]));
     drawing.path("tokens", &tokens.collect::<Vec<_>>(), false, "tokens per answer");
 }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use mergescope_core::evaluate::grade::Outcome;
 use mergescope_core::evaluate::log::Contents;
-use mergescope_core::evaluate::sweep::{Arm, GradedSample, Sweep, SweepTable};
+use mergescope_core::evaluate::sweep::{Arm, ArmModel, GradedSample, Sweep, SweepTable};
 
 use super::{chart, tables, words};
 use crate::format;
@@ -67,11 +68,11 @@ fn flips(body: &mut String, sweep: &Sweep, table: &SweepTable, log: &Contents, e
     let Some(chosen) = table.chosen.filter(|chosen| chosen.w != 0.0) else { return };
     let Some(grader) = sweep.graders().first() else { return };
     let arm_at = |w: f64| {
-        table.arms.iter().filter_map(|result| result.arm).find(|arm| {
-            arm.prompt == 0
-                && !arm.perturbed
-                && matches!(arm.model, mergescope_core::evaluate::sweep::ArmModel::W(found) if found == w)
-        })
+        table
+            .arms
+            .iter()
+            .filter_map(|result| result.arm)
+            .find(|arm| arm.prompt == 0 && !arm.perturbed && matches!(arm.model, ArmModel::W(found) if found == w))
     };
     let (Some(base), Some(best)) = (arm_at(0.0), arm_at(chosen.w)) else { return };
     let graded = |arm: Arm| sweep.graded(arm, log, engine, grader);
@@ -81,7 +82,7 @@ fn flips(body: &mut String, sweep: &Sweep, table: &SweepTable, log: &Contents, e
         let mut count = 0;
         for ((question, before), after) in sweep.questions().iter().zip(&before).zip(&after) {
             let (Some(Some(before)), Some(Some(after))) = (before.first(), after.first()) else { continue };
-            let right = |sample: &GradedSample<'_>| sample.outcome == mergescope_core::evaluate::grade::Outcome::Right;
+            let right = |sample: &GradedSample<'_>| sample.outcome == Outcome::Right;
             if sweep.is_dev(question) || (right(before), right(after)) != wanted {
                 continue;
             }

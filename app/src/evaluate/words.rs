@@ -180,7 +180,7 @@ fn controls(table: &SweepTable) -> Vec<Sentence> {
     found
         .filter_map(|(position, control, w, result)| {
             let (right, against) = (result.right?, result.against?);
-            let name = format!("The {} control at w = {}", control_label(control.kind.label()), format::w(w));
+            let name = format!("The {} control at w = {}", control.kind.adjective(), format::w(w));
             let share = share(right.mean);
             Some(match (against.p < ALPHA, against.difference > 0.0) {
                 (false, _) => begin(format!("{name} gains nothing ("))
@@ -195,11 +195,6 @@ fn controls(table: &SweepTable) -> Vec<Sentence> {
             })
         })
         .collect()
-}
-
-/// A control's name as an adjective.
-fn control_label(label: &str) -> String {
-    label.replace('_', "-")
 }
 
 /// How answers change.

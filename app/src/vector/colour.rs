@@ -22,6 +22,10 @@ pub struct Scheme {
     pub reference: Rgb,
     /// A line that warns.
     pub warning: Rgb,
+    /// Right, or better.
+    pub good: Rgb,
+    /// Wrong, or worse.
+    pub bad: Rgb,
     /// There is no number.
     pub no_value: Rgb,
     /// From nothing to the most, at equal distances.
@@ -41,6 +45,8 @@ pub const DARK: Scheme = Scheme {
     accent: rgb(0x5AA9FF),
     reference: rgb(0x42464B),
     warning: rgb(0xE5A84B),
+    good: rgb(0x4CC38A),
+    bad: rgb(0xF2726F),
     no_value: rgb(0x4A4F56),
     amounts: [rgb(0x181E25), rgb(0x1B4259), rgb(0x24707D), rgb(0x569D88), rgb(0x9CC68F), rgb(0xEEE896)],
     cosines: [rgb(0x5B99F2), rgb(0x252428), rgb(0xEE725B)],
@@ -70,6 +76,8 @@ pub const LIGHT: Scheme = Scheme {
     accent: rgb(0x1F6FEB),
     reference: rgb(0xC4C7CB),
     warning: rgb(0x8A5605),
+    good: rgb(0x1A7F4E),
+    bad: rgb(0xC4373A),
     no_value: rgb(0xB4B9BE),
     amounts: [rgb(0xF3F6F6), rgb(0xC1D8E0), rgb(0x82B4C3), rgb(0x4A899E), rgb(0x1C4F69), rgb(0x0C2C42)],
     cosines: [rgb(0x2F64B1), rgb(0xF5F2F1), rgb(0xBF4136)],

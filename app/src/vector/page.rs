@@ -69,12 +69,15 @@ fn page_css(theme: Theme) -> String {
         let hex = |[red, green, blue]: [u8; 3]| format!("#{red:02x}{green:02x}{blue:02x}");
         format!(
             "body{{background:{};color:{}}}a{{color:inherit;text-decoration-color:{}}}\
-             figcaption,summary,th,.facts td{{color:{}}}th,td{{border-color:{}}}",
+             figcaption,summary,th,.facts td{{color:{}}}th,td{{border-color:{}}}\
+             mark{{background:none}}mark.right{{color:{}}}mark.wrong{{color:{}}}",
             hex(scheme.background),
             hex(scheme.text),
             hex(scheme.accent),
             hex(scheme.weak),
             hex(scheme.hairline),
+            hex(scheme.good),
+            hex(scheme.bad),
         )
     };
     let layout = "body{margin:0;font:13px/20px Inter,'Noto Sans JP',system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;\
@@ -84,7 +87,7 @@ fn page_css(theme: Theme) -> String {
                   figcaption{font-size:11px;line-height:14px;max-width:96ch}.wide{overflow-x:auto}\
                   .chart{max-width:100%;height:auto}table{border-collapse:collapse;font-size:11px;line-height:14px}\
                   th,td{text-align:left;padding:3px 8px;border-bottom:1px solid;white-space:nowrap}\
-                  .number{text-align:right}summary{cursor:pointer}.facts td{white-space:normal;overflow-wrap:anywhere}\
+                  .number{text-align:right}summary{cursor:pointer}.facts td,.answers td{white-space:normal;overflow-wrap:anywhere}.answers td{white-space:pre-wrap;vertical-align:top}\
                   @media print{figure,tr{break-inside:avoid}.wide{overflow:visible}.chart{min-width:0!important}main{max-width:none;padding:0}}";
     let colours = match theme {
         Theme::Auto => {

@@ -93,4 +93,13 @@ impl ControlKind {
             Self::Noise => "noise",
         }
     }
+
+    /// What a vector is then, for people: "sign-shuffled".
+    pub fn adjective(self) -> &'static str {
+        match self {
+            Self::ShuffleSigns => "sign-shuffled",
+            Self::PermuteLayers => "layer-permuted",
+            Self::Noise => "norm-matched random",
+        }
+    }
 }

@@ -42,7 +42,7 @@ pub fn css(theme: Theme) -> String {
          .chart .title{{font-size:13px;font-weight:600}}\
          .chart .end{{text-anchor:end}}.chart .middle{{text-anchor:middle}}\
          .chart .accent{{fill-opacity:.85}}.chart .line{{fill:none;stroke-width:1.5}}.chart .dashed{{stroke-width:1.5;stroke-dasharray:4 3}}\
-         .chart .band{{fill-opacity:.18}}.chart .other,.chart .tokens{{fill:none;stroke-width:1.5}}.chart .tokens{{stroke-dasharray:4 3}}\
+         .chart .band{{fill-opacity:.18}}.chart .other,.chart .tokens,.chart .steps{{fill:none;stroke-width:1.5}}.chart .tokens{{stroke-dasharray:4 3}}\
          .chart .level{{stroke-dasharray:2 3}}"
     );
     match theme {
@@ -63,6 +63,7 @@ fn colours(scheme: &Scheme) -> String {
     };
     rule("ground", "fill", scheme.background);
     rule("title", "fill", scheme.text);
+    rule("strong", "fill", scheme.text);
     rule("weak", "fill", scheme.weak);
     rule("warn", "fill", scheme.warning);
     rule("grid", "stroke", scheme.hairline);
@@ -72,6 +73,8 @@ fn colours(scheme: &Scheme) -> String {
     rule("band", "fill", scheme.accent);
     rule("other", "stroke", scheme.reference);
     rule("tokens", "stroke", scheme.weak);
+    rule("steps", "stroke", scheme.good);
+    rule("good", "fill", scheme.good);
     rule("level", "stroke", scheme.weak);
     rule("reference", "fill", scheme.reference);
     rule("none", "fill", scheme.no_value);

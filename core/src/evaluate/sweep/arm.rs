@@ -64,7 +64,7 @@ impl ArmModel {
         match self {
             Self::W(w) => format!("w = {w}"),
             Self::Reference(role) => role.label().to_owned(),
-            Self::Control(control, w) => format!("{} control at w = {w}", control.kind.label()),
+            Self::Control(control, w) => format!("{} control at w = {w}", control.kind.adjective()),
         }
     }
 }
