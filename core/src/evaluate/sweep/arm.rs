@@ -59,12 +59,13 @@ impl ArmModel {
         ModelChoice::Merged(Box::new(recipe))
     }
 
-    /// In words, such as "w = 0.5" or "post".
+    /// In words, such as "w = −0.5" or "post".
     pub fn label(self) -> String {
+        let number = |w: f64| w.to_string().replace('-', "−");
         match self {
-            Self::W(w) => format!("w = {w}"),
+            Self::W(w) => format!("w = {}", number(w)),
             Self::Reference(role) => role.label().to_owned(),
-            Self::Control(control, w) => format!("{} control at w = {w}", control.kind.adjective()),
+            Self::Control(control, w) => format!("{} control at w = {}", control.kind.adjective(), number(w)),
         }
     }
 }
