@@ -47,6 +47,7 @@ fn answers(engine: &mut EmbeddedEngine, requests: &[Request]) -> Vec<Completion>
         .generate(requests, &Control::new(), &mut |event| match event {
             Event::Text { request, text, .. } => streamed[request].push_str(&text),
             Event::Finished { request, result } => found[request] = Some(result.unwrap()),
+            Event::Restarted { request } => panic!("answer {request} began again"),
         })
         .unwrap();
     let found: Vec<Completion> = found.into_iter().map(Option::unwrap).collect();
@@ -255,4 +256,42 @@ fn fewer_bits_answer_too() {
         assert!(answer.text.contains("29+5=34"), "{precision:?}: {}", answer.text);
         assert_eq!(engine.identity(), format!("embedded {}", precision.label()));
     }
+}
+
+/// The demo's target with a chat template.
+fn with_template(template: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(demo("target")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+fn chat(content: &str) -> Request {
+    let messages = vec![Message { role: ChatRole::User, content: content.to_owned() }];
+    Request { prompt: Prompt::Chat(messages), ..raw("") }
+}
+
+#[test]
+fn a_conversation_goes_through_the_models_template() {
+    let folder = with_template("{{ bos_token }}問題:{{ messages[0]['content'] }}\n答え:");
+    let mut engine = engine();
+    load(&mut engine, ModelChoice::Alone(folder.path().display().to_string()));
+    assert!(engine.chats());
+    let asked = chat("29と5と17と11と29の合計は?");
+    assert_eq!(engine.rendered(&asked.prompt).unwrap(), format!("<bos>{JAPANESE}"));
+    let found = answers(&mut engine, &[asked, raw(JAPANESE)]);
+    assert_eq!((&found[0].text, found[0].prompt_tokens), (&found[1].text, found[1].prompt_tokens));
+}
+
+#[test]
+fn an_answer_shows_the_thinking_that_its_prompt_began() {
+    let folder = with_template("{{ bos_token }}{{ messages[0]['content'] }}<think>\n");
+    let mut engine = engine();
+    load(&mut engine, ModelChoice::Alone(folder.path().display().to_string()));
+    let found = answers(&mut engine, &[Request { max_tokens: 4, ..chat("3+8=") }]).remove(0);
+    assert!(found.text.starts_with("<think>\n"), "{}", found.text);
+    assert!(found.tokens <= 4);
 }

@@ -1,5 +1,6 @@
 //! A sweep on a terminal: what is asked, and what it came to.
 
+use mergescope_core::engine::Precision;
 use mergescope_core::evaluate::questions::PromptForm;
 use mergescope_core::evaluate::sweep::{Sweep, SweepTable};
 use serde_json::{Value, json};
@@ -28,6 +29,9 @@ pub fn heading(sweep: &Sweep, engine: &str) -> String {
     }
     if !sweep.left_out().is_empty() {
         text += &format!("{} cannot be changed so and left out\n", format::plural(sweep.left_out().len(), "question"));
+    }
+    if engine.ends_with(Precision::Q8_0.label()) {
+        text += "A fast preview: rounding to 8 bits can hide a small step in w\n";
     }
     if let Some(least) = sweep.detectable_before() {
         text += &format!("So many questions show a gain from about {} on\n", words::points(least));

@@ -20,6 +20,13 @@ pub(crate) struct Kept {
     pub made: usize,
 }
 
+impl Kept {
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Form {
     Matrix(Matrix),

@@ -21,9 +21,10 @@ pub(super) struct AnswerText<'t> {
 }
 
 impl<'t> AnswerText<'t> {
-    pub fn new(model: &'t TextModel, stops: &[String]) -> Self {
+    /// An answer that begins with `begun`, which the prompt has said for it.
+    pub fn new(model: &'t TextModel, stops: &[String], begun: &str) -> Self {
         let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
-        let (tokens, text) = (Vec::new(), String::new());
+        let (tokens, text) = (Vec::new(), begun.to_owned());
         Self { model, stops, tokens, piece: 0, unread: 0, text, told: 0, stopped: false }
     }
 

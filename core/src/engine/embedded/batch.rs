@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::answer::AnswerText;
 use super::sampler::Sampler;
-use super::text::TextModel;
+use super::text::{THINK, TextModel};
 use crate::engine::decoder::{Decoder, Sequence, Step, Wanted};
 use crate::engine::{Completion, EngineError, Event, Finish, Request, RequestError};
 use crate::progress::Control;
@@ -164,7 +164,9 @@ impl<'a> Batch<'a> {
                 Some(shared) => shared.fork(whole),
                 None => self.decoder.sequence(whole),
             };
-            let (sampler, text) = (Sampler::new(asked.sampling), AnswerText::new(self.text, &asked.stop));
+            // Whoever reads the answer should see that it thinks, also where it is cut off before the end of that.
+            let opening = if self.text.opens_thinking(&asked.prompt) { format!("{THINK}\n") } else { String::new() };
+            let (sampler, text) = (Sampler::new(asked.sampling), AnswerText::new(self.text, &asked.stop, &opening));
             let (sequence, began) = (sequence.map_err(failed)?, Instant::now());
             let Some((request, prompt)) = self.waiting.pop_front() else { break };
             begun.push(Running { request, prompt, sequence, sampler, text, most, began });
@@ -263,7 +265,7 @@ impl<'a> Batch<'a> {
         if !rest.is_empty() {
             (self.on_event)(Event::Text { request, text: rest, tokens });
         }
-        let text = std::mem::replace(&mut running.text, AnswerText::new(self.text, &[])).into_text();
+        let text = std::mem::replace(&mut running.text, AnswerText::new(self.text, &[], "")).into_text();
         let (prompt_tokens, elapsed) = (running.prompt.len(), running.began.elapsed());
         let completion = Completion { text, tokens, prompt_tokens, finish, elapsed };
         (self.on_event)(Event::Finished { request, result: Ok(completion) });

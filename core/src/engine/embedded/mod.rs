@@ -170,6 +170,9 @@ pub(crate) fn load_decoder(
     })?;
     let config = DecoderConfig::new(config).map_err(|error| EngineError::failed(format!("{label}: {error}")))?;
 
+    if kept.is_empty() && matches!(device, Device::Cpu) {
+        check_memory(checkpoint, &label, precision)?;
+    }
     control.begin(Stage::Loading, weights.bytes());
     let failure = Mutex::new(None);
     let backend = Backend { weights, control, failure: &failure };
@@ -182,6 +185,27 @@ pub(crate) fn load_decoder(
             error => EngineError::failed(format!("{label}: {error}")),
         })
     })
+}
+
+/// Refuses a model that the machine has no memory for: the system would end the program, and say nothing.
+fn check_memory(checkpoint: &Checkpoint, label: &str, precision: Precision) -> Result<(), EngineError> {
+    let available = sysinfo::System::new().map_or(0, |mut system| {
+        system.refresh_memory();
+        system.available_memory()
+    });
+    let needed = (checkpoint.parameters() as f64 * precision.bytes_per_parameter()) as u64;
+    // 0 where the system does not say.
+    if available == 0 || needed <= available {
+        return Ok(());
+    }
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    Err(EngineError::failed(format!(
+        "{label} takes about {} of memory in {}, and {} are free; choose a smaller number format (bf16 halves f32, q8_0 halves it \
+         again), or ask a server",
+        gigabytes(needed),
+        precision.label(),
+        gigabytes(available),
+    )))
 }
 
 impl Engine for EmbeddedEngine {

@@ -16,6 +16,9 @@ const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
 /// Largest other file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
+/// What opens a block of thinking.
+pub(super) const THINK: &str = "<think>";
+
 /// Why text cannot become tokens.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TextError {
@@ -108,6 +111,12 @@ impl TextModel {
         let adds_special = matches!(prompt, Prompt::Raw(_));
         let encoding = self.tokenizer.encode_fast(text, adds_special);
         Ok(encoding.map_err(|error| TextError::Encode(error.to_string()))?.get_ids().to_vec())
+    }
+
+    /// Whether a prompt ends where the model is already thinking: templates of reasoning models open the block themselves, so
+    /// that the answer has its end alone.
+    pub fn opens_thinking(&self, prompt: &Prompt) -> bool {
+        matches!(prompt, Prompt::Chat(_)) && self.rendered(prompt).is_ok_and(|text| text.trim_end().ends_with(THINK))
     }
 
     /// The text of tokens, without special ones.
