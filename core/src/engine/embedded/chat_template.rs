@@ -3,16 +3,22 @@
 //! A template is a program in Jinja that comes with a model. It can compute text and nothing else, and is stopped when it
 //! computes for too long. What it may use follows transformers' `apply_chat_template`.
 
+mod json;
+mod methods;
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, Error, ErrorKind, context};
-use serde::Serialize as _;
-use serde_json::ser::Formatter;
 
 use crate::engine::Message;
 
-/// What a template may use up: minijinja counts one for each instruction and for each 64 bytes that it makes or reads.
-const LEAST_FUEL: u64 = 1_000_000;
+/// What a template may use up: minijinja counts one for each instruction and for each 64 bytes that it makes or reads. Those
+/// of real models take some hundreds for a message.
+const LEAST_FUEL: u64 = 200_000;
+/// What it may use up for each message.
+const FUEL_OF_A_MESSAGE: u64 = 5_000;
+/// Stack that a template runs on, in bytes. Lists within lists, as deep as the fuel allows, are walked and freed by recursion.
+const STACK_BYTES: usize = 256 << 20;
 /// Largest template that is read, in bytes.
 pub(super) const MAX_TEMPLATE_BYTES: usize = 1 << 20;
 /// Why a conversation cannot be put into a template.
@@ -54,14 +60,24 @@ impl ChatTemplate {
 
     /// The conversation as text, up to where the assistant begins. `date` is what the template takes for today.
     pub fn render(&self, messages: &[Message], date: jiff::civil::Date) -> Result<String, TemplateError> {
+        let failed = |error: &dyn std::fmt::Display| TemplateError::Failed(error.to_string());
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("chat template".to_owned()).stack_size(STACK_BYTES);
+            let running = thread.spawn_scoped(scope, || self.run(messages, date)).map_err(|error| failed(&error))?;
+            running.join().unwrap_or_else(|_| Err(failed(&"it made the program that runs it fail")))
+        })
+    }
+
+    fn run(&self, messages: &[Message], date: jiff::civil::Date) -> Result<String, TemplateError> {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.map_err(|error| TemplateError::Syntax(error.to_string()))?);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         let said: usize = messages.iter().map(|message| message.content.len()).sum();
-        environment.set_fuel(Some(LEAST_FUEL + said as u64));
-        environment.add_filter("tojson", to_json);
+        // A template passes over what was said some times, at a 64th for each byte.
+        environment.set_fuel(Some(LEAST_FUEL + FUEL_OF_A_MESSAGE * messages.len() as u64 + said as u64 / 4));
+        environment.add_filter("tojson", json::to_json);
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         });
@@ -77,6 +93,9 @@ impl ChatTemplate {
             .collect();
         let context = context! {
             messages,
+            // Not the same as undefined: templates ask whether it is none.
+            tools => Value::from(()),
+            documents => Value::from(()),
             add_generation_prompt => true,
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
@@ -117,40 +136,8 @@ fn described(error: &Error) -> String {
     }
 }
 
-/// `json.dumps(value, ensure_ascii=False)` of Python, which is what transformers has for `tojson`; with `indent`, that too.
-fn to_json(value: &Value, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    let failed = |error: serde_json::Error| Error::new(ErrorKind::BadSerialization, error.to_string());
-    let mut json = Vec::new();
-    match indent {
-        Some(indent) => {
-            let spaces = " ".repeat(indent.min(16));
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, formatter)).map_err(failed)?;
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, Python)).map_err(failed)?,
-    }
-    String::from_utf8(json).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
-}
-
-/// A space after each comma and colon.
-struct Python;
-
-impl Formatter for Python {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, writer: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, writer: &mut W) -> std::io::Result<()> {
-        writer.write_all(b": ")
-    }
-}
+#[cfg(test)]
+mod goldens;
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +189,41 @@ mod tests {
         assert!(matches!(render(loops, &[]), Err(TemplateError::Endless)));
         let grows = "{% macro f(n) %}{{ 'x' * 100000000 }}{% endmacro %}{% for a in range(99) %}{{ f(a) }}{% endfor %}";
         assert!(render(grows, &[]).is_err());
+    }
+
+    #[test]
+    fn a_template_that_asks_for_too_much_memory_is_stopped() {
+        let doubling = "{% set n = namespace(s='x' * 1000) %}{% for a in range(40) %}{% set n.s = n.s ~ n.s %}{% endfor %}{{ n.s|length }}";
+        let squaring =
+            "{% set s = 'x' * 3000 %}{% set s = s.replace('x', s) %}{% set s = s.replace('x', s) %}{{ s|length }}";
+        let filtered =
+            "{% set s = 'x' * 3000 %}{% set s = s.replace('x', s) %}{% set s = s|replace('x', s) %}{{ s|length }}";
+        let joined = "{% set s = 'x' * 3000 %}{% set s = s.join(s) %}{% set s = s.join(s) %}{{ s|length }}";
+        let joined_long = "{% set s = 'x' * 9000000 %}{{ s.join('x'.split('') * 9999)|length }}";
+        let joined_often = "{% set s = 'x' * 9000000 %}{{ ''.join([s] * 90000)|length }}";
+        let formatted = "{% set s = 'x' * 9000000 %}{{ ('{0}' * 90000).format(s)|length }}";
+        let wide = "{{ '%4000000000d'|format(1) }}{{ '{:>4000000000}'.format('x') }}";
+        let indented = "{{ 'a\nb'|indent(4000000000) }}";
+        let list = "{{ (range(99999)|list * 99999)|length }}";
+        let nested = "{% set n = namespace(x=[]) %}{% for a in range(90000) %}{% set n.x = [[[[[[[[[[[[[[[[[[[[n.x]]]]]]]]]]]]]]]]]]]] %}{% endfor %}";
+        let written = "{% set n = namespace(x=[]) %}{% for a in range(5000) %}{% set n.x = [[[[[[[[[[[[[[[[[[[[n.x]]]]]]]]]]]]]]]]]]]] %}{% endfor %}{{ n.x|tojson }}{{ n.x }}";
+        for source in [
+            doubling,
+            squaring,
+            filtered,
+            joined,
+            joined_long,
+            joined_often,
+            formatted,
+            wide,
+            indented,
+            list,
+            nested,
+            written,
+        ] {
+            let found = render(source, &[]);
+            assert!(found.is_err(), "{source}: {} bytes", found.map_or(0, |text| text.len()));
+        }
     }
 
     #[test]

@@ -127,7 +127,32 @@ impl SweepSpec {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_w_of_the_grid_comes_once_after_zero(
+            grid in prop::collection::vec(prop_oneof![(-8_i8..8).prop_map(|w| f64::from(w) / 4.0), -2.0..2.0], 0..12),
+        ) {
+            let order = coarse_to_fine(&grid);
+            prop_assert_eq!(order[0], 0.0);
+            let sorted = |values: &[f64]| {
+                let mut values = values.to_vec();
+                values.sort_by(f64::total_cmp);
+                values
+            };
+            let mut expected = sorted(&[&grid[..], &[0.0]].concat());
+            expected.dedup();
+            prop_assert_eq!(sorted(&order), expected);
+            // Each stands as far from what came before as any that is still to come.
+            for at in 3..order.len() {
+                let distance = |w: f64| order[..at].iter().map(|known| (known - w).abs()).fold(f64::INFINITY, f64::min);
+                prop_assert!(order[at..].iter().all(|w| distance(*w) <= distance(order[at])));
+            }
+        }
+    }
 
     #[test]
     fn the_curve_gets_finer() {

@@ -20,4 +20,4 @@ pub use run::{SweepEvent, SweepProgress};
 pub use spec::{
     ChoiceScoring, ControlArm, ControlsAt, ExamplesSpec, PerturbationSpec, PromptArm, SplitSpec, SweepSpec,
 };
-pub use table::{ArmResult, Condition, GradedSample, Languages, SweepTable};
+pub use table::{ArmResult, GradedSample, Languages, SweepTable};

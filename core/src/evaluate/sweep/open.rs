@@ -1,7 +1,10 @@
 //! From choices to what will be asked: questions read, prompts made, keys known.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::arm::{Arm, ArmModel};
 use super::error::SweepError;
@@ -11,7 +14,7 @@ use crate::evaluate::grade::Grader;
 use crate::evaluate::log::{KeyParts, SampleKey};
 use crate::evaluate::questions::perturb::LeftOut;
 use crate::evaluate::questions::{Preset, PromptForm, Prompter, Question, QuestionFile, QuestionSet, Template, split};
-use crate::merge::{check_inputs, open};
+use crate::merge::{MergeError, check_inputs, open, plan};
 use crate::numeric::StochasticKey;
 use crate::progress::Control;
 use crate::recipe::Recipe;
@@ -42,6 +45,8 @@ pub struct Sweep {
     template: Template,
     /// What is asked: for each way of asking plainly, then for each the changed questions.
     asked: Vec<Asked>,
+    /// Position of each question in its file, by its id.
+    places: HashMap<String, u64>,
     /// Questions that could not be changed, and are asked in neither condition.
     left_out: Vec<LeftOut>,
     /// Ids of the questions that w is chosen on; `None` without a split.
@@ -60,6 +65,10 @@ impl Sweep {
         let file = QuestionFile::read(Path::new(&spec.questions))?;
         let preset = Preset::of(&file)?;
         let mut set = file.questions(spec.mapping.as_ref().unwrap_or(&preset.mapping))?;
+        let skipped: HashSet<usize> = set.skipped.iter().map(|skipped| skipped.record).collect();
+        let records = (0..).filter(|record| !skipped.contains(record));
+        let places =
+            set.questions.iter().zip(records).map(|(question, record)| (question.id.clone(), record as u64)).collect();
         let models = open(recipe)?;
         let template = match &spec.template {
             Some(template) => template.clone(),
@@ -77,7 +86,11 @@ impl Sweep {
                     let file = QuestionFile::read(Path::new(path))?;
                     // Of the same kind, or of one that explains itself.
                     let own = file.questions(&set.mapping);
-                    own.or_else(|_| file.questions(&Preset::of(&file)?.mapping))?
+                    let given = own.or_else(|_| file.questions(&Preset::of(&file)?.mapping))?;
+                    let shown = given.questions.iter().take(examples.count).map(|example| example.question.as_str());
+                    let shown: HashSet<&str> = shown.collect();
+                    set.questions.retain(|question| !shown.contains(question.question.as_str()));
+                    given
                 }
             }),
         };
@@ -105,6 +118,16 @@ impl Sweep {
         if prompters.iter().any(Prompter::gives_label_away) {
             let message = "the prompt template has {answer} in it, which would tell the model what to say; take it out";
             return Err(SweepError::Spec(message.to_owned()));
+        }
+        if let Some(field) = prompters.iter().find_map(|prompter| field_given_away(prompter, &set)) {
+            let message = format!(
+                "the prompt template has {{{field}}} in it, from which the answer is taken: it would tell the model what to say; take it out"
+            );
+            return Err(SweepError::Spec(message));
+        }
+        if spec.choices.is_some() && set.questions.iter().all(|question| question.choices.is_empty()) {
+            let message = format!("the questions of {} have no choices to take the likeliest of", set.name);
+            return Err(SweepError::Spec(message));
         }
 
         let mut sets = vec![set];
@@ -135,11 +158,17 @@ impl Sweep {
             })
             .collect();
 
+        // What cannot be merged is said now, and not after hours of other models. Whatever w a control is measured at.
+        for model in spec.models(recipe).into_iter().chain(spec.control_models(&[1.0])) {
+            if let ModelChoice::Merged(recipe) = model.choice(recipe) {
+                plan(&models, &recipe).map_err(MergeError::from)?;
+            }
+        }
         let found = check_inputs(recipe, &models, control)?;
         let fingerprints = models.ids().map(|model| found.get(model).unwrap_or_default().to_owned()).collect();
         let graders = graders(spec, &preset)?;
         let (spec, recipe) = (spec.clone(), recipe.clone());
-        Ok(Self { spec, recipe, preset, graders, template, asked, left_out, dev, fingerprints })
+        Ok(Self { spec, recipe, preset, graders, template, asked, places, left_out, dev, fingerprints })
     }
 
     /// The choices behind it.
@@ -175,6 +204,11 @@ impl Sweep {
     /// Questions that could not be changed, and are asked in neither condition.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
+    }
+
+    /// Position of a question in its file, from 0.
+    pub(super) fn place(&self, question: &Question) -> u64 {
+        self.places.get(&question.id).copied().unwrap_or_default()
     }
 
     /// Whether w is chosen on that question, which is then not reported on.
@@ -303,6 +337,18 @@ fn drawn(set: &QuestionSet, count: usize) -> Vec<usize> {
     positions
 }
 
+/// The field that an answer or its explanation is taken from, where the prompt of the question that is asked changes with it.
+fn field_given_away(prompter: &Prompter, set: &QuestionSet) -> Option<String> {
+    let question = set.questions.first()?;
+    let prompt = prompter.prompt(question);
+    [Some(&set.mapping.answer), set.mapping.solution.as_ref()].into_iter().flatten().find_map(|field| {
+        let mut other = question.clone();
+        let Value::Object(fields) = Arc::make_mut(&mut other.record) else { return None };
+        *fields.get_mut(field)? = Value::from("another answer than that");
+        (prompter.prompt(&other) != prompt).then(|| field.clone())
+    })
+}
+
 fn graders(spec: &SweepSpec, preset: &Preset) -> Result<Vec<Grader>, SweepError> {
     if !spec.graders.is_empty() {
         return Ok(spec.graders.clone());
@@ -325,7 +371,7 @@ fn check(recipe: &Recipe, spec: &SweepSpec) -> Result<(), SweepError> {
     if spec.w.len() > MAX_GRID {
         return refuse(format!("a grid of {} values of w is too fine; at most {MAX_GRID}", spec.w.len()));
     }
-    if !recipe.method.name.uses_w() && spec.w.iter().any(|w| *w != 0.0) {
+    if !recipe.method.name.uses_w() {
         let method = recipe.method.name.label();
         return refuse(format!("{method} has no use for w, so that there is nothing to sweep; choose another method"));
     }
@@ -340,6 +386,21 @@ fn check(recipe: &Recipe, spec: &SweepSpec) -> Result<(), SweepError> {
     }
     if spec.samples > 1 && spec.choices.is_some() {
         return refuse("the likeliest choice is always the same; take one sample".to_owned());
+    }
+    let Sampling { temperature, top_p, repetition_penalty, .. } = spec.sampling;
+    if !(temperature.is_finite() && temperature >= 0.0) {
+        return refuse(format!("the temperature is {temperature}; it must be 0 or above"));
+    }
+    if !(top_p > 0.0 && top_p <= 1.0) {
+        return refuse(format!("top_p is {top_p}; it must be above 0 and at most 1"));
+    }
+    if !(repetition_penalty.is_finite() && repetition_penalty > 0.0) {
+        return refuse(format!("the repetition penalty is {repetition_penalty}; it must be above 0, and 1 is none"));
+    }
+    for (at, prompt) in spec.prompts.iter().enumerate() {
+        if spec.prompts[..at].iter().any(|other| other.label == prompt.label) {
+            return refuse(format!("two ways of asking are called {:?}; rename one", prompt.label));
+        }
     }
     if spec.max_tokens == Some(0) {
         return refuse("an answer of at most 0 tokens is none".to_owned());

@@ -1,5 +1,6 @@
 //! Asking an engine for what the log does not have yet.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::arm::{Arm, ArmModel};
@@ -7,7 +8,7 @@ use super::error::SweepError;
 use super::open::{Asked, Sweep};
 use super::spec::{ChoiceScoring, ControlsAt};
 use crate::engine::{Completion, Engine, EngineError, Event, Finish, LogLikelihood, Request, RequestError};
-use crate::evaluate::log::{Sample, SampleKey, SampleLog};
+use crate::evaluate::log::{Contents, Sample, SampleKey, SampleLog};
 use crate::progress::Control;
 
 /// How far a sweep has come.
@@ -15,7 +16,8 @@ use crate::progress::Control;
 pub struct SweepProgress {
     /// Answers that are there, those of earlier runs included.
     pub answered: usize,
-    /// Answers in all. Controls at a w that is not chosen yet are counted from the start.
+    /// Answers in all. Controls at a w that is not chosen yet are counted from the start; once it is chosen, as many as there
+    /// are.
     pub total: usize,
     /// Answers of this run.
     pub generated: usize,
@@ -75,11 +77,23 @@ struct Task {
 
 impl Sweep {
     /// Answers that the log has and answers in all, as far as it is known which they are.
-    pub fn progress(&self, log: &crate::evaluate::log::Contents, engine: &str) -> SweepProgress {
-        let arms = self.arms(self.table(log, engine, &[]).chosen.map(|chosen| chosen.w));
-        let answered =
-            arms.iter().map(|arm| self.keys(*arm, engine).iter().flatten().filter(|key| log.contains(key)).count());
-        SweepProgress { answered: answered.sum(), total: self.total(), ..SweepProgress::default() }
+    pub fn progress(&self, log: &Contents, engine: &str) -> SweepProgress {
+        let (answered, known) = self.answered(&self.arms(None), log, engine);
+        let (answered, total) = match answered < known {
+            true => (answered, self.total()),
+            // All that w is chosen by is there.
+            false => {
+                let chosen = self.table(log, engine, &[]).chosen;
+                self.answered(&self.arms(chosen.map(|chosen| chosen.w)), log, engine)
+            }
+        };
+        SweepProgress { answered, total, ..SweepProgress::default() }
+    }
+
+    /// How many answers of those arms the log has, and how many there will be.
+    fn answered(&self, arms: &[Arm], log: &Contents, engine: &str) -> (usize, usize) {
+        let of = |arm: &Arm| self.keys(*arm, engine).iter().flatten().filter(|key| log.contains(key)).count();
+        (arms.iter().map(of).sum(), arms.len() * self.answers_per_arm())
     }
 
     /// Answers in all.
@@ -97,7 +111,8 @@ impl Sweep {
     /// Answers that ended in an error are asked for again. Stopped at any time, it goes on from there the next time.
     ///
     /// # Errors
-    /// When the engine cannot go on, the log cannot be written, or it is cancelled. What was answered is in the log.
+    /// When the engine cannot go on, the log cannot be written, or it is cancelled. What was answered is in the log. A log that
+    /// cannot be written cancels `control`, since the engine would go on for nothing.
     pub fn run(
         &self,
         engine: &mut dyn Engine,
@@ -133,6 +148,8 @@ impl Sweep {
                 self.table(log.contents(), &identity, &[]).chosen.iter().map(|chosen| chosen.w).collect()
             }
         };
+        let arms = self.arms(at.first().copied());
+        (progress.answered, progress.total) = self.answered(&arms, log.contents(), &identity);
         for model in self.spec().control_models(&at).into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;
         }
@@ -153,10 +170,18 @@ impl Sweep {
     ) -> Result<(), SweepError> {
         let identity = engine.identity();
         let mut tasks = Vec::new();
+        // Questions that are put in the same words share an answer.
+        let mut sharing: HashMap<SampleKey, usize> = HashMap::new();
         for arm in self.spec().arms_of(model) {
             for (question, keys) in self.keys(arm, &identity).into_iter().enumerate() {
                 let open = keys.into_iter().zip(0..).filter(|(key, _)| !log.contents().contains(key));
-                tasks.extend(open.map(|(key, sample)| Task { arm, question, sample, key }));
+                for (key, sample) in open {
+                    let places = sharing.entry(key).or_default();
+                    if *places == 0 {
+                        tasks.push(Task { arm, question, sample, key });
+                    }
+                    *places += 1;
+                }
             }
         }
         if !tasks.is_empty() {
@@ -167,7 +192,9 @@ impl Sweep {
             let mut failure = None;
             let mut keep = |task: &Task, answer: Answer| {
                 let sample = self.sample(task, answer, &identity);
-                progress.answered += usize::from(sample.error.is_none());
+                if sample.error.is_none() {
+                    progress.answered += sharing.get(&task.key).copied().unwrap_or(1);
+                }
                 progress.generated += 1;
                 progress.tokens += sample.tokens;
                 progress.elapsed = began.elapsed();
@@ -175,6 +202,7 @@ impl Sweep {
                     Ok(()) => on_event(SweepEvent::Answered { progress: *progress }),
                     Err(error) => {
                         // Nothing that comes later could be kept either.
+                        control.cancel();
                         failure.get_or_insert(error);
                     }
                 }
@@ -237,10 +265,10 @@ impl Sweep {
             let Asked { set, prompts, .. } = self.asked(task.arm);
             let question = &set.questions[task.question];
             let prompt = &prompts[task.question];
-            let letters = ('A'..='Z').take(question.choices.len()).map(String::from);
-            let texts: Vec<String> = match scoring {
-                ChoiceScoring::Letter => letters.collect(),
-                ChoiceScoring::Text => question.choices.clone(),
+            let letters: Vec<String> = ('A'..='Z').take(question.choices.len()).map(String::from).collect();
+            let texts = match scoring {
+                ChoiceScoring::Letter => &letters,
+                ChoiceScoring::Text => &question.choices,
             };
             // Raw text goes on after a space; an assistant's message begins with its first letter.
             let space = matches!(prompt, crate::engine::Prompt::Raw(text) if !text.ends_with(char::is_whitespace));
@@ -251,17 +279,29 @@ impl Sweep {
                 keep(task, Answer::Written(Err(RequestError { message })));
                 continue;
             }
-            let found = engine.log_likelihoods(prompt, &continuations, control)?.ok_or_else(|| {
-                EngineError::failed("this engine does not tell how likely a choice is; let the model write its answer")
-            })?;
-            let weight = |at: usize| match scoring {
-                ChoiceScoring::Letter => found[at].sum,
-                ChoiceScoring::Text => found[at].sum / texts[at].len().max(1) as f64,
+            let found = match engine.log_likelihoods(prompt, &continuations, control) {
+                // What is wrong with one prompt is that question's error, as where the model writes.
+                Err(EngineError::Failed { message, .. }) => Err(message),
+                Err(error) => return Err(error.into()),
+                Ok(None) => {
+                    let message = "this engine does not tell how likely a choice is; let the model write its answer";
+                    return Err(EngineError::failed(message).into());
+                }
+                Ok(Some(found)) => match likeliest(scoring, texts, &found) {
+                    Some(best) => Ok((best, found)),
+                    None => Err("the engine did not say how likely each choice is".to_owned()),
+                },
             };
-            // Of equals the first.
-            let best = (0..found.len()).fold(0, |best, at| if weight(at) > weight(best) { at } else { best });
-            let text = texts.get(best).cloned().unwrap_or_default();
-            keep(task, Answer::Chosen { text, likelihoods: found, elapsed: began.elapsed() });
+            let answer = match found {
+                Err(message) => Answer::Written(Err(RequestError { message })),
+                Ok((best, likelihoods)) => Answer::Chosen {
+                    letter: letters[best].clone(),
+                    text: texts[best].clone(),
+                    likelihoods,
+                    elapsed: began.elapsed(),
+                },
+            };
+            keep(task, answer);
         }
         Ok(())
     }
@@ -277,7 +317,7 @@ impl Sweep {
             question_id: question.id.clone(),
             condition: self.condition(task.arm).to_owned(),
             sample: task.sample,
-            doc_id: task.question as u64,
+            doc_id: self.place(question),
             doc: (*question.record).clone(),
             target: question.answer.clone(),
             arguments: prompts[task.question].clone(),
@@ -301,9 +341,10 @@ impl Sweep {
                 (sample.finish, sample.elapsed_s) = (Some(finish), elapsed.as_secs_f64());
             }
             Answer::Written(Err(error)) => sample.error = Some(error.message),
-            Answer::Chosen { text, likelihoods, elapsed } => {
-                sample.filtered_resps = vec![text.clone()];
-                sample.resps = vec![vec![text]];
+            Answer::Chosen { letter, text, likelihoods, elapsed } => {
+                sample.filtered_resps = vec![text];
+                // A text can be another choice's letter, or part of another's text; a letter names one choice.
+                sample.resps = vec![vec![letter]];
                 sample.finish = Some(Finish::Stop);
                 sample.elapsed_s = elapsed.as_secs_f64();
                 sample.log_likelihoods = Some(likelihoods.into_iter().map(Into::into).collect());
@@ -316,5 +357,17 @@ impl Sweep {
 /// What came of one task.
 enum Answer {
     Written(Result<Completion, RequestError>),
-    Chosen { text: String, likelihoods: Vec<LogLikelihood>, elapsed: Duration },
+    Chosen { letter: String, text: String, likelihoods: Vec<LogLikelihood>, elapsed: Duration },
+}
+
+/// The position of the likeliest choice, of equals the first; `None` where that cannot be told of all of them.
+fn likeliest(scoring: ChoiceScoring, texts: &[String], found: &[LogLikelihood]) -> Option<usize> {
+    if found.len() != texts.len() || found.iter().any(|choice| choice.sum.is_nan()) {
+        return None;
+    }
+    let weight = |at: usize| match scoring {
+        ChoiceScoring::Letter => found[at].sum,
+        ChoiceScoring::Text => found[at].sum / texts[at].len().max(1) as f64,
+    };
+    (0..found.len()).reduce(|best, at| if weight(at) > weight(best) { at } else { best })
 }

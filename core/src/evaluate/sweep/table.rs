@@ -11,17 +11,7 @@ use crate::evaluate::grade::{AnswerLanguage, AnswerTraits, Expected, Grade, Grad
 use crate::evaluate::log::import::{ImportedArm, ImportedResults};
 use crate::evaluate::log::{Contents, Sample};
 use crate::evaluate::questions::Question;
-use crate::evaluate::statistics::{Attempts, Average, Confidence, PairedDesign, holm, pass_at_k};
-
-/// Which of a question's two wordings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Condition {
-    /// As the file has it.
-    Plain,
-    /// Changed.
-    Perturbed,
-}
+use crate::evaluate::statistics::{Attempts, Average, Confidence, PairedDesign, Share, holm, pass_at_k};
 
 /// The languages of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -123,7 +113,12 @@ impl Sweep {
         let grade = |question: &Question, sample: &'a Sample| match sample.text() {
             None => GradedSample { sample, outcome: Outcome::Error, grade: None },
             Some(text) => {
-                let grade = grader.grade(text, &expected(question));
+                let mut expected = expected(question);
+                if self.spec().choices.is_some() {
+                    // The answer is a letter, and must not be taken for another choice's text.
+                    expected.choices = &[];
+                }
+                let grade = grader.grade(text, &expected);
                 let outcome = Outcome::of(grade.verdict, sample.finish);
                 GradedSample { sample, outcome, grade: Some(grade) }
             }
@@ -175,7 +170,9 @@ impl Sweep {
     fn row(&self, arm: Arm, log: &Contents, engine: &str, grader: &Grader) -> Row {
         let questions = &self.asked(arm).set.questions;
         let graded = self.graded(arm, log, engine, grader);
-        let (mut rights, mut dev, mut dev_left, mut missing) = (Rights::new(), Rights::new(), 0_usize, 0);
+        let (mut rights, mut dev, mut missing) = (Rights::new(), Rights::new(), 0);
+        // Whether every question that w is chosen by was asked.
+        let mut is_asked = true;
         let mut tally = Tally::default();
         let mut facts = Facts::default();
         for (question, samples) in questions.iter().zip(&graded) {
@@ -185,8 +182,9 @@ impl Sweep {
                 .filter(|sample| sample.outcome != Outcome::Error)
                 .map(|sample| sample.outcome == Outcome::Right)
                 .collect();
-            if self.is_dev(question) {
-                dev_left += usize::from(right.len() < samples.len());
+            let is_dev = self.is_dev(question);
+            is_asked &= self.is_split() && !is_dev || samples.iter().all(Option::is_some);
+            if is_dev {
                 dev.push(right);
                 rights.push(Vec::new());
                 continue;
@@ -211,11 +209,9 @@ impl Sweep {
                 (other.label().to_owned(), share)
             })
             .collect();
-        let attempts: Vec<Attempts> = rights
-            .iter()
-            .filter(|answers| !answers.is_empty())
-            .map(|answers| Attempts::of(answers.iter().copied()))
-            .collect();
+        // Without those that w is chosen on, so that the others are seen to have the same number of samples.
+        let answered: Rights = rights.iter().filter(|answers| !answers.is_empty()).cloned().collect();
+        let attempts: Vec<Attempts> = answered.iter().map(|answers| Attempts::of(answers.iter().copied())).collect();
         let samples = self.spec().samples;
         let result = ArmResult {
             arm: Some(arm),
@@ -223,7 +219,7 @@ impl Sweep {
             w: arm.model.w(),
             tally,
             missing,
-            right: Average::of(&rights, Confidence::P95),
+            right: Average::of(&answered, Confidence::P95),
             pass_at_k: if samples > 1 { pass_at_k(&attempts, samples) } else { None },
             dev: average(&dev),
             by_grader,
@@ -233,7 +229,8 @@ impl Sweep {
             languages: facts.languages,
             against: None,
         };
-        Row { result, rights, dev_is_whole: dev_left == 0 }
+        let choosing = if self.is_split() { dev } else { rights.clone() };
+        Row { result, rights, choosing, is_asked }
     }
 
     fn share_by(&self, grader: &Grader, arm: Arm, log: &Contents, engine: &str) -> Option<f64> {
@@ -249,16 +246,20 @@ impl Sweep {
         average(&rights)
     }
 
-    /// The w that does best where it may be chosen.
+    /// The w that does best where it may be chosen: on the questions that w = 0 has answered, of those w that have answered
+    /// them all and have no answer outstanding. A question that fails for every model stands in nobody's way.
     fn chosen(&self, rows: &[Row]) -> Option<Chosen> {
         let held_out = self.is_split();
+        let grid = || rows.iter().filter(|row| row.result.arm.is_some_and(is_first_of_grid) && row.is_asked);
+        let samples = self.spec().samples as usize;
+        let target = grid().find(|row| row.result.w == Some(0.0))?;
+        let common: Vec<usize> =
+            (0..target.choosing.len()).filter(|at| target.choosing[*at].len() == samples).collect();
         let share = |row: &Row| {
-            let whole = if held_out { row.dev_is_whole } else { row.result.missing == 0 };
-            let share = if held_out { row.result.dev } else { row.result.right.map(|right| right.mean) };
-            share.filter(|_| whole)
+            let answers: Rights = common.iter().map(|at| row.choosing[*at].clone()).collect();
+            average(&answers).filter(|_| answers.iter().all(|answers| answers.len() == samples))
         };
-        let grid = rows.iter().filter(|row| row.result.arm.is_some_and(is_first_of_grid));
-        let measured: Vec<(f64, f64)> = grid.filter_map(|row| Some((row.result.w?, share(row)?))).collect();
+        let measured: Vec<(f64, f64)> = grid().filter_map(|row| Some((row.result.w?, share(row)?))).collect();
         let better = |a: &(f64, f64), b: &(f64, f64)| a.1.total_cmp(&b.1).then(b.0.abs().total_cmp(&a.0.abs()));
         let best = measured.iter().copied().max_by(better)?;
         (measured.len() > 1).then_some(Chosen { w: best.0, held_out })
@@ -316,8 +317,9 @@ impl Sweep {
     /// A row of results that others measured. Those of questions that w is chosen on are left out; those that go by the ids of
     /// these questions are held against w = 0.
     fn imported(&self, arm: &ImportedArm, baseline: &HashMap<&str, Vec<bool>>) -> ArmResult {
-        let (rights, pairs): (Rights, Vec<(Vec<bool>, Vec<bool>)>) = match &arm.results {
-            ImportedResults::Counts(share) => ((0..share.n).map(|at| vec![at < share.right]).collect(), Vec::new()),
+        let mut pairs: Vec<(Vec<bool>, Vec<bool>)> = Vec::new();
+        let (share, right) = match &arm.results {
+            ImportedResults::Counts(share) => (*share, counted(*share)),
             ImportedResults::PerQuestion(outcomes) => {
                 let mut by_question: Vec<(&str, Vec<bool>)> = Vec::new();
                 let mut places: HashMap<&str, usize> = HashMap::new();
@@ -331,18 +333,20 @@ impl Sweep {
                 }
                 by_question.retain(|(id, _)| self.dev.as_ref().is_none_or(|dev| !dev.contains(*id)));
                 let of = |(id, rights): &(&str, Vec<bool>)| Some((baseline.get(id)?.clone(), rights.clone()));
-                let pairs = by_question.iter().filter_map(of).collect();
-                (by_question.into_iter().map(|(_, rights)| rights).collect(), pairs)
+                pairs = by_question.iter().filter_map(of).collect();
+                let rights: Rights = by_question.into_iter().map(|(_, rights)| rights).collect();
+                let all = || rights.iter().flatten();
+                let share = Share { right: all().filter(|right| **right).count() as u64, n: all().count() as u64 };
+                (share, Average::of(&rights, Confidence::P95))
             }
         };
-        let count = |wanted: bool| rights.iter().flatten().filter(|right| **right == wanted).count() as u64;
         ArmResult {
             arm: None,
             label: arm.label.clone(),
             w: arm.w,
-            tally: Tally { right: count(true), wrong: count(false), ..Tally::default() },
+            tally: Tally { right: share.right, wrong: share.n.saturating_sub(share.right), ..Tally::default() },
             missing: 0,
-            right: Average::of(&rights, Confidence::P95),
+            right,
             pass_at_k: None,
             dev: None,
             by_grader: Vec::new(),
@@ -360,8 +364,10 @@ struct Row {
     result: ArmResult,
     /// Question by question; those that w is chosen on are empty.
     rights: Rights,
-    /// Whether every question that w is chosen on has all its answers.
-    dev_is_whole: bool,
+    /// The same of the questions that w is chosen by.
+    choosing: Rights,
+    /// Whether all of those were asked, whatever came of it.
+    is_asked: bool,
 }
 
 /// Sums over texts.
@@ -398,6 +404,19 @@ impl Facts {
 
 fn is_first_of_grid(arm: Arm) -> bool {
     arm.prompt == 0 && !arm.perturbed && matches!(arm.model, ArmModel::W(_))
+}
+
+/// One answer to each of so many questions, of which only their number is known.
+fn counted(share: Share) -> Option<Average> {
+    let (mean, n) = (share.value()?, usize::try_from(share.n).ok()?);
+    Some(Average {
+        questions: n,
+        samples: n,
+        mean,
+        sd_between_runs: None,
+        standard_error: (n > 1).then(|| (mean * (1.0 - mean) / (n - 1) as f64).sqrt()),
+        interval: share.wilson(Confidence::P95)?,
+    })
 }
 
 /// The mean over questions of their shares of right answers.
