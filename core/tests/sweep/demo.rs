@@ -56,7 +56,7 @@ fn the_vector_brings_steps_and_right_answers_where_a_control_brings_none() {
     // Another engine of the same kind has nothing left to do, and answers a part of it alike.
     let mut again = EmbeddedEngine::new(EmbeddedOptions { batch: 3, ..EmbeddedOptions::default() }).unwrap();
     run(&sweep, &mut again, &mut SampleLog::open(&path).unwrap()).unwrap();
-    assert!(!again.chats() && again.last_loaded() == 0, "nothing was loaded");
+    assert_eq!(again.last_loaded(), 0, "nothing was loaded");
     let few = SweepSpec { limit: Some(5), w: vec![0.75], references: vec![], controls: vec![], ..spec };
     let few = Sweep::open(&recipe(), &few, &Control::new()).unwrap();
     let anew = folder.path().join("anew.jsonl");

@@ -148,8 +148,8 @@ impl Sweep {
                 self.table(log.contents(), &identity, &[]).chosen.iter().map(|chosen| chosen.w).collect()
             }
         };
-        let arms = self.arms(at.first().copied());
-        (progress.answered, progress.total) = self.answered(&arms, log.contents(), &identity);
+        let now = self.progress(log.contents(), &identity);
+        (progress.answered, progress.total) = (now.answered, now.total);
         for model in self.spec().control_models(&at).into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;
         }
