@@ -233,7 +233,9 @@ impl Command {
             Self::ShowScaling => "How w is spread over layers, parts and tensors",
             Self::ShowResults => "What the last merge wrote, against what was asked for",
             Self::ShowTry => "The same prompt, answered by the target and by what would be merged",
-            Self::RunBoth => "Let the target answer the prompt, and then what the recipe would write; no file is written",
+            Self::RunBoth => {
+                "Let the target answer the prompt, and then what the recipe would write; no file is written"
+            }
             Self::RunStrip => "Let the prompt be answered at several w in a row; no file is written",
             Self::StopAnswers => "Stop the answers under way; what was said so far stays",
             Self::SaveTranscript => "Write prompts and answers to a file: a line of JSON for each answer",

@@ -1,8 +1,6 @@
 //! The answers: two beside each other, or a strip of them one below the other.
 
-use eframe::egui::{
-    Align, Label, Layout, Rect, RichText, TextFormat, TextStyle, Ui, Vec2, text::LayoutJob,
-};
+use eframe::egui::{Align, Label, Layout, Rect, RichText, TextFormat, TextStyle, Ui, Vec2, text::LayoutJob};
 use mergescope_core::progress::Progress;
 
 use super::run::{Answer, Run, State};
@@ -37,7 +35,9 @@ pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
     let mut wishes = Wishes::default();
     let again = if run.is_under_way() { None } else { run.changed_since(&app.session.recipe) };
     let again = again.map(|label| (label, app.asking_obstacle()));
-    if run.is_strip && let Some((label, obstacle)) = &again {
+    if run.is_strip
+        && let Some((label, obstacle)) = &again
+    {
         ui.horizontal(|ui| {
             ui.label(RichText::new("The recipe has changed since.").color(theme::palette(ui).weak));
             again_ui(ui, label, obstacle.as_deref(), &mut wishes);
@@ -85,7 +85,9 @@ fn note_ui(ui: &mut Ui, run: &Run) {
     let is_marked = run.answers.iter().any(|answer| !answer.marks.is_empty());
     let against = match (is_marked, run.is_strip, run.answers.get(run.reference())) {
         (false, ..) => String::new(),
-        (true, true, Some(reference)) => format!(" What differs from the answer at {} is marked.", run.title(reference)),
+        (true, true, Some(reference)) => {
+            format!(" What differs from the answer at {} is marked.", run.title(reference))
+        }
         (true, ..) => " What differs from the target's answer is marked.".to_owned(),
     };
     let text = RichText::new(format!("{NOTE}{against}")).color(palette.weak).line_height(Some(theme::TEXT_LINE));
@@ -130,13 +132,7 @@ fn both_ui(ui: &mut Ui, run: &Run, again: Option<&(String, Option<String>)>, is_
 }
 
 /// The title of a column with what its answer took, and a hairline below.
-fn header_ui(
-    ui: &mut Ui,
-    title: &str,
-    pace: &str,
-    again: Option<&(String, Option<String>)>,
-    wishes: &mut Wishes,
-) {
+fn header_ui(ui: &mut Ui, title: &str, pace: &str, again: Option<&(String, Option<String>)>, wishes: &mut Wishes) {
     let palette = theme::palette(ui);
     ui.horizontal(|ui| {
         ui.set_min_height(theme::TEXT_LINE);
@@ -145,8 +141,9 @@ fn header_ui(
             again_ui(ui, label, obstacle.as_deref(), wishes);
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            ui.add(Label::new(RichText::new(pace).color(palette.weak)).truncate())
-                .on_hover_text("Tokens of the answer, and how many came in a second, the reading of the prompt included");
+            ui.add(Label::new(RichText::new(pace).color(palette.weak)).truncate()).on_hover_text(
+                "Tokens of the answer, and how many came in a second, the reading of the prompt included",
+            );
         });
     });
     ui.add_space(4.0);
@@ -234,11 +231,13 @@ fn text_of(ui: &Ui, answer: &Answer) -> LayoutJob {
     };
     let marked = TextFormat { background: palette.difference, ..plain.clone() };
     let mut job = LayoutJob::default();
-    let mut at = 0;
+    // The space that many models begin with would only push the first line in.
+    let mut at = answer.text.len() - answer.text.trim_start().len();
     for mark in &answer.marks {
-        job.append(&answer.text[at..mark.start], 0.0, plain.clone());
-        job.append(&answer.text[mark.clone()], 0.0, marked.clone());
-        at = mark.end;
+        let start = mark.start.max(at);
+        job.append(&answer.text[at..start], 0.0, plain.clone());
+        job.append(&answer.text[start..mark.end.max(start)], 0.0, marked.clone());
+        at = mark.end.max(start);
     }
     job.append(&answer.text[at..], 0.0, plain.clone());
     if answer.state == State::Writing {

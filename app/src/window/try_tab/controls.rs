@@ -39,7 +39,11 @@ fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.y = 6.0;
         let options = [
-            (false, "From the target", "The prompt becomes a message of a conversation, as the target's template writes it"),
+            (
+                false,
+                "From the target",
+                "The prompt becomes a message of a conversation, as the target's template writes it",
+            ),
             (true, "Raw text", "The models go on from the prompt as it stands"),
         ];
         let tooltip = "How the prompt becomes what the models are given";
@@ -76,7 +80,8 @@ fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
             count => format!("More: {count} set {}", fonts::DOWN),
         };
         let button = ui.button(more).accessible_name("More choices");
-        let button = button.on_hover_text("System prompt, how tokens are drawn, what ends an answer, and number format");
+        let button =
+            button.on_hover_text("System prompt, how tokens are drawn, what ends an answer, and number format");
         let popup = Popup::from_toggle_button_response(&button).width(MORE_WIDTH);
         popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
             ui.set_width(MORE_WIDTH);
@@ -112,7 +117,7 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     ui.label(RichText::new("System prompt").color(palette.weak)).on_hover_text(tooltip);
     ui.add_enabled_ui(!is_raw, |ui| {
         let field = TextEdit::multiline(&mut settings.system).desired_rows(2).desired_width(f32::INFINITY);
-        ui.add(field.char_limit(MAX_PROMPT_CHARS)).on_hover_text(tooltip).accessible_name("System prompt");
+        ui.add(field.char_limit(MAX_PROMPT_CHARS)).on_hover_text(tooltip).accessible_name("Text of the system prompt");
     });
 
     let Sampling { temperature, top_p, top_k, repetition_penalty, seed } = &mut settings.sampling;
@@ -127,7 +132,9 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     };
     let tooltip = drawn("Draws among the likeliest tokens that together have this probability; 1 keeps all");
     row_ui(ui, "Top-p", &tooltip, |ui| {
-        ui.add_enabled_ui(draws, |ui| ui.add(number(top_p).range(0.0..=1.0)).on_hover_text(&tooltip).accessible_name("Top-p"));
+        ui.add_enabled_ui(draws, |ui| {
+            ui.add(number(top_p).range(0.0..=1.0)).on_hover_text(&tooltip).accessible_name("Top-p")
+        });
     });
     let tooltip = drawn("Draws among so many of the likeliest tokens; 0 keeps all");
     row_ui(ui, "Top-k", &tooltip, |ui| {
@@ -149,7 +156,7 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     ui.label(RichText::new("Stop before").color(palette.weak)).on_hover_text(tooltip);
     let field = TextEdit::multiline(&mut settings.stop).desired_rows(2).desired_width(f32::INFINITY);
     let field = field.hint_text("One text a line").char_limit(MAX_LIST_CHARS);
-    ui.add(field).on_hover_text(tooltip).accessible_name("Stop before");
+    ui.add(field).on_hover_text(tooltip).accessible_name("Texts to stop before");
 
     let tooltip = "The number format of weights in memory; less takes less memory and time";
     row_ui(ui, "Number format", tooltip, |ui| {
@@ -218,7 +225,9 @@ fn buttons_ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
         let width = STRIP_WIDTH.min(ui.available_width());
         let values = TextEdit::singleline(&mut app.try_view.settings.strip).char_limit(MAX_LIST_CHARS);
         let values = values.desired_width(width - 16.0).background_color(palette.panel).margin(Margin::symmetric(8, 4));
-        ui.add(values).on_hover_text("The w that a strip is asked for, with commas between them").accessible_name("Values of w");
+        ui.add(values)
+            .on_hover_text("The w that a strip is asked for, with commas between them")
+            .accessible_name("Values of w");
         if !is_narrow {
             let keys = Command::RunBoth.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {

@@ -142,8 +142,9 @@ impl App {
             let is_known = matches!(&self.try_view.template, Some((_, Stage::Done(_) | Stage::Failed(_))));
             (!is_known).then(|| "The target is being looked at".to_owned())
         };
-        let blank =
-            || self.try_view.settings.prompt.trim().is_empty().then(|| "Write a prompt for the models first".to_owned());
+        let blank = || {
+            self.try_view.settings.prompt.trim().is_empty().then(|| "Write a prompt for the models first".to_owned())
+        };
         under_way().or_else(|| self.session.merge_obstacle()).or_else(pending).or_else(blank)
     }
 

@@ -191,7 +191,7 @@ mod tests {
         }
         assert_eq!(transcript.entries().len(), MAX_ENTRIES);
         assert_eq!(transcript.entries()[0].first_line(), (MAX_ENTRIES + 2).to_string());
-        transcript.add(entry("long", &"x".repeat(MAX_BYTES / 2 - 10)));
+        transcript.add(entry("long", &"x".repeat(MAX_BYTES / 2 - 2)));
         assert_eq!(transcript.entries().len(), 1, "the one that fills it is the latest");
     }
 
