@@ -388,12 +388,13 @@ fn trying(theme: Theme, name: &str, w: f64, script: Script) -> Harness<'static, 
 
 /// What the demo's models say, or would if they were better at it.
 fn said(w: Option<f64>) -> String {
-    match w.unwrap_or(0.0) {
-        w if w <= 0.0 => "82 です。".to_owned(),
-        w if w < 0.5 => "15+38=53、 53+7=60、 60+24=84。 よって 84。".to_owned(),
-        w if w <= 1.0 => "15+38=53、 53+7=60、 60+24=84。".to_owned(),
-        _ => "15+38=53, 53+7=60, 60+24=84, 84+24=108, 108+24=132, 132+24=156".to_owned(),
-    }
+    let text = match w.unwrap_or(0.0) {
+        w if w <= 0.0 => "82です。",
+        w if w < 0.5 => "15+38=53、53+7=60、60+24=84。よって84。",
+        w if w <= 1.0 => "15+38=53、53+7=60、60+24=84。",
+        _ => "15+38=53、53+7=60、60+24=84、84+24=108、108+24=132、132+24=156",
+    };
+    text.chars().map(String::from).collect::<Vec<_>>().join("|")
 }
 
 fn answer(harness: &mut Harness<'_, App>, button: &str) {

@@ -19,7 +19,7 @@ use mergescope_core::stream::{Resources, StreamError};
 /// What happens.
 #[derive(Default)]
 pub struct Script {
-    /// Text that each model says, by its w; `None` is the target alone. A token is a word.
+    /// Text that each model says, by its w, with `|` between tokens; `None` is the target alone.
     pub says: Option<fn(Option<f64>) -> String>,
     /// Answers go no further than so many tokens until they are stopped.
     pub halts_after: Mutex<Option<usize>>,
@@ -141,8 +141,8 @@ impl Answering for ScriptedAnswers {
                 on_event(Event::Finished { request, result: Err(RequestError { message }) });
                 continue;
             }
-            let text = self.script.says.map_or_else(|| "one two three".to_owned(), |says| says(w_of(&model)));
-            let words: Vec<&str> = text.split_inclusive(' ').collect();
+            let text = self.script.says.map_or_else(|| "one |two |three".to_owned(), |says| says(w_of(&model)));
+            let words: Vec<&str> = text.split('|').collect();
             let halts = *self.script.halts_after.lock().unwrap();
             for (number, word) in words.iter().take(asked.max_tokens).enumerate() {
                 if halts == Some(number) {

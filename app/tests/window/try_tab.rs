@@ -287,7 +287,7 @@ fn a_strip_asks_at_each_w_and_copies_as_csv() {
     let csv = copied(&harness).expect("the answers are in the clipboard");
     let rows: Vec<&str> = csv.lines().collect();
     assert_eq!(rows[0], "w,tokens,tokens_per_second,finish,answer");
-    assert_eq!(rows[1], "-0.5,2,400,stop,says -0.5");
+    assert_eq!(rows[1], "-0.5,1,400,stop,says -0.5");
     assert_eq!(rows.len(), 4);
     harness.get_by_label("Table").click();
     harness.run_steps(3);

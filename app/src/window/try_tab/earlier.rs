@@ -65,6 +65,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
 fn entry_ui(ui: &mut Ui, number: usize, entry: &Entry) -> Option<Wish> {
     let palette = theme::palette(ui);
     let mut wish = None;
+    ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::quiet_ui(ui, "Copy", false).on_hover_text("Copy this prompt and its answers as text").clicked()

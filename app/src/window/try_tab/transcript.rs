@@ -44,7 +44,7 @@ pub struct Said {
 impl Entry {
     /// What a run came to; `None` where nothing was said.
     pub fn of(run: &Run) -> Option<Self> {
-        let said = run.answers.iter().filter(|answer| !matches!(answer.state, State::Failed(_)) && answer.tokens > 0);
+        let said = run.answers.iter().filter(|answer| answer.tokens > 0 && !matches!(answer.state, State::Failed(_)));
         let answers: Vec<Said> = said
             .map(|answer| Said {
                 title: run.title(answer),
