@@ -15,6 +15,7 @@ use mergescope_core::engine::Prompt;
 
 use super::common::answering::{Script, Scripted};
 use super::common::{TINY, Triple, fill, setup, setup_with, type_into, wait, window};
+use super::drawing::check_texts;
 use super::{copied, is_disabled};
 
 /// A window on the Try tab, whose models answer by `script`.
@@ -295,6 +296,30 @@ fn a_strip_asks_at_each_w_and_copies_as_csv() {
 }
 
 #[test]
+fn nothing_overlaps_or_passes_the_margin_however_much_is_said() {
+    let triple = Triple::new(TINY);
+    let says = |w: Option<f64>| match w {
+        None => format!("まず、15と38を足すと53です。\n\n{}", "次に7を足します。".repeat(40)),
+        Some(w) => format!("まず、15と38を足すと{w}です。\n\n{}", "Then 7 is added. ".repeat(40)),
+    };
+    let script = Arc::new(Script { says: Some(says), ..Script::default() });
+    let mut harness = scripted(&triple, &script);
+    fill(&mut harness, "Prompt", &"一つずつ数えてください。Count one by one. ".repeat(30));
+    for button in ["Run both", "Strip of w"] {
+        ask(&mut harness, button);
+        set_w(&mut harness, if button == "Run both" { 1.25 } else { -0.75 });
+        for (width, height) in [(1280.0, 800.0), (760.0, 600.0)] {
+            harness.set_size([width, height].into());
+            harness.remove_cursor();
+            harness.run_steps(4);
+            check_texts(&harness, width, height);
+        }
+        harness.set_size([1280.0, 800.0].into());
+        harness.run_steps(3);
+    }
+}
+
+#[test]
 fn without_models_that_fit_the_tab_says_what_is_missing() {
     let mut harness = window(setup());
     harness.get_by_label("Try").click();
@@ -328,7 +353,7 @@ fn what_was_asked_is_listed_brought_back_copied_and_saved() {
     let out = tempfile::tempdir().unwrap();
     let script = Arc::new(Script { says: Some(|w| format!("says {}", w.unwrap_or(0.0))), ..Script::default() });
     let picker = Arc::new(Transcripts(out.path().join("asked")));
-    let setup = Setup { recipe: Some(triple.recipe()), picker, ..setup_with(Scripted(script.clone())) };
+    let setup = Setup { recipe: Some(triple.recipe()), picker, ..setup_with(Scripted(script)) };
     let mut harness = trying(setup);
     for prompt in ["問題:1+1?\n答え:", "Count to three."] {
         fill(&mut harness, "Prompt", prompt);

@@ -50,7 +50,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
         both_ui(ui, run, again.as_ref(), is_narrow, &mut wishes);
     }
     ui.add_space(16.0);
-    note_ui(ui, run);
+    note_ui(ui, run, app.try_view.table);
     let rect = Rect::from_x_y_ranges(ui.max_rect().x_range(), top..=ui.cursor().top());
     app.chart_rect = Some(rect.intersect(ui.clip_rect()));
     if wishes.stop {
@@ -78,9 +78,9 @@ fn empty_ui(app: &App, ui: &mut Ui) {
     ui.add(Label::new(RichText::new(text).color(colour).line_height(Some(theme::TEXT_LINE))).wrap());
 }
 
-fn note_ui(ui: &mut Ui, run: &Run) {
+fn note_ui(ui: &mut Ui, run: &Run, is_table: bool) {
     let palette = theme::palette(ui);
-    let is_marked = run.answers.iter().any(|answer| !answer.marks.is_empty());
+    let is_marked = !is_table && run.answers.iter().any(|answer| !answer.marks.is_empty());
     let against = match (is_marked, run.is_strip, run.answers.get(run.reference())) {
         (false, ..) if run.is_unanimous() => " All answers are the same.".to_owned(),
         (false, ..) => String::new(),
