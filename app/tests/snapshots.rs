@@ -8,8 +8,10 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::answering::{Script, Scripted};
 use common::{Shape, setup_with, wait, wait_for_charts, window_in};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
@@ -368,6 +370,79 @@ fn start() {
     let mut harness = window_in(Theme::Dark, Setup { demo: Some(folder), ..setup() });
     wait_for_charts(&mut harness);
     picture(&mut harness, "start-dark");
+}
+
+/// A window on the Try tab with a deep model, whose models answer by `script`.
+fn trying(theme: Theme, name: &str, w: f64, script: Script) -> Harness<'static, App> {
+    let folder = stage(name);
+    let mut recipe = deep_recipe(&folder);
+    recipe.vector.w = w;
+    let engine = Scripted(Arc::new(Script { says: script.says.or(Some(said)), ..script }));
+    let mut harness = window_in(theme, Setup { recipe: Some(recipe), ..setup_with(engine) });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Try").click();
+    harness.run_steps(3);
+    common::fill(&mut harness, "Prompt", "問題:15と38と7と24の合計は?\n答え:");
+    harness
+}
+
+/// What the demo's models say, or would if they were better at it.
+fn said(w: Option<f64>) -> String {
+    let text = match w.unwrap_or(0.0) {
+        w if w <= 0.0 => "82です。",
+        w if w < 0.5 => "15+38=53、53+7=60、60+24=84。よって84。",
+        w if w <= 1.0 => "15+38=53、53+7=60、60+24=84。",
+        _ => "15+38=53、53+7=60、60+24=84、84+24=108、108+24=132、132+24=156",
+    };
+    text.chars().map(String::from).collect::<Vec<_>>().join("|")
+}
+
+fn answer(harness: &mut Harness<'_, App>, button: &str) {
+    harness.get_by_label(button).click();
+    harness.run_steps(2);
+    wait(harness, "the answers come", |app| app.try_view().run.as_ref().is_some_and(|run| !run.is_under_way()));
+}
+
+#[test]
+fn try_tab() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "try-dark"), (Theme::Light, "try-light")] {
+        let script = Script { has_template: true, ..Script::default() };
+        let mut harness = trying(theme, name, 0.25, script);
+        answer(&mut harness, "Run both");
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn try_strip() {
+    let mut harness = trying(Theme::Light, "try-strip-light", 0.25, Script::default());
+    answer(&mut harness, "Strip of w");
+    picture(&mut harness, "try-strip-light");
+}
+
+#[test]
+fn try_narrow() {
+    let mut harness = trying(Theme::Light, "try-narrow-light", 0.25, Script::default());
+    answer(&mut harness, "Run both");
+    harness.set_size([900.0, 700.0].into());
+    picture(&mut harness, "try-narrow-light");
+}
+
+#[test]
+fn try_loading() {
+    let script = Script::default();
+    script.loading_halts.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut harness = trying(Theme::Dark, "try-loading-dark", 0.25, script);
+    harness.get_by_label("Run both").click();
+    wait(&mut harness, "progress arrives", |app| {
+        let progress = app.try_view().run.as_ref().and_then(|run| run.progress);
+        progress.is_some_and(|progress| progress.done_bytes > 0)
+    });
+    harness.get_by_label("More choices").click();
+    harness.run_steps(3);
+    picture(&mut harness, "try-loading-dark");
 }
 
 fn copy(from: &Path, to: &Path) {

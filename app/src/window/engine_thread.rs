@@ -123,3 +123,141 @@ fn run(tasks: &Receiver<Task>, maker: &dyn Engine, sender: &Sender<Event>, waker
         deliver(sender, waker, Event::Finished(id, result));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use mergescope_core::engine::{LogLikelihood, ModelChoice, Precision, Prompt, Request};
+
+    use super::*;
+
+    /// Knows how many of it were made.
+    #[derive(Default)]
+    struct Maker(Arc<Mutex<Vec<Precision>>>);
+
+    impl Engine for Maker {
+        fn answering(&self, choice: EngineChoice) -> Result<Box<dyn engine::Engine>, EngineError> {
+            self.0.lock().unwrap().push(choice.precision);
+            Ok(Box::new(Mute))
+        }
+    }
+
+    struct Mute;
+
+    impl engine::Engine for Mute {
+        fn identity(&self) -> String {
+            "mute".to_owned()
+        }
+
+        fn load(&mut self, _: &ModelChoice, _: &Control) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn generate(
+            &mut self,
+            _: &[Request],
+            _: &Control,
+            _: &mut dyn FnMut(engine::Event),
+        ) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn log_likelihoods(
+            &mut self,
+            _: &Prompt,
+            _: &[String],
+            _: &Control,
+        ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
+            Ok(None)
+        }
+    }
+
+    const F32: EngineChoice = EngineChoice { precision: Precision::F32 };
+    const Q8: EngineChoice = EngineChoice { precision: Precision::Q8_0 };
+
+    struct Bench {
+        thread: EngineThread,
+        events: Receiver<Event>,
+        made: Arc<Mutex<Vec<Precision>>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (sender, events) = bounded(64);
+            let maker = Maker::default();
+            let made = maker.0.clone();
+            let thread = EngineThread::new(Arc::new(maker), sender, Arc::new(|| {})).unwrap();
+            Self { thread, events, made }
+        }
+
+        fn start(&mut self, id: JobId, choice: EngineChoice, work: EngineWork) -> Result<(), String> {
+            self.thread.start(id, Control::new(), choice, work)
+        }
+
+        fn end(&self) -> (JobId, Result<Outcome, JobError>) {
+            match self.events.recv_timeout(Duration::from_secs(20)).unwrap() {
+                Event::Finished(id, result) => (id, result),
+                _ => panic!("only ends were expected"),
+            }
+        }
+    }
+
+    fn done() -> EngineWork {
+        Box::new(|_, _, _| Ok(Outcome::Answered))
+    }
+
+    /// Goes on until it is cancelled.
+    fn endless() -> EngineWork {
+        Box::new(|_, control, _| {
+            while !control.is_cancelled() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(EngineError::failed("in whatever words"))
+        })
+    }
+
+    #[test]
+    fn one_engine_serves_all_jobs_of_a_choice_and_another_choice_has_its_own() {
+        let mut bench = Bench::new();
+        for (id, choice) in [(1, F32), (2, F32), (3, Q8), (4, F32)] {
+            bench.start(id, choice, done()).unwrap();
+            assert!(matches!(bench.end(), (ended, Ok(Outcome::Answered)) if ended == id));
+        }
+        assert_eq!(*bench.made.lock().unwrap(), [Precision::F32, Precision::Q8_0, Precision::F32]);
+    }
+
+    #[test]
+    fn a_job_that_waits_can_be_cancelled_before_it_begins() {
+        let mut bench = Bench::new();
+        bench.start(1, F32, endless()).unwrap();
+        bench.start(2, F32, Box::new(|_, _, _| panic!("it was cancelled"))).unwrap();
+        bench.thread.cancel(2);
+        bench.thread.cancel(1);
+        for id in [1, 2] {
+            assert!(matches!(bench.end(), (ended, Err(JobError::Cancelled)) if ended == id));
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_its_job_alone_and_its_engine() {
+        let mut bench = Bench::new();
+        bench.start(1, F32, Box::new(|_, _, _| panic!("on purpose"))).unwrap();
+        bench.start(2, F32, done()).unwrap();
+        assert!(matches!(bench.end(), (1, Err(JobError::Failed(why))) if why.contains("on purpose")));
+        assert!(matches!(bench.end(), (2, Ok(Outcome::Answered))));
+        assert_eq!(bench.made.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn too_many_jobs_are_refused_and_stopping_ends_the_thread() {
+        let mut bench = Bench::new();
+        bench.start(0, F32, endless()).unwrap();
+        let refused = (1..=MAX_WAITING as JobId + 2).find_map(|id| bench.start(id, F32, done()).err());
+        assert!(refused.unwrap().contains("too much waits"));
+        let Bench { thread, events, .. } = bench;
+        drop(events);
+        thread.stop().join().unwrap();
+    }
+}

@@ -15,6 +15,14 @@ use crate::bundled;
 /// Space between what every chart can do.
 const COMMAND_SPACING: f32 = 16.0;
 
+/// Space between the tabs.
+const TAB_SPACING: f32 = 24.0;
+/// The same where there is little room.
+const LEAST_TAB_SPACING: f32 = 8.0;
+
+/// Least room for the name of the chart that the commands are about.
+const LEAST_CHART_WIDTH: f32 = 48.0;
+
 /// Files of those opened before that a menu shows.
 const SHOWN_RECENT: usize = 8;
 
@@ -213,13 +221,23 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let (_, row) = ui.allocate_space(Vec2::new(ui.available_width(), theme::TABS_HEIGHT));
     ui.painter().hline(row.x_range(), row.bottom() - 0.5, Stroke::new(1.0, palette.hairline));
-    let mut left = row.left();
     let tabs = [
         (Tab::Vector, Command::ShowVector),
         (Tab::Scaling, Command::ShowScaling),
         (Tab::Results, Command::ShowResults),
         (Tab::Try, Command::ShowTry),
     ];
+    let commands = [Command::ToggleTable, Command::CopyCsv, Command::SavePng];
+    let font = TextStyle::Body.resolve(ui.style());
+    let width = |command: Command| {
+        ui.painter().layout_no_wrap(command.label().to_owned(), font.clone(), palette.text).size().x.ceil()
+    };
+    let room = commands.into_iter().map(width).sum::<f32>() + COMMAND_SPACING * (commands.len() - 1) as f32;
+    let tabs_width: f32 = tabs.iter().map(|(_, command)| width(*command)).sum();
+    // In a narrow window the tabs stand closer together, so that none of them runs into the commands.
+    let spacing = (row.width() - room - tabs_width) / tabs.len() as f32;
+    let spacing = spacing.clamp(LEAST_TAB_SPACING, TAB_SPACING);
+    let mut left = row.left();
     for (tab, command) in tabs {
         let chosen = app.tab == tab;
         let style = if chosen { theme::strong() } else { TextStyle::Body };
@@ -239,17 +257,11 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         if response.clicked() {
             app.commands.push(command);
         }
-        left = rect.right() + 24.0;
+        left = rect.right() + spacing;
     }
-    let commands = [Command::ToggleTable, Command::CopyCsv, Command::SavePng];
-    let font = TextStyle::Body.resolve(ui.style());
-    let width = |command: &Command| {
-        ui.painter().layout_no_wrap(command.label().to_owned(), font.clone(), palette.text).size().x.ceil()
-    };
-    let room = commands.iter().map(width).sum::<f32>() + COMMAND_SPACING * (commands.len() - 1) as f32;
     let right = row.with_min_x(row.right() - room);
-    if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) {
-        let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
+    let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
+    if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) && between.width() >= LEAST_CHART_WIDTH {
         ui.scope_builder(UiBuilder::new().max_rect(between).layout(Layout::right_to_left(Align::Center)), |ui| {
             let text = RichText::new(app.vector_view.chart.title()).text_style(TextStyle::Small).color(palette.weak);
             let explanation = "What Table, Copy CSV and Save PNG are about; click another chart's title to choose it";

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot do its work has failed")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod answering;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -131,7 +131,7 @@ fn a_zero_vector_has_neither_colours_nor_numbers_at_its_axis() {
 
 /// Whether no two lines of text share a place, and none passes the right margin of a window this wide and high.
 #[track_caller]
-fn check_texts(harness: &Harness<'_, App>, width: f32, height: f32) {
+pub fn check_texts(harness: &Harness<'_, App>, width: f32, height: f32) {
     let texts = texts(harness);
     for (position, (text, rect)) in texts.iter().enumerate() {
         let margin = if rect.top() > 80.0 && rect.bottom() < height - 24.0 { 24.0 } else { 12.0 };

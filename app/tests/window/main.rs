@@ -7,6 +7,7 @@ mod common;
 mod drawing;
 mod past;
 mod scaling;
+mod try_tab;
 mod vector;
 mod vectors;
 mod writing;

@@ -1,10 +1,10 @@
 //! The answers: two beside each other, or a strip of them one below the other.
 
-use eframe::egui::{Align, Label, Layout, Rect, RichText, TextFormat, TextStyle, Ui, Vec2, text::LayoutJob};
+use eframe::egui::{Align, Label, Layout, Rect, RichText, TextStyle, Ui, Vec2};
 use mergescope_core::progress::Progress;
 
 use super::run::{Answer, Run, State};
-use super::table;
+use super::{marked, table};
 use crate::format;
 use crate::window::app::App;
 use crate::window::command::Command;
@@ -14,8 +14,6 @@ use crate::window::{fonts, theme, widgets};
 const COLUMN_GAP: f32 = 40.0;
 /// Width of the titles of a strip.
 const TITLE_WIDTH: f32 = 176.0;
-/// Line height of answers: Japanese wants more than other text.
-const ANSWER_LINE: f32 = 22.0;
 /// What is said below the answers.
 const NOTE: &str = "Nothing was written: the merge is made while the model loads.";
 
@@ -52,7 +50,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
         both_ui(ui, run, again.as_ref(), is_narrow, &mut wishes);
     }
     ui.add_space(16.0);
-    note_ui(ui, run);
+    note_ui(ui, run, app.try_view.table);
     let rect = Rect::from_x_y_ranges(ui.max_rect().x_range(), top..=ui.cursor().top());
     app.chart_rect = Some(rect.intersect(ui.clip_rect()));
     if wishes.stop {
@@ -80,10 +78,11 @@ fn empty_ui(app: &App, ui: &mut Ui) {
     ui.add(Label::new(RichText::new(text).color(colour).line_height(Some(theme::TEXT_LINE))).wrap());
 }
 
-fn note_ui(ui: &mut Ui, run: &Run) {
+fn note_ui(ui: &mut Ui, run: &Run, is_table: bool) {
     let palette = theme::palette(ui);
-    let is_marked = run.answers.iter().any(|answer| !answer.marks.is_empty());
+    let is_marked = !is_table && run.answers.iter().any(|answer| !answer.marks.is_empty());
     let against = match (is_marked, run.is_strip, run.answers.get(run.reference())) {
+        (false, ..) if run.is_unanimous() => " All answers are the same.".to_owned(),
         (false, ..) => String::new(),
         (true, true, Some(reference)) => {
             format!(" What differs from the answer at {} is marked.", run.title(reference))
@@ -105,7 +104,7 @@ fn both_ui(ui: &mut Ui, run: &Run, again: Option<&(String, Option<String>)>, is_
             header_ui(ui, "w = 0", "", again, wishes);
             let words = "At w = 0 nothing is added: this is the target itself, and its answer the same. Move w at the \
                          left and run again";
-            let words = RichText::new(words).color(theme::palette(ui).weak).line_height(Some(ANSWER_LINE));
+            let words = RichText::new(words).color(theme::palette(ui).weak).line_height(Some(marked::LINE));
             ui.add(Label::new(words).wrap());
         }
     };
@@ -190,7 +189,7 @@ fn strip_ui(ui: &mut Ui, run: &Run, is_narrow: bool, wishes: &mut Wishes) {
 /// The title of an answer in a strip, and what it took.
 fn title_ui(ui: &mut Ui, run: &Run, answer: &Answer) {
     let palette = theme::palette(ui);
-    let title = RichText::new(run.title(answer)).text_style(theme::strong()).line_height(Some(ANSWER_LINE));
+    let title = RichText::new(run.title(answer)).text_style(theme::strong()).line_height(Some(marked::LINE));
     ui.label(title);
     let pace = RichText::new(answer.pace()).text_style(TextStyle::Small).color(palette.weak);
     ui.label(pace);
@@ -200,7 +199,7 @@ fn title_ui(ui: &mut Ui, run: &Run, answer: &Answer) {
 fn answer_ui(ui: &mut Ui, run: &Run, answer: &Answer, wishes: &mut Wishes) {
     let palette = theme::palette(ui);
     let weak_ui = |ui: &mut Ui, text: &str| {
-        ui.add(Label::new(RichText::new(text).color(palette.weak).line_height(Some(ANSWER_LINE))).wrap());
+        ui.add(Label::new(RichText::new(text).color(palette.weak).line_height(Some(marked::LINE))).wrap());
     };
     match &answer.state {
         State::Waiting => weak_ui(ui, "Waits for the answer before"),
@@ -208,40 +207,20 @@ fn answer_ui(ui: &mut Ui, run: &Run, answer: &Answer, wishes: &mut Wishes) {
         State::Reading => weak_ui(ui, "…"),
         State::Writing | State::Ended(_) | State::Stopped => {
             if !answer.text.is_empty() {
-                ui.add(Label::new(text_of(ui, answer)).wrap().selectable(true));
+                marked::ui(ui, &answer.text, &answer.marks, answer.state == State::Writing);
             }
         }
+        State::NotAsked => {}
         State::Failed(message) => {
             let text = format!("{} {message}", fonts::CROSS);
             ui.add(Label::new(RichText::new(text).color(palette.bad).line_height(Some(theme::TEXT_LINE))).wrap());
         }
     }
     if let Some(remark) = answer.remark(run.settings.max_tokens) {
-        let remark = RichText::new(remark).color(palette.warning).line_height(Some(theme::TEXT_LINE));
+        let colour = if answer.state == State::NotAsked { palette.weak } else { palette.warning };
+        let remark = RichText::new(remark).color(colour).line_height(Some(theme::TEXT_LINE));
         ui.add(Label::new(remark).wrap());
     }
-}
-
-/// An answer with what differs marked, and with … where more is to come.
-fn text_of(ui: &Ui, answer: &Answer) -> LayoutJob {
-    let palette = theme::palette(ui);
-    let plain = TextFormat {
-        line_height: Some(ANSWER_LINE),
-        ..TextFormat::simple(TextStyle::Body.resolve(ui.style()), palette.text)
-    };
-    let marked = TextFormat { background: palette.difference, ..plain.clone() };
-    let mut job = LayoutJob::default();
-    let mut at = 0;
-    for mark in &answer.marks {
-        job.append(&answer.text[at..mark.start], 0.0, plain.clone());
-        job.append(&answer.text[mark.clone()], 0.0, marked.clone());
-        at = mark.end;
-    }
-    job.append(&answer.text[at..], 0.0, plain.clone());
-    if answer.state == State::Writing {
-        job.append(" …", 0.0, TextFormat { color: palette.weak, ..plain });
-    }
-    job
 }
 
 /// How far the loading is, with a way to stop it.

@@ -1,7 +1,8 @@
 //! What is asked and how: the choices, the prompt, and the buttons that start and stop.
 
 use eframe::egui::{
-    Align, Button, DragValue, Layout, Margin, Popup, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui, Vec2,
+    Align, Button, DragValue, Frame, Layout, Margin, Popup, PopupCloseBehavior, Response, RichText, ScrollArea, Stroke,
+    StrokeKind, TextEdit, Ui, Vec2,
 };
 use mergescope_core::engine::{Precision, Sampling};
 
@@ -18,7 +19,7 @@ const MORE_WIDTH: f32 = 360.0;
 /// Width of the labels in it.
 const LABEL_WIDTH: f32 = 130.0;
 /// Width of the field for the values of a strip.
-const STRIP_WIDTH: f32 = 216.0;
+const STRIP_WIDTH: f32 = 244.0;
 
 /// Draws them.
 pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
@@ -85,7 +86,7 @@ fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
         let popup = Popup::from_toggle_button_response(&button).width(MORE_WIDTH);
         popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
             ui.set_width(MORE_WIDTH);
-            more_ui(settings, ui, lacks_template);
+            Frame::new().inner_margin(Margin::same(8)).show(ui, |ui| more_ui(settings, ui, lacks_template));
         });
     });
 }
@@ -117,7 +118,8 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     ui.label(RichText::new("System prompt").color(palette.weak)).on_hover_text(tooltip);
     ui.add_enabled_ui(!is_raw, |ui| {
         let field = TextEdit::multiline(&mut settings.system).desired_rows(2).desired_width(f32::INFINITY);
-        ui.add(field.char_limit(MAX_PROMPT_CHARS)).on_hover_text(tooltip).accessible_name("System prompt");
+        let field = text_ui(ui, field.char_limit(MAX_PROMPT_CHARS), Margin::symmetric(8, 5));
+        field.on_hover_text(tooltip).accessible_name("Text of the system prompt");
     });
 
     let Sampling { temperature, top_p, top_k, repetition_penalty, seed } = &mut settings.sampling;
@@ -155,8 +157,9 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     let tooltip = "An answer ends before any of these texts: one a line, with \\n for a new line within";
     ui.label(RichText::new("Stop before").color(palette.weak)).on_hover_text(tooltip);
     let field = TextEdit::multiline(&mut settings.stop).desired_rows(2).desired_width(f32::INFINITY);
-    let field = field.hint_text("One text a line").char_limit(MAX_LIST_CHARS);
-    ui.add(field).on_hover_text(tooltip).accessible_name("Stop before");
+    let hint = RichText::new("One text a line").color(palette.weak);
+    let field = text_ui(ui, field.hint_text(hint).char_limit(MAX_LIST_CHARS), Margin::symmetric(8, 5));
+    field.on_hover_text(tooltip).accessible_name("Texts to stop before");
 
     let tooltip = "The number format of weights in memory; less takes less memory and time";
     row_ui(ui, "Number format", tooltip, |ui| {
@@ -179,6 +182,16 @@ fn precision_words(precision: Precision) -> &'static str {
     }
 }
 
+/// A field for text, with a line around it that shows where the keyboard is.
+fn text_ui(ui: &mut Ui, field: TextEdit<'_>, margin: Margin) -> Response {
+    let palette = theme::palette(ui);
+    let frame = Frame::new().fill(palette.panel).corner_radius(theme::RADIUS).inner_margin(margin);
+    let response = ui.add(field.frame(frame));
+    let colour = if response.has_focus() { palette.accent } else { palette.hairline };
+    ui.painter().rect_stroke(response.rect, theme::RADIUS, Stroke::new(1.0, colour), StrokeKind::Inside);
+    response
+}
+
 fn prompt_ui(prompt: &mut String, ui: &mut Ui) {
     let palette = theme::palette(ui);
     let scroll = ScrollArea::vertical().id_salt("prompt").max_height(MAX_PROMPT_HEIGHT).auto_shrink([false, true]);
@@ -187,24 +200,22 @@ fn prompt_ui(prompt: &mut String, ui: &mut Ui) {
             .id_salt("prompt")
             .desired_width(f32::INFINITY)
             .desired_rows(4)
-            .margin(Margin::symmetric(12, 10))
-            .background_color(palette.panel)
-            .hint_text("What should the models answer?")
+            .hint_text(RichText::new("What should the models answer?").color(palette.weak))
             .char_limit(MAX_PROMPT_CHARS);
-        ui.add(field).accessible_name("Prompt");
+        text_ui(ui, field, Margin::symmetric(12, 10)).accessible_name("Prompt");
     });
 }
 
 fn buttons_ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
     let palette = theme::palette(ui);
-    let size = Vec2::new(0.0, 28.0);
+    let size = Vec2::new(80.0, 28.0);
     let mut given = None;
     let obstacle = app.asking_obstacle();
     ui.horizontal(|ui| {
         if app.try_view.is_under_way() {
             let stopping = app.try_view.run.as_ref().is_some_and(|run| run.stopping);
             let label = if stopping { "Stopping…" } else { "Stop" };
-            let stop = ui.add_enabled(!stopping, Button::new(label).min_size(Vec2::new(81.0, 28.0)));
+            let stop = ui.add_enabled(!stopping, Button::new(label).min_size(size));
             if stop.on_hover_text(Command::StopAnswers.explanation()).clicked() {
                 given = Some(Command::StopAnswers);
             }
@@ -224,12 +235,12 @@ fn buttons_ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
         }
         let width = STRIP_WIDTH.min(ui.available_width());
         let values = TextEdit::singleline(&mut app.try_view.settings.strip).char_limit(MAX_LIST_CHARS);
-        let values = values.desired_width(width - 16.0).background_color(palette.panel).margin(Margin::symmetric(8, 4));
-        ui.add(values)
+        text_ui(ui, values.desired_width(width - 16.0), Margin::symmetric(8, 5))
             .on_hover_text("The w that a strip is asked for, with commas between them")
             .accessible_name("Values of w");
         if !is_narrow {
             let keys = Command::RunBoth.shortcut().map(|keys| ui.ctx().format_shortcut(&keys)).unwrap_or_default();
+            let keys = keys.replace('+', " ");
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.label(RichText::new(keys).color(palette.weak)).on_hover_text(Command::RunBoth.explanation());
             });

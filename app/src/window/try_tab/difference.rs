@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Most pairs of words that are compared. Beyond it everything between the common beginning and end counts as different.
-const MAX_PAIRS: usize = 1 << 20;
+const MAX_PAIRS: usize = 1 << 19;
 
 /// Stretches of `text`, in bytes, that `other` does not have in that place.
 ///

@@ -28,14 +28,13 @@ enum Wish {
 /// Draws it.
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let entries = app.try_view.transcript.entries();
-    // The answers above are the latest.
     if entries.is_empty() {
         return;
     }
     let mut wish = None;
     ui.add_space(24.0);
     ui.horizontal(|ui| {
-        ui.label(RichText::new("Asked before").text_style(theme::strong()));
+        ui.label(RichText::new("Transcript").text_style(theme::strong()));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 16.0;
             if widgets::quiet_ui(ui, "Clear", false).on_hover_text("Forget what was asked so far").clicked() {
@@ -66,6 +65,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
 fn entry_ui(ui: &mut Ui, number: usize, entry: &Entry) -> Option<Wish> {
     let palette = theme::palette(ui);
     let mut wish = None;
+    ui.spacing_mut().interact_size.y = theme::TEXT_LINE;
     ui.horizontal(|ui| {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if widgets::quiet_ui(ui, "Copy", false).on_hover_text("Copy this prompt and its answers as text").clicked()

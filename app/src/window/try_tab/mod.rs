@@ -7,6 +7,7 @@ mod answers;
 mod controls;
 mod difference;
 mod earlier;
+mod marked;
 mod run;
 mod settings;
 mod table;

@@ -40,6 +40,8 @@ pub enum State {
     Stopped,
     /// It will not come, and why.
     Failed(String),
+    /// It was not asked for any more, since the one before it failed.
+    NotAsked,
 }
 
 /// An answer.
@@ -92,6 +94,7 @@ impl Answer {
             State::Ended(Finish::Stop) if self.text.trim().is_empty() => {
                 Some("The model ended its answer at once".to_owned())
             }
+            State::NotAsked => Some("Not asked, since the one before it failed".to_owned()),
             State::Stopped if self.tokens == 0 => Some("Stopped before it began".to_owned()),
             State::Stopped => Some(format!("Stopped after {tokens}")),
             _ => None,
@@ -104,7 +107,7 @@ impl Answer {
             State::Ended(Finish::Stop) => "stop",
             State::Ended(Finish::Length) => "length",
             State::Stopped => "stopped",
-            State::Failed(_) => "error",
+            State::Failed(_) | State::NotAsked => "error",
             State::Waiting | State::Loading | State::Reading | State::Writing => "",
         }
     }
@@ -182,6 +185,13 @@ impl Run {
         !self.is_strip && self.answers.len() == 1
     }
 
+    /// Whether all answers came, and say the same.
+    pub fn is_unanimous(&self) -> bool {
+        let first = self.answers.first().map(|answer| answer.text.trim());
+        let is_same = |answer: &Answer| matches!(answer.state, State::Ended(_)) && Some(answer.text.trim()) == first;
+        self.answers.len() > 1 && self.answers.iter().all(is_same)
+    }
+
     /// The answer that another is held against: the target's, or in a strip that at w = 0, else the first.
     pub fn reference(&self) -> usize {
         let is_plain = |answer: &Answer| match &answer.of {
@@ -234,7 +244,8 @@ impl Run {
                 answer.state = State::Loading;
                 self.progress = None;
             }
-            News::Begun(_) => answer.state = State::Reading,
+            // It may begin once more: then what came before is void.
+            News::Begun(_) => *answer = Answer { state: State::Reading, ..Answer::new(answer.of.clone()) },
             News::Text { text, tokens, elapsed, .. } => {
                 answer.state = State::Writing;
                 answer.text += &shown(&text);
@@ -276,10 +287,9 @@ impl Run {
         if let Err(JobError::Failed(message)) = &result
             && let Some(first) = open.next()
         {
-            first.state = State::Failed(format::sentence(message));
-            open.for_each(|answer| {
-                answer.state = State::Failed("Not asked, since the one before it failed".to_owned())
-            });
+            // It may begin with the name of a model.
+            first.state = State::Failed(message.clone());
+            open.for_each(|answer| answer.state = State::NotAsked);
         } else {
             open.for_each(|answer| answer.state = State::Stopped);
         }
@@ -391,9 +401,10 @@ mod tests {
         let mut run = run(0.25);
         run.on_news(answered(0, completion("82です。", 3, Finish::Stop)));
         run.on_news(News::Text { question: 1, text: "15+".into(), tokens: 3, elapsed: Duration::from_millis(10) });
-        assert_eq!((run.answers[1].marks.as_slice(), &run.answers[1].state), ([0..3].as_slice(), &State::Writing));
+        assert_eq!(run.answers[1].state, State::Writing);
+        assert!(run.answers[1].marks.iter().eq([&(0..3)]));
         run.on_news(answered(1, completion("82です。", 3, Finish::Stop)));
-        assert_eq!(run.answers[1].marks, []);
+        assert!(run.answers[1].marks.is_empty() && run.is_unanimous());
         assert_eq!(run.answers[1].pace(), "3 tokens · 30 tokens/s");
     }
 
@@ -416,7 +427,7 @@ mod tests {
         run.on_news(News::Loading(1));
         run.on_finished(Err(JobError::Failed("no room".into())));
         assert_eq!(run.answers[0].finish(), "length");
-        assert_eq!(run.answers[1].state, State::Failed("No room".into()));
+        assert_eq!(run.answers[1].state, State::Failed("no room".into()));
     }
 
     #[test]

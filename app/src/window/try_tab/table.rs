@@ -4,12 +4,19 @@ use eframe::egui::{Align, Label, Layout, RichText, TextStyle, Ui};
 use egui_extras::{Column as Width, TableBuilder};
 
 use super::run::{Of, Run};
+use crate::format;
 use crate::vector::figures::Figure;
 use crate::vector::tables::{Cell, Column, Table};
 use crate::window::theme;
 
+/// Width of the titles.
+const TITLE_WIDTH: f32 = 176.0;
 /// Width of a column of numbers.
-const CELL_WIDTH: f32 = 88.0;
+const NUMBER_WIDTH: f32 = 80.0;
+/// Width of how an answer ended, with the space before it.
+const FINISH_WIDTH: f32 = 112.0;
+/// Space between numbers and the words behind them.
+const GAP: f32 = 32.0;
 
 /// A row for each answer.
 pub fn of(run: &Run) -> Table {
@@ -42,34 +49,43 @@ pub fn of(run: &Run) -> Table {
 /// Draws it.
 pub fn ui(ui: &mut Ui, run: &Run) {
     let palette = theme::palette(ui);
-    let table = of(run);
-    let last = table.columns.len() - 1;
-    let layout = |position: usize| match position {
-        1 | 2 => Layout::right_to_left(Align::Center),
-        _ => Layout::left_to_right(Align::Center),
+    let (left, right) = (Layout::left_to_right(Align::Center), Layout::right_to_left(Align::Center));
+    let layouts = [left, right, right, left, left];
+    let cell_ui = |ui: &mut Ui, position: usize, text: RichText| {
+        ui.with_layout(layouts[position], |ui| {
+            if position == 3 {
+                ui.add_space(GAP);
+            }
+            ui.add(Label::new(text).truncate())
+        });
     };
+    ui.spacing_mut().item_spacing.x = 0.0;
     TableBuilder::new(ui)
         .id_salt("answers")
         .vscroll(false)
-        .columns(Width::exact(CELL_WIDTH), last)
+        .column(Width::exact(TITLE_WIDTH))
+        .columns(Width::exact(NUMBER_WIDTH), 2)
+        .column(Width::exact(FINISH_WIDTH))
         .column(Width::remainder().clip(true))
         .header(theme::ROW_HEIGHT, |mut header| {
-            for (position, column) in table.columns.iter().enumerate() {
-                let text = RichText::new(&column.label).text_style(TextStyle::Small).color(palette.weak);
-                header.col(|ui| {
-                    ui.with_layout(layout(position), |ui| ui.add(Label::new(text).truncate()));
-                });
+            for (position, label) in ["w", "Tokens", "Tokens/s", "Ended by", "Answer"].into_iter().enumerate() {
+                let text = RichText::new(label).text_style(TextStyle::Small).color(palette.weak);
+                header.col(|ui| cell_ui(ui, position, text));
             }
         })
         .body(|body| {
-            body.rows(theme::ROW_HEIGHT, table.rows.len(), |mut row| {
-                for (position, cell) in table.rows[row.index()].iter().enumerate() {
-                    row.col(|ui| {
-                        let text = cell.text().replace('\n', " ");
-                        ui.with_layout(layout(position), |ui| ui.add(Label::new(text).truncate()))
-                            .inner
-                            .on_hover_text(cell.text());
-                    });
+            body.rows(theme::ROW_HEIGHT, run.answers.len(), |mut row| {
+                let answer = &run.answers[row.index()];
+                let speed = answer.speed().map(|speed| format::count(speed.round() as u64));
+                let cells = [
+                    run.title(answer),
+                    format::count(answer.tokens as u64),
+                    speed.unwrap_or_default(),
+                    answer.finish().to_owned(),
+                    answer.text.trim().replace('\n', " "),
+                ];
+                for (position, cell) in cells.into_iter().enumerate() {
+                    row.col(|ui| cell_ui(ui, position, RichText::new(cell)));
                 }
             });
         });

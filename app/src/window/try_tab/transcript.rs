@@ -44,7 +44,7 @@ pub struct Said {
 impl Entry {
     /// What a run came to; `None` where nothing was said.
     pub fn of(run: &Run) -> Option<Self> {
-        let said = run.answers.iter().filter(|answer| !matches!(answer.state, State::Failed(_)) && answer.tokens > 0);
+        let said = run.answers.iter().filter(|answer| answer.tokens > 0 && !matches!(answer.state, State::Failed(_)));
         let answers: Vec<Said> = said
             .map(|answer| Said {
                 title: run.title(answer),
@@ -191,7 +191,7 @@ mod tests {
         }
         assert_eq!(transcript.entries().len(), MAX_ENTRIES);
         assert_eq!(transcript.entries()[0].first_line(), (MAX_ENTRIES + 2).to_string());
-        transcript.add(entry("long", &"x".repeat(MAX_BYTES / 2 - 10)));
+        transcript.add(entry("long", &"x".repeat(MAX_BYTES / 2 - 2)));
         assert_eq!(transcript.entries().len(), 1, "the one that fills it is the latest");
     }
 
