@@ -158,7 +158,7 @@ pub fn sweep(table: &SweepTable) -> Drawing {
         drawing.text("weak end", [LEFT - 8.0, y(share) + 4.0], &words::share(share));
     }
     let bottom = TOP + PLOT + BETWEEN + LOWER;
-    let mut ticks = all.clone();
+    let mut ticks = all;
     ticks.sort_by(f64::total_cmp);
     ticks.dedup();
     let mut free = f64::NEG_INFINITY;
@@ -200,7 +200,7 @@ pub fn sweep(table: &SweepTable) -> Drawing {
                 drawing.text("title middle", [x(w), y(right.interval.high) - 4.0], "*");
             }
         }
-        if let (Some((_, _, right)), false) = (shares().last(), series.label.is_empty()) {
+        if let (Some((_, _, right)), false) = (shares().next_back(), series.label.is_empty()) {
             names.push((y(right.mean), series.label.clone()));
         }
     }

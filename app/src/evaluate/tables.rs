@@ -52,7 +52,7 @@ pub fn arms(table: &SweepTable) -> Table {
     let mut names: Vec<&str> = Vec::new();
     graders.into_iter().for_each(|name| {
         if !names.contains(&name) {
-            names.push(name)
+            names.push(name);
         }
     });
     columns.extend(names.iter().map(|name| Column::new(format!("grader_{name}"), format!("Right by {name}"))));

@@ -52,12 +52,12 @@ pub enum Command {
     ///
     /// Nothing is written. The answer appears as it is made.
     #[command(after_help = exit::HELP)]
-    Try(TryArgs),
+    Try(Box<TryArgs>),
     /// Ask the same questions at several w, and tell a gain from luck
     ///
     /// Models are merged while they load; nothing but answers is written. Run again, it goes on where it was stopped.
     #[command(after_help = exit::HELP)]
-    Sweep(SweepArgs),
+    Sweep(Box<SweepArgs>),
     /// Write post − pre as a folder of its own, which merges take in place of the two models
     #[command(after_help = exit::HELP)]
     SaveVector(SaveVectorArgs),

@@ -12,6 +12,7 @@ use crate::window::{theme, widgets};
 const TITLE_WIDTH: f32 = 176.0;
 
 /// What was asked for in this frame.
+#[derive(Clone, Copy)]
 enum Wish {
     /// Put the prompt and the choices of a run back.
     BringBack(usize),

@@ -108,7 +108,7 @@ impl TryView {
             }
             Event::Finished(id, result) if run.as_ref().is_some_and(|run| run.id == Some(id)) => {
                 if let Some(run) = run {
-                    run.on_finished(result.map(|_| ()));
+                    run.on_finished(&result.map(|_| ()));
                     if let Some(entry) = Entry::of(run) {
                         self.transcript.add(entry);
                     }

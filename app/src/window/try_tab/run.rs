@@ -279,12 +279,12 @@ impl Run {
     }
 
     /// Takes the end of the job.
-    pub fn on_finished(&mut self, result: Result<(), JobError>) {
+    pub fn on_finished(&mut self, result: &Result<(), JobError>) {
         self.id = None;
         self.progress = None;
         let is_open = |answer: &&mut Answer| !matches!(answer.state, State::Ended(_) | State::Failed(_));
         let mut open = self.answers.iter_mut().filter(is_open);
-        if let Err(JobError::Failed(message)) = &result
+        if let Err(JobError::Failed(message)) = result
             && let Some(first) = open.next()
         {
             // It may begin with the name of a model.
@@ -412,7 +412,7 @@ mod tests {
     fn a_stopped_run_keeps_what_was_said() {
         let mut run = run(0.25);
         run.on_news(News::Text { question: 0, text: "8".into(), tokens: 1, elapsed: Duration::from_millis(10) });
-        run.on_finished(Err(JobError::Cancelled));
+        run.on_finished(&Err(JobError::Cancelled));
         assert_eq!((run.answers[0].text.as_str(), run.is_under_way()), ("8", false));
         assert_eq!(run.answers[0].remark(128).unwrap(), "Stopped after 1 token");
         assert_eq!(run.answers[1].remark(128).unwrap(), "Stopped before it began");
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(run.answers[0].remark(1).unwrap(), "Cut off at 1 token; raise the limit");
         assert!(run.answers[0].remark(2).unwrap().contains("context ends"));
         run.on_news(News::Loading(1));
-        run.on_finished(Err(JobError::Failed("no room".into())));
+        run.on_finished(&Err(JobError::Failed("no room".into())));
         assert_eq!(run.answers[0].finish(), "length");
         assert_eq!(run.answers[1].state, State::Failed("no room".into()));
     }
