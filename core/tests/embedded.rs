@@ -29,8 +29,8 @@ fn engine() -> EmbeddedEngine {
     EmbeddedEngine::new(EmbeddedOptions::default()).unwrap()
 }
 
-fn load(engine: &mut EmbeddedEngine, choice: ModelChoice) {
-    engine.load(&choice, &Control::new()).unwrap();
+fn load(engine: &mut EmbeddedEngine, choice: &ModelChoice) {
+    engine.load(choice, &Control::new()).unwrap();
 }
 
 fn raw(prompt: &str) -> Request {
@@ -99,7 +99,7 @@ fn a_merge_while_loading_answers_as_the_written_model() {
     let mut measured = Vec::new();
     for choice in [ModelChoice::Merged(Box::new(recipe(0.75))), ModelChoice::Alone(written.display().to_string())] {
         let mut engine = engine();
-        load(&mut engine, choice);
+        load(&mut engine, &choice);
         let prompt = Prompt::Raw(JAPANESE.to_owned());
         let likelihoods = engine.log_likelihoods(&prompt, &continuations, &Control::new()).unwrap().unwrap();
         measured.push((likelihoods, answers(&mut engine, &[raw(JAPANESE)])[0].text.clone()));
@@ -111,11 +111,11 @@ fn a_merge_while_loading_answers_as_the_written_model() {
 #[test]
 fn the_vector_brings_the_steps() {
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Alone(demo("target")));
+    load(&mut engine, &ModelChoice::Alone(demo("target")));
     let without = answers(&mut engine, &[raw(JAPANESE)]).remove(0);
     assert_eq!(without.text.trim(), "96");
     assert_eq!(without.finish, Finish::Stop);
-    load(&mut engine, ModelChoice::Merged(Box::new(recipe(0.75))));
+    load(&mut engine, &ModelChoice::Merged(Box::new(recipe(0.75))));
     let with = answers(&mut engine, &[raw(JAPANESE)]).remove(0);
     assert_eq!(with.text.trim(), "29+5=34, 34+17=51, 51+11=62, 62+29=91");
     assert!(with.tokens > with.text.trim().len(), "every character is a token, and the end is one");
@@ -127,25 +127,25 @@ fn another_w_loads_only_what_it_changes() {
     let mut kept = recipe(0.5);
     kept.vector.scaling.patterns.push(Pattern { tensors: "*layers.0.*".to_owned(), factor: 0.0 });
     kept.vector.scaling.patterns.push(Pattern { tensors: "*layers.1.*".to_owned(), factor: 0.0 });
-    load(&mut engine, ModelChoice::Merged(Box::new(kept.clone())));
+    load(&mut engine, &ModelChoice::Merged(Box::new(kept.clone())));
     let all = engine.last_loaded();
     kept.vector.w = 0.6;
-    load(&mut engine, ModelChoice::Merged(Box::new(kept.clone())));
+    load(&mut engine, &ModelChoice::Merged(Box::new(kept.clone())));
     let changed = engine.last_loaded();
     assert!(changed > 0 && changed < all * 2 / 3, "{changed} of {all}");
-    load(&mut engine, ModelChoice::Merged(Box::new(kept.clone())));
+    load(&mut engine, &ModelChoice::Merged(Box::new(kept.clone())));
     assert_eq!(engine.last_loaded(), 0);
     kept.vector.w = 0.0;
-    load(&mut engine, ModelChoice::Merged(Box::new(kept)));
+    load(&mut engine, &ModelChoice::Merged(Box::new(kept)));
     assert_eq!(engine.last_loaded(), changed);
-    load(&mut engine, ModelChoice::Alone(demo("target")));
+    load(&mut engine, &ModelChoice::Alone(demo("target")));
     assert_eq!(engine.last_loaded(), 0, "at w = 0 it is the target");
 }
 
 #[test]
 fn many_requests_get_what_each_would_alone() {
     let mut engine = EmbeddedEngine::new(EmbeddedOptions { batch: 3, ..EmbeddedOptions::default() }).unwrap();
-    load(&mut engine, ModelChoice::Merged(Box::new(recipe(0.6))));
+    load(&mut engine, &ModelChoice::Merged(Box::new(recipe(0.6))));
     let mut requests: Vec<Request> =
         (0..10).map(|index| raw(&format!("問題:{}と{}と{index}の合計は?\n答え:", 2 * index + 1, 30 - index))).collect();
     requests.push(raw(ENGLISH));
@@ -164,7 +164,7 @@ fn many_requests_get_what_each_would_alone() {
 #[test]
 fn samples_follow_from_their_seed() {
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Alone(demo("pre")));
+    load(&mut engine, &ModelChoice::Alone(demo("pre")));
     let sampled = |seed| {
         let sampling = Sampling { temperature: 1.5, seed, ..Sampling::default() };
         Request { sampling, ..raw(JAPANESE) }
@@ -178,7 +178,7 @@ fn samples_follow_from_their_seed() {
 #[test]
 fn cancelling_ends_between_two_tokens() {
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Merged(Box::new(recipe(1.0))));
+    load(&mut engine, &ModelChoice::Merged(Box::new(recipe(1.0))));
     let control = Control::new();
     let mut pieces = 0;
     let result = engine.generate(&[raw(JAPANESE)], &control, &mut |event| {
@@ -197,7 +197,7 @@ fn cancelling_ends_between_two_tokens() {
 #[test]
 fn a_bad_request_does_not_keep_the_others_from_their_answers() {
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Alone(demo("target")));
+    load(&mut engine, &ModelChoice::Alone(demo("target")));
     let chat = Prompt::Chat(vec![Message { role: ChatRole::User, content: "hello".to_owned() }]);
     let requests = [
         Request { prompt: chat, ..raw("") },
@@ -251,7 +251,7 @@ fn what_cannot_be_run_is_refused_by_name() {
 fn fewer_bits_answer_too() {
     for precision in [Precision::Bf16, Precision::Q8_0] {
         let mut engine = EmbeddedEngine::new(EmbeddedOptions { precision, ..EmbeddedOptions::default() }).unwrap();
-        load(&mut engine, ModelChoice::Merged(Box::new(recipe(0.75))));
+        load(&mut engine, &ModelChoice::Merged(Box::new(recipe(0.75))));
         let answer = answers(&mut engine, &[raw(JAPANESE)]).remove(0);
         assert!(answer.text.contains("29+5=34"), "{precision:?}: {}", answer.text);
         assert_eq!(engine.identity(), format!("embedded {}", precision.label()));
@@ -278,7 +278,7 @@ fn chat(content: &str) -> Request {
 fn a_conversation_goes_through_the_models_template() {
     let folder = with_template("{{ bos_token }}問題:{{ messages[0]['content'] }}\n答え:");
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Alone(folder.path().display().to_string()));
+    load(&mut engine, &ModelChoice::Alone(folder.path().display().to_string()));
     assert!(engine.chats());
     let asked = chat("29と5と17と11と29の合計は?");
     assert_eq!(engine.rendered(&asked.prompt).unwrap(), format!("<bos>{JAPANESE}"));
@@ -290,7 +290,7 @@ fn a_conversation_goes_through_the_models_template() {
 fn an_answer_shows_the_thinking_that_its_prompt_began() {
     let folder = with_template("{{ bos_token }}{{ messages[0]['content'] }}<think>\n");
     let mut engine = engine();
-    load(&mut engine, ModelChoice::Alone(folder.path().display().to_string()));
+    load(&mut engine, &ModelChoice::Alone(folder.path().display().to_string()));
     let found = answers(&mut engine, &[Request { max_tokens: 4, ..chat("3+8=") }]).remove(0);
     assert!(found.text.starts_with("<think>\n"), "{}", found.text);
     assert!(found.tokens <= 4);
