@@ -142,6 +142,13 @@ impl Sweep {
         Ok(Self { spec, recipe, preset, graders, template, asked, left_out, dev, fingerprints })
     }
 
+    /// The same sweep graded by others, the one that counts first. What is asked stays, and so do all answers.
+    #[must_use]
+    pub fn with_graders(&self, graders: Vec<Grader>) -> Self {
+        let spec = SweepSpec { graders: graders.clone(), ..self.spec.clone() };
+        Self { spec, graders, ..self.clone() }
+    }
+
     /// The choices behind it.
     pub fn spec(&self) -> &SweepSpec {
         &self.spec

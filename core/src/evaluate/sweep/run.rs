@@ -7,7 +7,7 @@ use super::error::SweepError;
 use super::open::{Asked, Sweep};
 use super::spec::{ChoiceScoring, ControlsAt};
 use crate::engine::{Completion, Engine, EngineError, Event, Finish, LogLikelihood, Request, RequestError};
-use crate::evaluate::log::{Sample, SampleKey, SampleLog};
+use crate::evaluate::log::{Contents, Sample, SampleKey, SampleLog};
 use crate::progress::Control;
 
 /// How far a sweep has come.
@@ -75,7 +75,7 @@ struct Task {
 
 impl Sweep {
     /// Answers that the log has and answers in all, as far as it is known which they are.
-    pub fn progress(&self, log: &crate::evaluate::log::Contents, engine: &str) -> SweepProgress {
+    pub fn progress(&self, log: &Contents, engine: &str) -> SweepProgress {
         let arms = self.arms(self.table(log, engine, &[]).chosen.map(|chosen| chosen.w));
         let answered =
             arms.iter().map(|arm| self.keys(*arm, engine).iter().flatten().filter(|key| log.contains(key)).count());
@@ -120,6 +120,21 @@ impl Sweep {
         control: &Control,
         on_event: &mut dyn FnMut(SweepEvent),
     ) -> Result<(), SweepError> {
+        self.run_watched(wanted, engine, log, control, &mut |event, _| on_event(event))
+    }
+
+    /// The same, with what the log holds at each event, for those who show results while they come.
+    ///
+    /// # Errors
+    /// As for [`Sweep::run`].
+    pub fn run_watched(
+        &self,
+        wanted: &dyn Fn(ArmModel) -> bool,
+        engine: &mut dyn Engine,
+        log: &mut SampleLog,
+        control: &Control,
+        on_event: &mut dyn FnMut(SweepEvent, &Contents),
+    ) -> Result<(), SweepError> {
         let began = Instant::now();
         let identity = engine.identity();
         let mut progress = self.progress(log.contents(), &identity);
@@ -149,7 +164,7 @@ impl Sweep {
         control: &Control,
         progress: &mut SweepProgress,
         began: Instant,
-        on_event: &mut dyn FnMut(SweepEvent),
+        on_event: &mut dyn FnMut(SweepEvent, &Contents),
     ) -> Result<(), SweepError> {
         let identity = engine.identity();
         let mut tasks = Vec::new();
@@ -161,9 +176,9 @@ impl Sweep {
         }
         if !tasks.is_empty() {
             control.check()?;
-            on_event(SweepEvent::Loading { model });
+            on_event(SweepEvent::Loading { model }, log.contents());
             engine.load(&model.choice(self.recipe()), control)?;
-            on_event(SweepEvent::Asking { model });
+            on_event(SweepEvent::Asking { model }, log.contents());
             let mut failure = None;
             let mut keep = |task: &Task, answer: Answer| {
                 let sample = self.sample(task, answer, &identity);
@@ -172,7 +187,7 @@ impl Sweep {
                 progress.tokens += sample.tokens;
                 progress.elapsed = began.elapsed();
                 match log.append(sample) {
-                    Ok(()) => on_event(SweepEvent::Answered { progress: *progress }),
+                    Ok(()) => on_event(SweepEvent::Answered { progress: *progress }, log.contents()),
                     Err(error) => {
                         // Nothing that comes later could be kept either.
                         failure.get_or_insert(error);
@@ -188,7 +203,7 @@ impl Sweep {
             }
             result?;
         }
-        on_event(SweepEvent::Done { model });
+        on_event(SweepEvent::Done { model }, log.contents());
         Ok(())
     }
 
