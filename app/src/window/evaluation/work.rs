@@ -140,7 +140,7 @@ fn questions(spec: &SweepSpec) -> Option<Questions> {
     let mapping = preset.as_ref().map(|preset| preset.mapping.clone());
     Some(Questions {
         records: file.len(),
-        mapping: mapping.or_else(|| Mapping::guess(&file).ok()).unwrap_or_default(),
+        mapping: mapping.unwrap_or_default(),
         template: preset.map(|preset| preset.template),
         fields: file.fields,
     })

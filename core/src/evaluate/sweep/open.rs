@@ -58,8 +58,11 @@ impl Sweep {
     pub fn open(recipe: &Recipe, spec: &SweepSpec, control: &Control) -> Result<Self, SweepError> {
         check(recipe, spec)?;
         let file = QuestionFile::read(Path::new(&spec.questions))?;
-        let preset = Preset::of(&file)?;
-        let mut set = file.questions(spec.mapping.as_ref().unwrap_or(&preset.mapping))?;
+        let preset = match &spec.mapping {
+            Some(mapping) => Preset::with(&file, mapping.clone())?,
+            None => Preset::of(&file)?,
+        };
+        let mut set = file.questions(&preset.mapping)?;
         let models = open(recipe)?;
         let template = match &spec.template {
             Some(template) => template.clone(),
