@@ -60,6 +60,8 @@ fn deep_recipe(folder: &Path) -> Recipe {
 struct StillEngine {
     /// Whether a merge stops at seven tenths until it is cancelled.
     halts: bool,
+    /// Where answers are kept.
+    sweeps: Option<std::path::PathBuf>,
 }
 
 impl Engine for StillEngine {
@@ -100,6 +102,10 @@ impl Engine for StillEngine {
 
     fn cached_models(&self) -> Vec<CachedModel> {
         Vec::new()
+    }
+
+    fn sweeps(&self) -> Option<std::path::PathBuf> {
+        self.sweeps.clone()
     }
 
     fn free_bytes(&self, _folder: &Path) -> Option<u64> {
@@ -333,7 +339,10 @@ fn merge_dialog() {
 #[test]
 fn merging() {
     let folder = stage("merging-light");
-    let setup = Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(StillEngine { halts: true }) };
+    let setup = Setup {
+        recipe: Some(deep_recipe(&folder)),
+        ..setup_with(StillEngine { halts: true, ..StillEngine::default() })
+    };
     let mut harness = window_in(Theme::Light, setup);
     wait_for_charts(&mut harness);
     merge(&mut harness, &folder);
@@ -534,4 +543,57 @@ fn japanese() {
     harness.run_steps(3);
     common::fill(&mut harness, "Name", "推論ベクトル、強さ0.50");
     picture(&mut harness, "japanese-light");
+}
+
+/// The demo's models and questions at a place that stays the same, with the answers of one run.
+fn demo_sweep(theme: Theme, name: &str) -> Harness<'static, App> {
+    let folder = stage(name);
+    let demo = mergescope::demo::folder().unwrap();
+    ["pre", "post", "target"].iter().for_each(|model| copy(&demo.join(model), &folder.join("demo").join(model)));
+    copy(&demo.with_file_name("questions"), &folder.join("questions"));
+    let engine =
+        StillEngine { sweeps: Some(std::env::temp_dir().join("mergescope-pictures").join("sweeps")), halts: false };
+    let mut harness = window_in(theme, Setup { demo: Some(folder.join("demo")), ..setup_with(engine) });
+    wait_for_charts(&mut harness);
+    harness.get_by_label("Evaluate").click();
+    harness.run_steps(3);
+    wait(&mut harness, "the questions are read", |app| app.evaluation().prepared.is_some());
+    harness
+}
+
+/// Runs what is missing.
+fn run_sweep(harness: &mut Harness<'_, App>) {
+    harness.get_by_label("Run").click();
+    harness.run_steps(2);
+    let deadline = std::time::Instant::now() + Duration::from_secs(1800);
+    while harness.state().evaluation().is_running() {
+        assert!(std::time::Instant::now() < deadline, "the run does not end");
+        std::thread::sleep(Duration::from_millis(50));
+        harness.step();
+    }
+    harness.run_steps(3);
+}
+
+#[test]
+fn evaluate() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Light, "evaluate-light"), (Theme::Dark, "evaluate-dark")] {
+        let mut harness = demo_sweep(theme, name);
+        if name == "evaluate-light" {
+            picture(&mut harness, "evaluate-empty");
+        }
+        run_sweep(&mut harness);
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+        if theme == Theme::Dark {
+            continue;
+        }
+        harness.get_by_label_contains(" mended · ").click();
+        picture(&mut harness, "evaluate-items");
+        harness.get_by_label("Back to the chart").click();
+        harness.run_steps(2);
+        harness.set_size([760.0, 600.0].into());
+        picture(&mut harness, "evaluate-narrow");
+        results.extend_harness(&mut harness);
+    }
 }

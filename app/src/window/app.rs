@@ -11,6 +11,8 @@ use mergescope_core::recipe::{Recipe, file};
 use super::command::Command;
 use super::dialogs::{Dialog, DialogEnd};
 use super::engine::Engine;
+use super::evaluate_tab::EvaluateView;
+use super::evaluation::Evaluation;
 use super::jobs::{Event, Jobs, Waker};
 use super::live::Live;
 use super::merge_file_dialog::MergeFileDialog;
@@ -25,7 +27,8 @@ use super::slot::SlotState;
 use super::try_tab::TryView;
 use super::vector_tab::VectorView;
 use super::{
-    dialogs, drop, export, heat, left, menu_bar, output, palette, results_tab, scaling_tab, theme, try_tab, vector_tab,
+    dialogs, drop, evaluate_tab, export, heat, left, menu_bar, output, palette, results_tab, scaling_tab, theme,
+    try_tab, vector_tab,
 };
 use crate::vector::Metric;
 use crate::{demo, format};
@@ -39,6 +42,8 @@ pub enum Tab {
     Scaling,
     /// What the last merge wrote.
     Results,
+    /// The same questions at several w.
+    Evaluate,
     /// The same prompt at w = 0 and at w.
     Try,
 }
@@ -68,6 +73,8 @@ pub struct App {
     pub(super) vector_view: VectorView,
     pub(super) scaling_view: ScalingView,
     pub(super) results_view: ResultsView,
+    pub(super) evaluation: Evaluation,
+    pub(super) evaluate_view: EvaluateView,
     pub(super) try_view: TryView,
     pub(super) dialog: Option<Dialog>,
     pub(super) palette: Option<PaletteState>,
@@ -86,7 +93,7 @@ pub struct App {
     pub(super) free: output::FreeSpace,
     /// Where the last folder was written to.
     pub(super) last_parent: Option<PathBuf>,
-    demo: Option<PathBuf>,
+    pub(super) demo: Option<PathBuf>,
     theme_chosen: Option<bool>,
     /// A picture of the window, once it has been taken, and where its chart goes.
     screenshot: Arc<Mutex<Option<Arc<ColorImage>>>>,
@@ -134,6 +141,8 @@ impl App {
             vector_view: VectorView::default(),
             scaling_view: ScalingView::default(),
             results_view: ResultsView::default(),
+            evaluation: Evaluation::new(storage.and_then(persist::load_evaluation).unwrap_or_default()),
+            evaluate_view: EvaluateView::default(),
             try_view: TryView::new(storage.map(persist::load_try).unwrap_or_default()),
             dialog: None,
             palette: None,
@@ -176,6 +185,7 @@ impl App {
     }
 
     fn on_event(&mut self, event: Event) {
+        let Some(event) = self.evaluation.handle(event) else { return };
         let Some(event) = self.try_view.handle(event) else { return };
         let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
             return;
@@ -200,7 +210,8 @@ impl App {
             PickFor::OpenRecipe => self.open_recipe(&path),
             PickFor::OpenValues => scaling_tab::read_values(&mut self.session, &path),
             PickFor::SaveRecipe => self.session.save_recipe(&path),
-            PickFor::SaveMergeFile(text) | PickFor::SaveTranscript(text) => {
+            PickFor::Questions | PickFor::Examples | PickFor::Results => self.on_evaluation_path(purpose, &path),
+            PickFor::SaveMergeFile(text) | PickFor::SaveTranscript(text) | PickFor::SaveReport(text) => {
                 let text = text.clone();
                 self.session.jobs.save(path, move |path| {
                     file::replace(path, text.as_bytes())
@@ -254,6 +265,7 @@ impl App {
             Command::Merge => self.session.merge_obstacle(),
             Command::ExportAdapter => self.session.adapter_obstacle(),
             Command::SaveVector => self.session.vector_obstacle(),
+            Command::RunSweep => self.sweep_obstacle(),
             Command::RunBoth => self.asking_obstacle(),
             Command::RunStrip => self.strip_obstacle(),
             _ => None,
@@ -265,8 +277,19 @@ impl App {
         match command {
             Command::Undo => self.session.history.can_undo(),
             Command::Redo => self.session.history.can_redo(),
-            Command::Merge | Command::ExportAdapter | Command::SaveVector | Command::RunBoth | Command::RunStrip => {
-                self.obstacle(command).is_none()
+            Command::Merge
+            | Command::ExportAdapter
+            | Command::SaveVector
+            | Command::RunSweep
+            | Command::RunBoth
+            | Command::RunStrip => self.obstacle(command).is_none(),
+            Command::StopSweep => self.evaluation.run.as_ref().is_some_and(|run| !run.stopping),
+            Command::OpenQuestions | Command::OpenExamples | Command::ImportResults => !self.evaluation.is_running(),
+            Command::SaveReport => self.evaluation.table().is_some() && self.evaluation.prepared.is_some(),
+            Command::OpenAnswers => self.evaluation.folder().is_some_and(|folder| folder.is_dir()),
+            Command::ForgetAnswers => {
+                !self.evaluation.is_running()
+                    && self.evaluation.progress().is_some_and(|progress| progress.answered > 0)
             }
             Command::CancelWriting => self.session.writing.is_some(),
             Command::StopAnswers => self.try_view.is_under_way(),
@@ -297,6 +320,7 @@ impl App {
             }
             Tab::Scaling => scaling_tab::has_values(&self.session),
             Tab::Results => self.session.end.as_ref().is_some_and(|end| end.output().is_some()),
+            Tab::Evaluate => self.evaluation.table().is_some(),
             Tab::Try => self.try_view.run.is_some(),
         }
     }
@@ -348,6 +372,23 @@ impl App {
             Command::ShowVector => self.tab = Tab::Vector,
             Command::ShowScaling => self.tab = Tab::Scaling,
             Command::ShowResults => self.tab = Tab::Results,
+            Command::ShowEvaluate => self.tab = Tab::Evaluate,
+            Command::RunSweep => self.run_sweep(),
+            Command::StopSweep => self.evaluation.stop(&self.session.jobs),
+            Command::OpenQuestions => self.pick(PickFor::Questions, self.recipe_folder(), String::new()),
+            Command::OpenExamples => self.pick(PickFor::Examples, self.recipe_folder(), String::new()),
+            Command::ImportResults => self.pick(PickFor::Results, self.recipe_folder(), String::new()),
+            Command::SaveReport => {
+                if let Some((text, name)) = self.sweep_report() {
+                    self.pick(PickFor::SaveReport(text), self.last_parent.clone(), name);
+                }
+            }
+            Command::OpenAnswers => {
+                if let Some(folder) = self.evaluation.folder().cloned() {
+                    self.open_folder(&folder);
+                }
+            }
+            Command::ForgetAnswers => self.dialog = Some(Dialog::ForgetAnswers),
             Command::ShowTry => self.tab = Tab::Try,
             Command::RunBoth => self.run_both(),
             Command::RunStrip => self.run_strip(),
@@ -361,6 +402,7 @@ impl App {
                 Tab::Vector => self.vector_view.table = !self.vector_view.table,
                 Tab::Scaling => self.scaling_view.table = !self.scaling_view.table,
                 Tab::Results => self.results_view.table = !self.results_view.table,
+                Tab::Evaluate => self.evaluate_view.toggle_table(),
                 Tab::Try => self.try_view.table = !self.try_view.table,
             },
             Command::CopyCsv => self.copy_csv(ctx),
@@ -369,6 +411,7 @@ impl App {
                     Tab::Vector => self.vector_view.chart.file_stem(),
                     Tab::Scaling => "scaling",
                     Tab::Results => "results",
+                    Tab::Evaluate => "sweep",
                     Tab::Try => "answers",
                 };
                 self.pick(PickFor::SavePicture, self.last_parent.clone(), format!("{stem}.png"));
@@ -424,6 +467,10 @@ impl App {
                 None => return,
             },
             (Tab::Results, None) => return,
+            (Tab::Evaluate, _) => match self.sweep_csv() {
+                Some(csv) => csv,
+                None => return,
+            },
             (Tab::Try, _) => match &self.try_view.run {
                 Some(run) => try_tab::table(run).to_csv(),
                 None => return,
@@ -492,6 +539,7 @@ impl App {
                 Tab::Vector => vector_tab::ui(self, ui),
                 Tab::Scaling => scaling_tab::ui(self, ui),
                 Tab::Results => results_tab::ui(self, ui),
+                Tab::Evaluate => evaluate_tab::ui(self, ui),
                 Tab::Try => try_tab::ui(self, ui),
             }
         });
@@ -523,6 +571,9 @@ impl App {
 
     fn work_in_words(&self) -> String {
         let opening = self.session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
+        if self.evaluation.is_running() {
+            return "Asking questions".to_owned();
+        }
         if self.try_view.is_under_way() {
             return "Answering".to_owned();
         }
@@ -601,6 +652,7 @@ impl App {
                 self.dialog = Some(dialog);
                 self.open_folder(&folder);
             }
+            DialogEnd::ForgetAnswers => self.forget_answers(),
             DialogEnd::Quit => {
                 self.quit_confirmed = true;
                 ctx.send_viewport_cmd(egui::ViewportCommand::Close);
@@ -640,6 +692,7 @@ impl eframe::App for App {
         }
         .store(storage);
         persist::store_try(&self.try_view.saved(), storage);
+        persist::store_evaluation(&self.evaluation.settings, storage);
     }
 
     fn persist_egui_memory(&self) -> bool {
@@ -659,6 +712,7 @@ impl App {
         }
         self.session.follow_output();
         self.follow_target();
+        self.follow_evaluation();
     }
 
     /// Chooses what the cells of the Vector tab show, and whether experts are unfolded.

@@ -59,6 +59,24 @@ pub enum Command {
     ShowScaling,
     /// Shows the Results tab.
     ShowResults,
+    /// Shows the Evaluate tab.
+    ShowEvaluate,
+    /// Asks the questions at every w.
+    RunSweep,
+    /// Stops asking.
+    StopSweep,
+    /// Chooses a question file.
+    OpenQuestions,
+    /// Chooses a file that examples are taken from.
+    OpenExamples,
+    /// Reads results that others measured.
+    ImportResults,
+    /// Writes the sweep as a page.
+    SaveReport,
+    /// Opens the folder with the answers.
+    OpenAnswers,
+    /// Forgets the answers.
+    ForgetAnswers,
     /// Shows the Try tab.
     ShowTry,
     /// Asks the target and what the recipe would write.
@@ -91,7 +109,7 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 57] = [
+    pub const ALL: [Self; 66] = [
         Self::Merge,
         Self::ExportAdapter,
         Self::SaveVector,
@@ -99,7 +117,16 @@ impl Command {
         Self::ShowVector,
         Self::ShowScaling,
         Self::ShowResults,
+        Self::ShowEvaluate,
         Self::ShowTry,
+        Self::RunSweep,
+        Self::StopSweep,
+        Self::OpenQuestions,
+        Self::OpenExamples,
+        Self::ImportResults,
+        Self::SaveReport,
+        Self::OpenAnswers,
+        Self::ForgetAnswers,
         Self::RunBoth,
         Self::RunStrip,
         Self::StopAnswers,
@@ -184,6 +211,15 @@ impl Command {
             Self::ShowVector => "Vector",
             Self::ShowScaling => "Scaling",
             Self::ShowResults => "Results",
+            Self::ShowEvaluate => "Evaluate",
+            Self::RunSweep => "Run the questions",
+            Self::StopSweep => "Stop the questions",
+            Self::OpenQuestions => "Open questions…",
+            Self::OpenExamples => "Take examples from…",
+            Self::ImportResults => "Import results…",
+            Self::SaveReport => "Save report…",
+            Self::OpenAnswers => "Where the answers are",
+            Self::ForgetAnswers => "Forget these answers…",
             Self::ShowTry => "Try",
             Self::RunBoth => "Run both",
             Self::RunStrip => "Strip of w",
@@ -232,6 +268,17 @@ impl Command {
             Self::ShowVector => "What the vector looks like, layer by layer",
             Self::ShowScaling => "How w is spread over layers, parts and tensors",
             Self::ShowResults => "What the last merge wrote, against what was asked for",
+            Self::ShowEvaluate => "The same questions at several w, and whether a gain is more than luck",
+            Self::RunSweep => "Ask the questions at every w; what is answered already is not asked again",
+            Self::StopSweep => "Stop asking; what was answered stays, and Go on asks for the rest",
+            Self::OpenQuestions => "Read questions with known answers from JSON lines, JSON, or a table in CSV or TSV",
+            Self::OpenExamples => "Take the examples before each question from another question file",
+            Self::ImportResults => {
+                "Show results that others measured beside these: a log of lm-eval, or a table in CSV or JSON"
+            }
+            Self::SaveReport => "Write chart, numbers and the answers that w changes as one page",
+            Self::OpenAnswers => "Open the folder that the answers are kept in",
+            Self::ForgetAnswers => "Remove the answers to these questions of these models",
             Self::ShowTry => "The same prompt, answered by the target and by what would be merged",
             Self::RunBoth => {
                 "Let the target answer the prompt, and then what the recipe would write; no file is written"
@@ -266,6 +313,7 @@ impl Command {
             Self::ShowVector => command(Key::Num1),
             Self::ShowScaling => command(Key::Num2),
             Self::ShowResults => command(Key::Num3),
+            Self::ShowEvaluate => command(Key::Num4),
             Self::ShowTry => command(Key::Num5),
             Self::RunBoth => command(Key::Enter),
             Self::ToggleTable => command(Key::T),

@@ -32,6 +32,8 @@ pub enum Dialog {
     Path(PathDialog),
     /// Leave although something is being written?
     Quit,
+    /// Forget answers that took long to get?
+    ForgetAnswers,
     /// Merges of the past.
     Past(Box<PastDialog>),
     /// Why a file could not be read, in all its words.
@@ -82,6 +84,8 @@ pub enum DialogEnd {
     Folder(Dialog, PathBuf),
     /// Leave.
     Quit,
+    /// Forget the answers.
+    ForgetAnswers,
 }
 
 impl Dialog {
@@ -162,6 +166,7 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
             Dialog::Quit => quit_ui(app, ui),
+            Dialog::ForgetAnswers => forget_ui(app, ui),
             Dialog::Problem(text) => problem_ui(ui, text),
             Dialog::About => about_ui(ui),
         }
@@ -237,6 +242,26 @@ fn quit_ui(app: &App, ui: &mut Ui) -> DialogEnd {
         DialogEnd::Closed
     } else {
         DialogEnd::Open(Dialog::Quit)
+    }
+}
+
+fn forget_ui(app: &App, ui: &mut Ui) -> DialogEnd {
+    title_ui(ui, "Forget these answers?");
+    let answers = app.evaluation.progress().map_or(0, |progress| progress.answered);
+    let words = format!(
+        "{} to these questions, and all others to them from the same models, are removed. To have them again the models must \
+         be asked again.",
+        format::plural(answers, "answer")
+    );
+    widgets::paragraph_ui(ui, &words);
+    let keep = Some(("Keep them", "Close this question and leave the answers alone"));
+    let (forget, stay) = buttons_ui(ui, ("Forget", "Remove the answers"), None, keep);
+    if forget {
+        DialogEnd::ForgetAnswers
+    } else if stay {
+        DialogEnd::Closed
+    } else {
+        DialogEnd::Open(Dialog::ForgetAnswers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the window asks of the engine, behind a trait so that tests can be slow or fail on purpose.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mergescope_core::adapter::{self, AdapterError, AdapterPlan, AdapterReport};
 use mergescope_core::alignment::{Alignment, Models, Triple, VectorPair};
@@ -129,6 +129,11 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The folder below which answers of sweeps are kept; `None` where there is none.
+    fn sweeps(&self) -> Option<PathBuf> {
+        None
+    }
+
     /// Models in the local Hub cache.
     fn cached_models(&self) -> Vec<CachedModel> {
         hub::cache_dir().map(|cache| hub::cached_models(&cache)).unwrap_or_default()
@@ -152,5 +157,9 @@ pub struct CoreEngine;
 impl Engine for CoreEngine {
     fn past(&self) -> Option<PastMerges> {
         PastMerges::of_user()
+    }
+
+    fn sweeps(&self) -> Option<PathBuf> {
+        eframe::storage_dir("mergescope").map(|folder| folder.join("sweeps"))
     }
 }

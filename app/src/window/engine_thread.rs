@@ -14,6 +14,7 @@ use mergescope_core::progress::Control;
 
 use super::asking::News;
 use super::engine::{Engine, EngineChoice};
+use super::evaluation::work::SweepNews;
 use super::jobs::{Event, JobError, JobId, Outcome, Waker, deliver, failed, guarded};
 
 /// Jobs that may wait for the engine.
@@ -34,6 +35,18 @@ impl Teller {
     /// Tells it, and waits while the window is behind.
     pub fn tell(&self, news: News) {
         deliver(&self.sender, &self.waker, Event::News(self.id, news));
+    }
+
+    /// Tells what becomes of a sweep, and waits while the window is behind.
+    pub fn tell_sweep(&self, news: SweepNews) {
+        deliver(&self.sender, &self.waker, Event::Sweep(self.id, news));
+    }
+
+    /// Tells what becomes of a sweep unless the window is behind.
+    pub fn try_tell_sweep(&self, news: SweepNews) {
+        if self.sender.try_send(Event::Sweep(self.id, news)).is_ok() {
+            (self.waker)();
+        }
     }
 
     /// Tells it unless the window is behind; whether it was told.

@@ -16,6 +16,7 @@ use mergescope_core::alignment::{Alignment, Triple, VectorPair};
 use mergescope_core::analysis::{LayerProducts, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::error::chain;
+use mergescope_core::evaluate::sweep::Sweep;
 use mergescope_core::hub::{self, CachedModel};
 use mergescope_core::merge::{MergeError, MergeReport, SavedVector};
 use mergescope_core::preflight::{Finding, Preflight};
@@ -26,6 +27,8 @@ use mergescope_core::stream::panic_message;
 use super::asking::News;
 use super::engine::{Engine, EngineChoice};
 use super::engine_thread::{EngineThread, EngineWork};
+use super::evaluation::Findings;
+use super::evaluation::work::{Preparation, SweepNews};
 use super::measured::Measured;
 use super::picker::{PickRequest, Picker};
 
@@ -64,6 +67,8 @@ pub enum Job {
         /// The model.
         model: Arc<Checkpoint>,
     },
+    /// Reads questions and answers, or grades them.
+    Evaluate(Box<dyn FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> + Send>),
     /// Prepares a preview of rounding.
     Preview {
         /// The vector.
@@ -121,6 +126,7 @@ impl Job {
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
             Self::FindTemplate { .. } => "template",
+            Self::Evaluate(_) => "evaluate",
             Self::Preview { .. } => "preview",
             Self::LayerProducts { .. } => "layers",
             Self::Spectrum { .. } => "spectrum",
@@ -148,6 +154,10 @@ pub enum Outcome {
     Template(bool),
     /// All prompts were answered; the answers came as news.
     Answered,
+    /// Questions and the answers that are there were read.
+    Prepared(Box<Preparation>),
+    /// Answers were graded anew, by the graders of that sweep.
+    Graded(Arc<Sweep>, Box<Findings>),
     /// A preview of rounding is ready.
     Previewed(RoundingPreview),
     /// The layers were compared.
@@ -179,6 +189,8 @@ pub enum Event {
     Progress(JobId, Progress),
     /// What becomes of prompts.
     News(JobId, News),
+    /// What becomes of a sweep.
+    Sweep(JobId, SweepNews),
     /// A job has ended.
     Finished(JobId, Result<Outcome, JobError>),
     /// The file dialog has closed.
@@ -411,6 +423,7 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
             let path = hub::resolve(&spec);
             Ok(Outcome::Opened { place: path.canonicalize().unwrap_or(path), model })
         }
+        Job::Evaluate(work) => work(engine, control),
         Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {

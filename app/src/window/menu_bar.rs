@@ -88,8 +88,13 @@ const MENUS: [(&str, &[Item]); 4] = [
             Do(Command::ShowVector),
             Do(Command::ShowScaling),
             Do(Command::ShowResults),
+            Do(Command::ShowEvaluate),
             Do(Command::ShowTry),
             Do(Command::ToggleTable),
+            Line,
+            Do(Command::RunSweep),
+            Do(Command::StopSweep),
+            Do(Command::SaveReport),
             Line,
             Do(Command::RunBoth),
             Do(Command::RunStrip),
@@ -225,6 +230,7 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         (Tab::Vector, Command::ShowVector),
         (Tab::Scaling, Command::ShowScaling),
         (Tab::Results, Command::ShowResults),
+        (Tab::Evaluate, Command::ShowEvaluate),
         (Tab::Try, Command::ShowTry),
     ];
     let commands = [Command::ToggleTable, Command::CopyCsv, Command::SavePng];
@@ -277,6 +283,7 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
                     Tab::Vector => app.vector_view.table,
                     Tab::Scaling => app.scaling_view.table,
                     Tab::Results => app.results_view.table,
+                    Tab::Evaluate => app.evaluate_view.table,
                     Tab::Try => app.try_view.table,
                 };
             let enabled = app.is_enabled(command);

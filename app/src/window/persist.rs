@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use mergescope_core::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
+use super::evaluation::Settings as EvaluationSettings;
 use super::try_tab::SavedTry;
 
 /// Key in the storage.
 const KEY: &str = "mergescope";
 /// Key of the Try tab, apart from the rest: neither is lost with the other.
 const TRY_KEY: &str = "mergescope try";
+
+/// Key of the Evaluate tab's choices.
+const EVALUATE_KEY: &str = "mergescope evaluate";
 
 /// What is remembered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -52,6 +56,20 @@ pub fn load_try(storage: &dyn eframe::Storage) -> SavedTry {
 /// Writes it.
 pub fn store_try(saved: &SavedTry, storage: &mut dyn eframe::Storage) {
     eframe::set_value(storage, TRY_KEY, saved);
+}
+
+/// Reads the choices of the Evaluate tab; `None` where there are none that can be read.
+pub fn load_evaluation(storage: &dyn eframe::Storage) -> Option<EvaluationSettings> {
+    // As JSON, in which recipes of sweeps are written as well: every optional part may be left out.
+    let text: String = eframe::get_value(storage, EVALUATE_KEY)?;
+    serde_json::from_str(&text).ok()
+}
+
+/// Writes them.
+pub fn store_evaluation(settings: &EvaluationSettings, storage: &mut dyn eframe::Storage) {
+    if let Ok(text) = serde_json::to_string(settings) {
+        eframe::set_value(storage, EVALUATE_KEY, &text);
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +141,17 @@ mod tests {
         let mut storage = Memory::default();
         store_try(&saved, &mut storage);
         assert_eq!(load_try(&storage), saved);
+    }
+
+    #[test]
+    fn choices_of_a_sweep_come_back() {
+        let mut settings = EvaluationSettings::default();
+        settings.choose_questions(std::path::Path::new("/日本語/問題.jsonl"));
+        settings.spec.limit = Some(24);
+        let mut storage = Memory::default();
+        assert_eq!(load_evaluation(&storage), None);
+        store_evaluation(&settings, &mut storage);
+        assert_eq!(load_evaluation(&storage), Some(settings));
     }
 
     #[test]

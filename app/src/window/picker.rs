@@ -30,6 +30,14 @@ pub enum PickFor {
     SavePicture,
     /// A file with one value for each layer.
     OpenValues,
+    /// A question file.
+    Questions,
+    /// A question file that examples are taken from.
+    Examples,
+    /// Results that others measured.
+    Results,
+    /// A page about a sweep to write, with this text.
+    SaveReport(String),
 }
 
 /// A question to the file dialog.
@@ -51,7 +59,14 @@ impl PickFor {
             Self::SaveMergeFile(_) => Some("yaml"),
             Self::SaveTranscript(_) => Some("jsonl"),
             Self::SavePicture => Some("png"),
-            Self::Model(_) | Self::OutputFolder | Self::OpenRecipe | Self::OpenValues => None,
+            Self::SaveReport(_) => Some("html"),
+            Self::Model(_)
+            | Self::OutputFolder
+            | Self::OpenRecipe
+            | Self::OpenValues
+            | Self::Questions
+            | Self::Examples
+            | Self::Results => None,
         }
     }
 
@@ -76,6 +91,10 @@ impl PickRequest {
             PickFor::SaveTranscript(_) => "Save the transcript".to_owned(),
             PickFor::SavePicture => "Save the chart".to_owned(),
             PickFor::OpenValues => "Open a file with one value for each layer".to_owned(),
+            PickFor::Questions => "Open questions".to_owned(),
+            PickFor::Examples => "Take examples from a question file".to_owned(),
+            PickFor::Results => "Import results that were measured elsewhere".to_owned(),
+            PickFor::SaveReport(_) => "Save the report".to_owned(),
         }
     }
 }
@@ -100,6 +119,14 @@ impl Picker for SystemPicker {
         let chosen = match &request.purpose {
             PickFor::Model(_) | PickFor::OutputFolder => pollster::block_on(dialog.pick_folder()),
             PickFor::OpenValues => pollster::block_on(dialog.pick_file()),
+            PickFor::Questions | PickFor::Examples | PickFor::Results => {
+                let endings = ["jsonl", "json", "csv", "tsv"];
+                pollster::block_on(dialog.add_filter("JSON lines, JSON, CSV or TSV", &endings).pick_file())
+            }
+            PickFor::SaveReport(_) => {
+                let dialog = dialog.set_file_name(&request.file_name).add_filter("Web page", &["html"]);
+                pollster::block_on(dialog.save_file())
+            }
             PickFor::OpenRecipe => {
                 pollster::block_on(dialog.add_filter("Recipe or merge file", &["toml", "yaml", "yml"]).pick_file())
             }

@@ -466,7 +466,7 @@ impl Session {
             Event::Cached(models) => self.cached = models,
             Event::Saved(Ok(path)) => self.say(format!("Saved {}", format::path(&path))),
             Event::Saved(Err(message)) => self.fail(message),
-            Event::Picked { .. } | Event::News(..) => return Some(event),
+            Event::Picked { .. } | Event::News(..) | Event::Sweep(..) => return Some(event),
         }
         None
     }

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod drawing;
+mod evaluate_tab;
 mod past;
 mod scaling;
 mod try_tab;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use mergescope_core::alignment::Role;
 use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::questions::perturb::Perturbation;
@@ -13,7 +13,7 @@ use mergescope_core::evaluate::sweep::{
 };
 
 use crate::cli::args::{PerturbationKind, ReferenceArg, SweepArgs};
-use crate::evaluate::presets;
+use crate::evaluate::{grid, presets};
 
 /// Share of slips of the character noise.
 const NOISE_RATE: f64 = 0.05;
@@ -145,22 +145,7 @@ fn graders(names: &str) -> Vec<anyhow::Result<Grader>> {
 
 /// Values of w: a list, or from:to:step.
 pub fn grid(text: &str) -> anyhow::Result<Vec<f64>> {
-    let number = |part: &str| {
-        let number = part.trim().replace('−', "-").parse::<f64>().ok().filter(|number| number.is_finite());
-        number.with_context(|| format!("-w {text}: `{part}` is no number; write 0,0.25,0.5 or -0.5:1.5:0.25"))
-    };
-    let parts: Vec<&str> = text.split(':').collect();
-    if let [from, to, step] = parts.as_slice() {
-        let (from, to, step) = (number(from)?, number(to)?, number(step)?);
-        ensure!(step > 0.0 && to >= from, "-w {text}: from:to:step goes up in steps above 0");
-        let steps = ((to - from) / step + 1e-9).floor();
-        ensure!(steps <= 1000.0, "-w {text}: that are {} values; a grid has at most 200", steps + 1.0);
-        // In decimals as they were typed: 0.1 + 0.2 should be 0.3.
-        let tidy = |value: f64| (value * 1e9).round() / 1e9;
-        return Ok((0..=steps as u32).map(|at| tidy(from + f64::from(at) * step)).collect());
-    }
-    ensure!(parts.len() == 1, "-w {text}: write 0,0.25,0.5 or from:to:step");
-    text.split(',').map(number).collect()
+    grid::parse(text).map_err(|reason| anyhow!("-w {text}: {reason}"))
 }
 
 fn read_spec(path: &Path) -> anyhow::Result<SweepSpec> {
@@ -169,20 +154,4 @@ fn read_spec(path: &Path) -> anyhow::Result<SweepSpec> {
     ensure!(bytes <= MAX_BYTES, "{} has {bytes} bytes and is no sweep", path.display());
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is no sweep", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grid_is_a_list_or_a_range() {
-        assert_eq!(grid("0,0.25,−0.5").unwrap(), [0.0, 0.25, -0.5]);
-        assert_eq!(grid("-0.5:0.7:0.1").unwrap().last(), Some(&0.7));
-        assert_eq!(grid("-0.5:1.5:0.25").unwrap().len(), 9);
-        assert_eq!(grid("0:1:0.1").unwrap()[3], 0.3);
-        for wrong in ["", "a", "0:1", "0:1:0", "1:0:0.5", "0:1:0.1:2", "0,nan", "0:9e9:0.001"] {
-            assert!(grid(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -5,10 +5,10 @@ use mergescope_core::layout::Part;
 
 use super::cosines::CosineTexture;
 use super::grid::GridValues;
-use super::summary::SummaryRoom;
 use super::table::TableCache;
 use super::tensor::PageData;
 use crate::vector::{Amounts, Chart, Metric, PartSet};
+use crate::window::figures::TextRoom;
 use crate::window::jobs::JobId;
 use crate::window::session::Measured;
 use eframe::egui::Rect;
@@ -178,7 +178,7 @@ pub struct VectorView {
     pub(super) texture: CosineTexture,
     pub(super) page_data: Option<PageData>,
     pub(super) table_cache: TableCache,
-    pub(super) summary: SummaryRoom,
+    pub(super) summary: TextRoom,
     /// The vector that all of this is about.
     vector: Option<JobId>,
 }
@@ -205,7 +205,7 @@ impl Default for VectorView {
             texture: CosineTexture::default(),
             page_data: None,
             table_cache: TableCache::default(),
-            summary: SummaryRoom::default(),
+            summary: TextRoom::default(),
             vector: None,
         }
     }
@@ -224,7 +224,7 @@ impl VectorView {
         self.vector = Some(measured.number);
         self.page_data = None;
         self.table_cache = TableCache::default();
-        self.summary = SummaryRoom::default();
+        self.summary = TextRoom::default();
         (self.cursor, self.cosine_cursor) = ((0, 0), (0, 0));
         let same = self.picked.and_then(|picked| measured.cell(picked.group, picked.row)).map(Picked::whole);
         self.picked = same.or_else(|| furthest(measured));

@@ -37,12 +37,25 @@ impl Preset {
     /// When the question or its answer cannot be found among the fields, no record makes a question, or the answers are
     /// programs.
     pub fn of(file: &QuestionFile) -> Result<Self, QuestionsError> {
+        Self::refuse_programs(file)?;
+        Self::with(file, Mapping::guess(file)?)
+    }
+
+    fn refuse_programs(file: &QuestionFile) -> Result<(), QuestionsError> {
         let has = |name: &str| file.fields.iter().any(|field| plain(&field.name) == name);
-        let wants_programs = has("test") && has("entrypoint") || has("testlist") && has("code");
-        if wants_programs {
+        if has("test") && has("entrypoint") || has("testlist") && has("code") {
             return Err(QuestionsError::NeedsExecution { file: file.shown() });
         }
-        let mapping = Mapping::guess(file)?;
+        Ok(())
+    }
+
+    /// What the file looks like with a mapping that somebody chose, also where none could be guessed.
+    ///
+    /// # Errors
+    /// When the file has no such fields, no record makes a question, or the answers are programs.
+    pub fn with(file: &QuestionFile, mapping: Mapping) -> Result<Self, QuestionsError> {
+        Self::refuse_programs(file)?;
+        let has = |name: &str| file.fields.iter().any(|field| plain(&field.name) == name);
         let set = file.questions(&mapping)?;
         let own_prompt =
             file.fields.iter().find(|field| plain(&field.name) == "prompt" && field.name != mapping.question);
@@ -166,6 +179,15 @@ mod tests {
 
     fn preview(preset: &Preset, set: &QuestionSet) -> String {
         Prompter::new(&preset.template, set).unwrap().preview(&set.questions[0])
+    }
+
+    #[test]
+    fn a_mapping_that_somebody_chose_stands_in_for_one_that_cannot_be_guessed() {
+        let file = file(r#"{"frage": "1+1?", "summe": 2}"#);
+        assert!(Preset::of(&file).is_err());
+        let mapping = Mapping { question: "frage".into(), answer: "summe".into(), ..Mapping::default() };
+        let preset = Preset::with(&file, mapping).unwrap();
+        assert_eq!(preset.name, "questions with numbers as answers");
     }
 
     #[test]

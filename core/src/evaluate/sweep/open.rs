@@ -63,8 +63,11 @@ impl Sweep {
     pub fn open(recipe: &Recipe, spec: &SweepSpec, control: &Control) -> Result<Self, SweepError> {
         check(recipe, spec)?;
         let file = QuestionFile::read(Path::new(&spec.questions))?;
-        let preset = Preset::of(&file)?;
-        let mut set = file.questions(spec.mapping.as_ref().unwrap_or(&preset.mapping))?;
+        let preset = match &spec.mapping {
+            Some(mapping) => Preset::with(&file, mapping.clone())?,
+            None => Preset::of(&file)?,
+        };
+        let mut set = file.questions(&preset.mapping)?;
         let skipped: HashSet<usize> = set.skipped.iter().map(|skipped| skipped.record).collect();
         let records = (0..).filter(|record| !skipped.contains(record));
         let places =
@@ -169,6 +172,13 @@ impl Sweep {
         let graders = graders(spec, &preset)?;
         let (spec, recipe) = (spec.clone(), recipe.clone());
         Ok(Self { spec, recipe, preset, graders, template, asked, places, left_out, dev, fingerprints })
+    }
+
+    /// The same sweep graded by others, the one that counts first. What is asked stays, and so do all answers.
+    #[must_use]
+    pub fn with_graders(&self, graders: Vec<Grader>) -> Self {
+        let spec = SweepSpec { graders: graders.clone(), ..self.spec.clone() };
+        Self { spec, graders, ..self.clone() }
     }
 
     /// The choices behind it.

@@ -135,6 +135,21 @@ impl Sweep {
         control: &Control,
         on_event: &mut dyn FnMut(SweepEvent),
     ) -> Result<(), SweepError> {
+        self.run_watched(wanted, engine, log, control, &mut |event, _| on_event(event))
+    }
+
+    /// The same, with what the log holds at each event, for those who show results while they come.
+    ///
+    /// # Errors
+    /// As for [`Sweep::run`].
+    pub fn run_watched(
+        &self,
+        wanted: &dyn Fn(ArmModel) -> bool,
+        engine: &mut dyn Engine,
+        log: &mut SampleLog,
+        control: &Control,
+        on_event: &mut dyn FnMut(SweepEvent, &Contents),
+    ) -> Result<(), SweepError> {
         let began = Instant::now();
         let identity = engine.identity();
         let mut progress = self.progress(log.contents(), &identity);
@@ -166,7 +181,7 @@ impl Sweep {
         control: &Control,
         progress: &mut SweepProgress,
         began: Instant,
-        on_event: &mut dyn FnMut(SweepEvent),
+        on_event: &mut dyn FnMut(SweepEvent, &Contents),
     ) -> Result<(), SweepError> {
         let identity = engine.identity();
         let mut tasks = Vec::new();
@@ -186,9 +201,9 @@ impl Sweep {
         }
         if !tasks.is_empty() {
             control.check()?;
-            on_event(SweepEvent::Loading { model });
+            on_event(SweepEvent::Loading { model }, log.contents());
             engine.load(&model.choice(self.recipe()), control)?;
-            on_event(SweepEvent::Asking { model });
+            on_event(SweepEvent::Asking { model }, log.contents());
             let mut failure = None;
             let mut keep = |task: &Task, answer: Answer| {
                 let sample = self.sample(task, answer, &identity);
@@ -199,7 +214,7 @@ impl Sweep {
                 progress.tokens += sample.tokens;
                 progress.elapsed = began.elapsed();
                 match log.append(sample) {
-                    Ok(()) => on_event(SweepEvent::Answered { progress: *progress }),
+                    Ok(()) => on_event(SweepEvent::Answered { progress: *progress }, log.contents()),
                     Err(error) => {
                         // Nothing that comes later could be kept either.
                         control.cancel();
@@ -216,7 +231,7 @@ impl Sweep {
             }
             result?;
         }
-        on_event(SweepEvent::Done { model });
+        on_event(SweepEvent::Done { model }, log.contents());
         Ok(())
     }
 

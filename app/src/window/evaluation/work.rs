@@ -1,0 +1,292 @@
+//! The work behind the tab: reading questions and answers, asking, and grading. It runs off the window's thread.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use mergescope_core::engine::{EngineError, Precision};
+use mergescope_core::error::chain;
+use mergescope_core::evaluate::grade::Grader;
+use mergescope_core::evaluate::log::import::{self, ImportedArm};
+use mergescope_core::evaluate::log::{Contents, SampleLog};
+use mergescope_core::evaluate::questions::{Field, Mapping, Preset, QuestionFile, Template};
+use mergescope_core::evaluate::sweep::{Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::Recipe;
+
+use super::items::Items;
+use super::{place, settings};
+use crate::evaluate::words::{self, Sentence};
+use crate::window::engine::{Engine, EngineChoice};
+use crate::window::engine_thread::EngineWork;
+use crate::window::jobs::{JobError, Outcome};
+
+/// Shortest time between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+/// Shortest time between two tables of a run.
+const TABLE_EVERY: Duration = Duration::from_millis(500);
+/// A table is made so many times less often than making it takes, so that a run is not slowed down by being watched.
+const TABLE_SHARE: u32 = 10;
+
+/// Everything that questions and answers depend on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// The recipe, whatever its w: a sweep has its own.
+    pub recipe: Recipe,
+    /// What is asked, whatever grades it.
+    pub asked: SweepSpec,
+    /// The number format of weights in memory.
+    pub precision: Precision,
+    /// Files with results that others measured.
+    pub imports: Vec<PathBuf>,
+}
+
+/// What a question file has and how it would be asked, were nothing said.
+#[derive(Clone, Debug)]
+pub struct Questions {
+    /// Its fields, with an example of each.
+    pub fields: Vec<Field>,
+    /// How many records it has.
+    pub records: usize,
+    /// What its fields seem to mean; nothing where that cannot be guessed.
+    pub mapping: Mapping,
+    /// How its questions would be put.
+    pub template: Option<Template>,
+}
+
+/// A sweep that can be run, with the answers that are there.
+#[derive(Clone)]
+pub struct Prepared {
+    /// The sweep.
+    pub sweep: Arc<Sweep>,
+    /// Where its answers are.
+    pub folder: PathBuf,
+    /// What numbers depend on beside the weights.
+    pub identity: String,
+    /// Results that others measured.
+    pub imported: Arc<Vec<ImportedArm>>,
+    /// The answers of the log.
+    pub contents: Arc<Contents>,
+    /// How many answers there are, of how many.
+    pub progress: SweepProgress,
+    /// The first prompt as text.
+    pub first_prompt: String,
+}
+
+/// What the answers come to.
+#[derive(Clone)]
+pub struct Findings {
+    /// The numbers.
+    pub table: Arc<SweepTable>,
+    /// The numbers in words.
+    pub sentences: Vec<Sentence>,
+    /// Question by question; `None` while a model is being asked.
+    pub items: Option<Arc<Items>>,
+}
+
+/// What came of reading questions and answers.
+pub struct Preparation {
+    /// What the question file has, if it could be read.
+    pub questions: Option<Questions>,
+    /// The sweep and what its answers come to, or why there is none.
+    pub result: Result<(Prepared, Findings), String>,
+}
+
+/// What a run tells.
+pub enum SweepNews {
+    /// A model is being loaded; its name.
+    Loading(String),
+    /// A model answers; its name.
+    Asking(String),
+    /// How far it is.
+    Progress(SweepProgress),
+    /// What the answers so far come to.
+    Findings(Box<Findings>),
+    /// What all answers come to, also of a run that ended early.
+    Ended(Box<Findings>, Arc<Contents>, SweepProgress),
+}
+
+/// Graders that may be changed while a run goes on.
+pub type Graders = Arc<Mutex<Vec<Grader>>>;
+
+impl Findings {
+    fn of(sweep: &Sweep, log: &Contents, engine: &str, imported: &[ImportedArm], with_items: bool) -> Self {
+        let table = sweep.table(log, engine, imported);
+        let items = with_items.then(|| Arc::new(Items::of(sweep, &table, log, engine)));
+        Self { sentences: words::conclusion(&table), table: Arc::new(table), items }
+    }
+}
+
+/// Reads what a wish names: a job of its own.
+pub fn prepare(
+    wish: Wish,
+    graders: Vec<Grader>,
+    parent: Option<PathBuf>,
+) -> impl FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> {
+    move |engine, control| {
+        let questions = questions(&wish.asked);
+        let result = open(&wish, graders, parent.as_deref(), engine, control);
+        if control.is_cancelled() {
+            return Err(JobError::Cancelled);
+        }
+        Ok(Outcome::Prepared(Box::new(Preparation { questions, result })))
+    }
+}
+
+fn questions(spec: &SweepSpec) -> Option<Questions> {
+    let file = QuestionFile::read(Path::new(&spec.questions)).ok()?;
+    let preset = Preset::of(&file).ok();
+    let mapping = preset.as_ref().map(|preset| preset.mapping.clone());
+    Some(Questions {
+        records: file.len(),
+        mapping: mapping.unwrap_or_default(),
+        template: preset.map(|preset| preset.template),
+        fields: file.fields,
+    })
+}
+
+fn open(
+    wish: &Wish,
+    graders: Vec<Grader>,
+    parent: Option<&Path>,
+    engine: &dyn Engine,
+    control: &Control,
+) -> Result<(Prepared, Findings), String> {
+    let words = |error: &dyn std::error::Error| chain(error);
+    let parent = parent.ok_or("This system names no folder to keep answers in; set HOME and start again")?;
+    let spec = SweepSpec { graders, ..wish.asked.clone() };
+    let sweep = Sweep::open(&wish.recipe, &spec, control).map_err(|error| words(&error))?;
+    let has_choices = sweep.questions().iter().any(|question| !question.choices.is_empty());
+    let sweep = sweep.with_graders(settings::graders(sweep.graders(), has_choices));
+    let mut imported = Vec::new();
+    for path in &wish.imports {
+        imported.extend(import::read(path).map_err(|error| words(&error))?);
+    }
+    let choice = EngineChoice { precision: wish.precision };
+    let identity = engine.answering(choice).map_err(|error| words(&error))?.identity();
+    let folder = place::folder(parent, &wish.asked.questions, &wish.recipe);
+    let log = place::log(&folder);
+    let contents = match log.exists() {
+        true => SampleLog::read(&log).map_err(|error| words(&error))?,
+        false => Contents::default(),
+    };
+    let findings = Findings::of(&sweep, &contents, &identity, &imported, true);
+    let progress = sweep.progress(&contents, &identity);
+    let first = sweep.arms(None).first().map(|arm| sweep.asked(*arm));
+    let first = first.and_then(|asked| Some(asked.prompter.preview(asked.set.questions.first()?)));
+    let prepared = Prepared {
+        sweep: Arc::new(sweep),
+        folder,
+        identity,
+        imported: Arc::new(imported),
+        contents: Arc::new(contents),
+        progress,
+        first_prompt: first.unwrap_or_default(),
+    };
+    Ok((prepared, findings))
+}
+
+/// Grades the answers that are there by others: a job of its own.
+pub fn grade(
+    prepared: Prepared,
+    graders: Vec<Grader>,
+) -> impl FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> {
+    move |_, _| {
+        let sweep = prepared.sweep.with_graders(graders);
+        let findings = Findings::of(&sweep, &prepared.contents, &prepared.identity, &prepared.imported, true);
+        Ok(Outcome::Graded(Arc::new(sweep), Box::new(findings)))
+    }
+}
+
+/// Asks for what the log does not have: a job of the engine's thread.
+pub fn run(prepared: Prepared, graders: Graders) -> EngineWork {
+    Box::new(move |engine, control, teller| {
+        let Prepared { sweep, folder, imported, .. } = &prepared;
+        let kept =
+            |error: std::io::Error| EngineError::caused(format!("cannot keep answers in {}", folder.display()), error);
+        fs::create_dir_all(folder).map_err(kept)?;
+        let mut log = SampleLog::open(&place::log(folder)).map_err(|error| failed(&error.into()))?;
+        let identity = engine.identity();
+        let mut watch =
+            Watch { sweep: (**sweep).clone(), graders, imported, identity: &identity, told: None, next: None };
+        let mut last = sweep.progress(log.contents(), &identity);
+        let result = sweep.run_watched(&|_| true, engine, &mut log, control, &mut |event, contents| match event {
+            SweepEvent::Loading { model } => teller.tell_sweep(SweepNews::Loading(model.label())),
+            SweepEvent::Asking { model } => teller.tell_sweep(SweepNews::Asking(model.label())),
+            SweepEvent::Answered { progress } => {
+                last = progress;
+                if watch.is_time_to_tell() {
+                    teller.try_tell_sweep(SweepNews::Progress(progress));
+                }
+                if let Some(findings) = watch.findings(contents, false) {
+                    teller.tell_sweep(SweepNews::Findings(Box::new(findings)));
+                }
+            }
+            SweepEvent::Done { .. } => {
+                if let Some(findings) = watch.findings(contents, true) {
+                    teller.tell_sweep(SweepNews::Findings(Box::new(findings)));
+                }
+            }
+        });
+        watch.follow_graders();
+        let contents = Arc::new(log.contents().clone());
+        let findings = Findings::of(&watch.sweep, &contents, &identity, imported, true);
+        let now = watch.sweep.progress(&contents, &identity);
+        let progress = SweepProgress { answered: now.answered, total: now.total, ..last };
+        teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress));
+        result.map(|()| Outcome::Answered).map_err(|error| failed(&error))
+    })
+}
+
+/// An error of a sweep as one of its engine.
+fn failed(error: &SweepError) -> EngineError {
+    match error {
+        SweepError::Engine(EngineError::Cancelled(_)) => EngineError::Cancelled(mergescope_core::progress::Cancelled),
+        error if error.is_cancelled() => EngineError::Cancelled(mergescope_core::progress::Cancelled),
+        other => EngineError::failed(chain(other)),
+    }
+}
+
+/// What is told of a run, and when.
+struct Watch<'a> {
+    sweep: Sweep,
+    graders: Graders,
+    imported: &'a [ImportedArm],
+    identity: &'a str,
+    told: Option<Instant>,
+    /// When the next table may be made.
+    next: Option<Instant>,
+}
+
+impl Watch<'_> {
+    fn is_time_to_tell(&mut self) -> bool {
+        let is_time = self.told.is_none_or(|told| told.elapsed() >= REPORT_EVERY);
+        if is_time {
+            self.told = Some(Instant::now());
+        }
+        is_time
+    }
+
+    /// Takes up graders that were chosen meanwhile; whether there were others.
+    fn follow_graders(&mut self) -> bool {
+        let wanted = self.graders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let are_others = self.sweep.graders() != wanted.as_slice();
+        if are_others {
+            self.sweep = self.sweep.with_graders(wanted);
+        }
+        are_others
+    }
+
+    /// What the answers come to, when it is time to say so again.
+    fn findings(&mut self, contents: &Contents, is_model_done: bool) -> Option<Findings> {
+        let began = Instant::now();
+        let is_due = self.next.is_none_or(|next| began >= next);
+        if !(self.follow_graders() || is_due || is_model_done) {
+            return None;
+        }
+        let findings = Findings::of(&self.sweep, contents, self.identity, self.imported, is_model_done);
+        self.next = Some(Instant::now() + TABLE_EVERY.max(began.elapsed() * TABLE_SHARE));
+        Some(findings)
+    }
+}
