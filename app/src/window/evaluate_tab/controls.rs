@@ -94,7 +94,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         app.evaluation.prepared.as_ref().map(|prepared| prepared.sweep.graders().to_vec()).unwrap_or_default();
     // A choice made while a run goes on is in effect before the sweep of its end is there.
     let chosen = app.evaluation.settings.spec.graders.first().or(graders.first()).cloned();
-    let shown = chosen.as_ref().map_or_else(|| format!("{}", crate::format::NONE), grader_name);
+    let shown = chosen.as_ref().map_or_else(|| crate::format::NONE.to_owned(), grader_name);
     widgets::keep_together_with_menu(ui, "Grader", &shown);
     ui.label(RichText::new("Grader").color(palette.weak)).on_hover_text(tooltip);
     let button = Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
@@ -136,7 +136,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         });
     });
     if let Some(grader) = wanted {
-        app.evaluation.choose_grader(grader, &mut app.session.jobs);
+        app.evaluation.choose_grader(&grader, &mut app.session.jobs);
     }
 }
 
