@@ -15,6 +15,9 @@ use crate::bundled;
 /// Space between what every chart can do.
 const COMMAND_SPACING: f32 = 16.0;
 
+/// Height of a line below the tabs.
+const BELOW_TABS_HEIGHT: f32 = 26.0;
+
 /// Files of those opened before that a menu shows.
 const SHOWN_RECENT: usize = 8;
 
@@ -253,7 +256,10 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         ui.painter().layout_no_wrap(command.label().to_owned(), font.clone(), palette.text).size().x.ceil()
     };
     let room = commands.iter().map(width).sum::<f32>() + COMMAND_SPACING * (commands.len() - 1) as f32;
-    let right = row.with_min_x(row.right() - room);
+    // Where they do not fit beside the tabs, they stand below them.
+    let fits = left - 24.0 + COMMAND_SPACING + room <= row.right();
+    let line = if fits { row } else { ui.allocate_space(Vec2::new(ui.available_width(), BELOW_TABS_HEIGHT)).1 };
+    let right = line.with_min_x(line.right() - room);
     if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) {
         let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
         ui.scope_builder(UiBuilder::new().max_rect(between).layout(Layout::right_to_left(Align::Center)), |ui| {
