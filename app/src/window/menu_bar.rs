@@ -18,7 +18,9 @@ const COMMAND_SPACING: f32 = 16.0;
 /// Space between the tabs.
 const TAB_SPACING: f32 = 24.0;
 /// The same where there is little room.
-const LEAST_TAB_SPACING: f32 = 8.0;
+const LEAST_TAB_SPACING: f32 = 16.0;
+/// Height of a line below the tabs.
+const BELOW_TABS_HEIGHT: f32 = 26.0;
 
 /// Least room for the name of the chart that the commands are about.
 const LEAST_CHART_WIDTH: f32 = 48.0;
@@ -265,7 +267,10 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
         }
         left = rect.right() + spacing;
     }
-    let right = row.with_min_x(row.right() - room);
+    // Where the commands do not fit beside the tabs, they stand below them.
+    let fits = left - spacing + COMMAND_SPACING + room <= row.right();
+    let line = if fits { row } else { ui.allocate_space(Vec2::new(ui.available_width(), BELOW_TABS_HEIGHT)).1 };
+    let right = line.with_min_x(line.right() - room);
     let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
     if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) && between.width() >= LEAST_CHART_WIDTH {
         ui.scope_builder(UiBuilder::new().max_rect(between).layout(Layout::right_to_left(Align::Center)), |ui| {

@@ -100,11 +100,11 @@ pub fn ui(app: &mut App, ui: &mut Ui, table: &SweepTable, height: f32) {
 fn title_ui(ui: &mut Ui, at: Pos2, title: &str, more: impl FnOnce(&mut Ui)) {
     let rect = Rect::from_min_size(at, Vec2::new(ui.available_width(), TITLE_HEIGHT));
     let layout = egui::Layout::left_to_right(egui::Align::Center);
-    ui.scope_builder(egui::UiBuilder::new().max_rect(rect).layout(layout), |ui| {
-        ui.label(RichText::new(title).text_style(theme::strong()));
-        ui.add_space(4.0);
-        more(ui);
-    });
+    // A child of its own: what comes next stands below the chart, not below its title.
+    let mut child = ui.new_child(egui::UiBuilder::new().max_rect(rect).layout(layout));
+    child.label(RichText::new(title).text_style(theme::strong()));
+    child.add_space(4.0);
+    more(&mut child);
 }
 
 /// Lines across with what they mean at the left.

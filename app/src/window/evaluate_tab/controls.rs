@@ -1,6 +1,8 @@
 //! The row of choices: questions, grader, w, split, and what starts and stops.
 
-use eframe::egui::{Align, Button, Layout, Popup, PopupCloseBehavior, RichText, TextEdit, Ui, Vec2, WidgetInfo};
+use eframe::egui::{
+    Button, Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder, Vec2, WidgetInfo, pos2,
+};
 use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::sweep::{SplitSpec, SweepTable};
 
@@ -18,26 +20,26 @@ const GRADERS_WIDTH: f32 = 330.0;
 
 /// Draws it.
 pub fn ui(app: &mut App, ui: &mut Ui) {
-    let width = ui.available_width();
-    ui.horizontal_top(|ui| {
-        ui.spacing_mut().item_spacing.x = 0.0;
-        let left = Vec2::new(width - BUTTON_WIDTH - 8.0, theme::CONTROL_HEIGHT);
-        ui.allocate_ui_with_layout(left, Layout::left_to_right(Align::Center).with_main_wrap(true), |ui| {
-            ui.set_width(left.x);
+    let row = ui.available_rect_before_wrap();
+    let left = row.with_max_x(row.right() - BUTTON_WIDTH - 8.0);
+    // Choices made while a run goes on are those of the next one; a grader counts at once.
+    ui.scope_builder(UiBuilder::new().max_rect(left), |ui| {
+        ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = Vec2::new(8.0, 6.0);
-            let is_free = !app.evaluation.is_running();
-            ui.add_enabled_ui(is_free, |ui| questions::ui(app, ui));
+            questions::ui(app, ui);
             ui.add_space(4.0);
             grader_ui(app, ui);
             ui.add_space(4.0);
-            ui.add_enabled_ui(is_free, |ui| grid::ui(app, ui));
+            grid::ui(app, ui);
             ui.add_space(4.0);
-            ui.add_enabled_ui(is_free, |ui| split_ui(app, ui));
+            split_ui(app, ui);
             ui.add_space(4.0);
             more::ui(app, ui);
         });
-        ui.with_layout(Layout::right_to_left(Align::Min), |ui| button_ui(app, ui));
     });
+    let place = Rect::from_min_size(pos2(row.right() - BUTTON_WIDTH, row.top()), Vec2::new(BUTTON_WIDTH, 28.0));
+    let mut right = ui.new_child(UiBuilder::new().max_rect(place));
+    button_ui(app, &mut right);
 }
 
 /// What a grader is called.

@@ -1,7 +1,7 @@
 //! An answer as text, with what the grader found in it marked.
 
 use eframe::egui::text::{LayoutJob, TextFormat};
-use eframe::egui::{Color32, Label, Stroke, TextStyle, Ui};
+use eframe::egui::{Color32, Label, TextStyle, Ui};
 use mergescope_core::evaluate::grade::Outcome;
 
 use crate::format;
@@ -51,7 +51,7 @@ pub fn answer_ui(ui: &mut Ui, answer: &Answer, most: usize, in_one_line: bool) {
         line_height: Some(ANSWER_LINE),
         ..TextFormat::simple(TextStyle::Body.resolve(ui.style()), palette.text)
     };
-    let marked = TextFormat { color: found, underline: Stroke::new(1.0, found), ..plain.clone() };
+    let marked = TextFormat { color: found, ..plain.clone() };
     let mut job = LayoutJob::default();
     let sign = TextFormat { color: found, ..plain.clone() };
     job.append(&format!("{} ", self::sign(answer.outcome)), 0.0, sign);

@@ -17,7 +17,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{Button, Rect, ScrollArea, Ui, Vec2};
+use eframe::egui::{Button, Label, Rect, RichText, ScrollArea, Ui, Vec2};
 use mergescope_core::evaluate::sweep::SweepTable;
 
 use super::app::{App, Tab};
@@ -25,7 +25,7 @@ use super::command::Command;
 use super::evaluation::Filter;
 use super::figures::TextRoom;
 use super::picker::PickFor;
-use super::{number_table, widgets};
+use super::{number_table, theme, widgets};
 use crate::demo;
 use crate::evaluate::{page, tables};
 use crate::format;
@@ -37,6 +37,9 @@ const ARM_WIDTH: f32 = 190.0;
 const FLIPS_HEIGHT: f32 = 88.0;
 /// Least height of both charts together.
 const LEAST_CHARTS: f32 = 300.0;
+
+/// Characters of a prompt that are shown before the first answer.
+const MAX_PROMPT_CHARS: usize = 2_000;
 
 /// What of the tab is in view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,7 +209,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         Shown::Items if app.evaluation.table().is_some() => return items::ui(app, ui),
         _ => {}
     }
-    let Some(table) = app.evaluation.table().cloned() else { return };
+    let Some(table) = app.evaluation.table().cloned() else { return first_prompt_ui(app, ui) };
     sentences::ui(app, ui);
     ui.add_space(8.0);
     if app.evaluate_view.table {
@@ -216,6 +219,26 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         return;
     }
     charts_ui(app, ui, &table);
+}
+
+/// Before the first answer: what will be asked.
+fn first_prompt_ui(app: &mut App, ui: &mut Ui) {
+    let Some(prepared) = &app.evaluation.prepared else { return };
+    let Some(question) = prepared.sweep.questions().first() else { return };
+    let palette = theme::palette(ui);
+    ui.add_space(16.0);
+    ui.horizontal(|ui| {
+        ui.label(RichText::new("The first prompt").text_style(theme::strong()));
+        widgets::note_ui(ui, format!("{} is right", question.answer));
+    });
+    ui.add_space(4.0);
+    let prompt: String = prepared.first_prompt.chars().take(MAX_PROMPT_CHARS).collect();
+    ui.add(Label::new(RichText::new(prompt).color(palette.weak).line_height(Some(22.0))).wrap().selectable(true));
+    ui.add_space(8.0);
+    if widgets::link_ui(ui, "Fields and prompt").on_hover_text("Change what the fields mean, and the prompt").clicked()
+    {
+        app.evaluate_view.shown = Shown::Fields;
+    }
 }
 
 fn charts_ui(app: &mut App, ui: &mut Ui, table: &SweepTable) {

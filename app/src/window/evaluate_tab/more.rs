@@ -18,7 +18,7 @@ use crate::window::{fonts, theme, widgets};
 /// Width of the popup.
 const WIDTH: f32 = 400.0;
 /// Most of its height.
-const MAX_HEIGHT: f32 = 560.0;
+const MAX_HEIGHT: f32 = 630.0;
 /// Width of the labels in it.
 const LABEL_WIDTH: f32 = 140.0;
 /// Most tokens of an answer that can be asked for.

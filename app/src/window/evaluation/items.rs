@@ -117,10 +117,13 @@ impl Items {
         Some(self.columns.get(column)?.answers.get(question)?.first()?.outcome)
     }
 
-    /// Whether a question is one of those that are wanted, by its answers in two columns.
+    /// Whether a question is one of those that are wanted, by its answers in two columns. What w is chosen on is only among all.
     fn is(&self, filter: Filter, question: usize, [without, with]: [usize; 2]) -> bool {
         if filter == Filter::All {
             return true;
+        }
+        if self.questions.get(question).is_none_or(|item| item.is_dev) {
+            return false;
         }
         let outcomes = (self.outcome(without, question), self.outcome(with, question));
         let is_error = |outcome| outcome == Some(Outcome::Error);
@@ -154,17 +157,13 @@ impl Items {
 
     /// How many questions that are reported on `with` mends and breaks.
     pub fn flips(&self, columns: [usize; 2]) -> (usize, usize) {
-        let count = |filter| {
-            let all = self.questions.iter().enumerate();
-            all.filter(|(at, item)| !item.is_dev && self.is(filter, *at, columns)).count()
-        };
+        let count = |filter| (0..self.questions.len()).filter(|at| self.is(filter, *at, columns)).count();
         (count(Filter::Mended), count(Filter::Broken))
     }
 
     /// A question that shows what w does: a mended one, else a broken one.
     pub fn example(&self, columns: [usize; 2]) -> Option<usize> {
-        let find =
-            |filter| (0..self.questions.len()).find(|at| !self.questions[*at].is_dev && self.is(filter, *at, columns));
+        let find = |filter| (0..self.questions.len()).find(|at| self.is(filter, *at, columns));
         find(Filter::Mended).or_else(|| find(Filter::Broken))
     }
 }
@@ -214,7 +213,7 @@ mod tests {
         let items = items(&rows);
         let columns = [items.at(0.0).unwrap(), items.at(0.5).unwrap()];
         assert_eq!(items.flips(columns), (2, 1), "the first is one that w is chosen on, the sixth has an error");
-        assert_eq!(items.shown(Filter::Mended, "", columns), [0, 1, 2]);
+        assert_eq!(items.shown(Filter::Mended, "", columns), [1, 2]);
         assert_eq!(items.shown(Filter::Broken, "", columns), [3]);
         assert_eq!(items.shown(Filter::WrongAtBoth, "", columns), [4]);
         assert_eq!(items.shown(Filter::Errors, "", columns), [5]);
