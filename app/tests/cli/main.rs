@@ -558,7 +558,16 @@ fn the_demo_can_be_run_again_and_again_and_goes_without_a_display() {
     };
     demo();
     let second = demo();
-    assert_eq!(names(&temporary), ["mergescope-demo-w0.50", "mergescope-demo-w0.50-2"]);
+    let written = [
+        "mergescope-demo-w0.50",
+        "mergescope-demo-w0.50-2",
+        "mergescope-demo-w0.50-2-sweep",
+        "mergescope-demo-w0.50-sweep",
+    ];
+    assert_eq!(names(&temporary), written);
+    // The effect with its interval and its test, on questions that w was not chosen on.
+    assert!(second.stdout.contains("100 held-out questions right, against"), "{}", second.stdout);
+    assert!(second.stdout.contains("p < 0.001") && second.stdout.contains("control at w = "), "{}", second.stdout);
     if cfg!(all(unix, not(target_os = "macos"))) {
         assert!(second.stderr.contains("No display here"), "{}", second.stderr);
     }

@@ -213,8 +213,7 @@ impl Stand {
 /// Clicks what an open menu has of that name.
 fn choose(harness: &mut Harness<'_, App>, item: &str) {
     let is_label = |role| role == eframe::egui::accesskit::Role::Label;
-    let found = harness.query_all_by_label(item).filter(|node| !is_label(node.accesskit_node().role()));
-    found.last().unwrap().click();
+    harness.query_all_by_label(item).rfind(|node| !is_label(node.accesskit_node().role())).unwrap().click();
     harness.run_steps(4);
 }
 
