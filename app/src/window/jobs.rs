@@ -43,6 +43,9 @@ pub type JobId = u64;
 /// Asks the window to look at its channel.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
+/// Work that needs no words of its own.
+pub type JobWork = Box<dyn FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> + Send>;
+
 /// Work to be done.
 pub enum Job {
     /// Opens a model.
@@ -68,7 +71,7 @@ pub enum Job {
         model: Arc<Checkpoint>,
     },
     /// Reads questions and answers, or grades them.
-    Evaluate(Box<dyn FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> + Send>),
+    Evaluate(JobWork),
     /// Prepares a preview of rounding.
     Preview {
         /// The vector.

@@ -1,7 +1,7 @@
 //! The row of choices: questions, grader, w, split, and what starts and stops.
 
 use eframe::egui::{
-    Button, Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder, Vec2, WidgetInfo, pos2,
+    Align, Button, Layout, Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder, Vec2, WidgetInfo, pos2,
 };
 use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::sweep::{SplitSpec, SweepTable};
@@ -38,7 +38,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         });
     });
     let place = Rect::from_min_size(pos2(row.right() - BUTTON_WIDTH, row.top()), Vec2::new(BUTTON_WIDTH, 28.0));
-    let mut right = ui.new_child(UiBuilder::new().max_rect(place));
+    let mut right = ui.new_child(UiBuilder::new().max_rect(place).layout(Layout::right_to_left(Align::Min)));
     button_ui(app, &mut right);
 }
 
@@ -96,7 +96,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         app.evaluation.prepared.as_ref().map(|prepared| prepared.sweep.graders().to_vec()).unwrap_or_default();
     // A choice made while a run goes on is in effect before the sweep of its end is there.
     let chosen = app.evaluation.settings.spec.graders.first().or(graders.first()).cloned();
-    let shown = chosen.as_ref().map_or_else(|| format!("{}", crate::format::NONE), grader_name);
+    let shown = chosen.as_ref().map_or_else(|| crate::format::NONE.to_owned(), grader_name);
     widgets::keep_together_with_menu(ui, "Grader", &shown);
     ui.label(RichText::new("Grader").color(palette.weak)).on_hover_text(tooltip);
     let button = Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
@@ -138,7 +138,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         });
     });
     if let Some(grader) = wanted {
-        app.evaluation.choose_grader(grader, &mut app.session.jobs);
+        app.evaluation.choose_grader(&grader, &mut app.session.jobs);
     }
 }
 

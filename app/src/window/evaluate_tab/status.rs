@@ -70,7 +70,7 @@ fn plan(app: &App, progress: SweepProgress) -> String {
     let left = left.or_else(|| {
         // Answers of the Try tab say how fast the engine is, not how long these answers will be.
         let run = app.try_view.run.as_ref().filter(|run| run.settings.precision == evaluation.settings.precision)?;
-        let speed = run.answers.iter().filter_map(|answer| answer.speed()).last()?;
+        let speed = run.answers.iter().rev().find_map(|answer| answer.speed())?;
         let tokens = (progress.total - progress.answered) * sweep.max_tokens();
         let time = std::time::Duration::try_from_secs_f64(tokens as f64 / speed).ok()?;
         Some(format!("at most about {}", format::duration(time)))

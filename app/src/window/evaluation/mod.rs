@@ -150,7 +150,7 @@ impl Evaluation {
     }
 
     /// Lets another grader count. Answers stay.
-    pub fn choose_grader(&mut self, grader: Grader, jobs: &mut Jobs) {
+    pub fn choose_grader(&mut self, grader: &Grader, jobs: &mut Jobs) {
         let known = self.prepared.as_ref().map(|prepared| prepared.sweep.graders().to_vec()).unwrap_or_default();
         self.settings.choose_grader(grader, &known);
         let graders = self.settings.spec.graders.clone();

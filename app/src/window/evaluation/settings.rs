@@ -55,8 +55,8 @@ impl Settings {
     }
 
     /// Puts a grader before all others.
-    pub fn choose_grader(&mut self, grader: Grader, known: &[Grader]) {
-        let others = known.iter().filter(|other| **other != grader && !matches!(other, Grader::Regex(_)));
+    pub fn choose_grader(&mut self, grader: &Grader, known: &[Grader]) {
+        let others = known.iter().filter(|other| *other != grader && !matches!(other, Grader::Regex(_)));
         self.spec.graders = std::iter::once(grader.clone()).chain(others.cloned()).collect();
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let mut settings = Settings::default();
         let all = graders(&[Grader::Flexible], false);
         assert_eq!(all.len(), 5, "nothing to choose from has no grader of choices");
-        settings.choose_grader(Grader::Substring, &all);
+        settings.choose_grader(&Grader::Substring, &all);
         assert_eq!(settings.spec.graders[..2], [Grader::Substring, Grader::Flexible]);
         assert_eq!(settings.spec.graders.len(), 5);
         assert_eq!(settings.asked(), Settings::default().asked(), "what is asked is the same");
