@@ -43,8 +43,8 @@ pub type JobId = u64;
 /// Asks the window to look at its channel.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
-/// Work on questions and answers that needs no model.
-pub type Evaluation = Box<dyn FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> + Send>;
+/// Work that needs no words of its own.
+pub type JobWork = Box<dyn FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> + Send>;
 
 /// Work to be done.
 pub enum Job {
@@ -71,7 +71,7 @@ pub enum Job {
         model: Arc<Checkpoint>,
     },
     /// Reads questions and answers, or grades them.
-    Evaluate(Evaluation),
+    Evaluate(JobWork),
     /// Prepares a preview of rounding.
     Preview {
         /// The vector.

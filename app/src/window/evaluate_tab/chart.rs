@@ -14,7 +14,7 @@ use crate::evaluate::words;
 use crate::format;
 use crate::window::app::App;
 use crate::window::chart::axis_font;
-use crate::window::{theme, widgets};
+use crate::window::theme;
 
 /// Room at the right for the names of lines.
 const NAMES_WIDTH: f32 = 92.0;
@@ -86,7 +86,9 @@ pub fn ui(app: &mut App, ui: &mut Ui, table: &SweepTable, height: f32) {
     let (rect, _) = ui.allocate_exact_size(Vec2::new(ui.available_width(), height), Sense::hover());
     let upper = rect.with_max_y(rect.bottom() - lower);
     title_ui(ui, upper.left_top(), "Right answers against w", |ui| {
-        widgets::note_ui(ui, chart::caption(table));
+        let caption = chart::caption(table);
+        let text = RichText::new(&caption).text_style(egui::TextStyle::Small).color(theme::palette(ui).weak);
+        ui.add(egui::Label::new(text).truncate()).on_hover_text(caption);
     });
     let ends = Rangef::new(rect.left() + theme::Y_AXIS_WIDTH, rect.right() - NAMES_WIDTH);
     let y = Rangef::new(upper.top() + TITLE_HEIGHT + HEADROOM, upper.bottom() - LABELS_HEIGHT);
@@ -235,6 +237,8 @@ fn marks_ui(ui: &Ui, table: &SweepTable, series: &[Series<'_>], plot: Rect, axis
                 // At an end of the axis it stays within the chart.
                 rect = rect.translate(Vec2::X * (plot.left() - rect.left()).max(0.0));
                 rect = rect.translate(Vec2::X * (plot.right() + NAMES_WIDTH - rect.right()).min(0.0));
+                // No line of the grid runs through the numbers.
+                ui.painter().rect_filled(rect.expand2(Vec2::new(3.0, 0.0)), 0.0, palette.background);
                 ui.painter().galley(rect.min, galley, palette.text);
             } else if chart::is_marked(arm) {
                 let font = theme::strong().resolve(ui.style());

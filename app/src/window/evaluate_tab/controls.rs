@@ -1,7 +1,7 @@
 //! The row of choices: questions, grader, w, split, and what starts and stops.
 
 use eframe::egui::{
-    Button, Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder, Vec2, WidgetInfo, pos2,
+    Align, Button, Layout, Popup, PopupCloseBehavior, Rect, RichText, TextEdit, Ui, UiBuilder, Vec2, WidgetInfo, pos2,
 };
 use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::sweep::{SplitSpec, SweepTable};
@@ -38,7 +38,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         });
     });
     let place = Rect::from_min_size(pos2(row.right() - BUTTON_WIDTH, row.top()), Vec2::new(BUTTON_WIDTH, 28.0));
-    let mut right = ui.new_child(UiBuilder::new().max_rect(place));
+    let mut right = ui.new_child(UiBuilder::new().max_rect(place).layout(Layout::right_to_left(Align::Min)));
     button_ui(app, &mut right);
 }
 

@@ -210,9 +210,9 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
         _ => {}
     }
     let Some(table) = app.evaluation.table().cloned() else { return first_prompt_ui(app, ui) };
-    sentences::ui(app, ui);
-    ui.add_space(8.0);
     if app.evaluate_view.table {
+        sentences::ui(app, ui);
+        ui.add_space(8.0);
         let top = ui.cursor().top();
         number_table::ui(ui, &tables::arms(&table), ARM_WIDTH);
         app.chart_rect = Some(Rect::from_x_y_ranges(ui.max_rect().x_range(), top..=ui.max_rect().bottom()));
@@ -243,7 +243,11 @@ fn first_prompt_ui(app: &mut App, ui: &mut Ui) {
 
 fn charts_ui(app: &mut App, ui: &mut Ui, table: &SweepTable) {
     ScrollArea::vertical().id_salt("evaluate").auto_shrink([false, false]).show(ui, |ui| {
-        let room = (ui.available_height() - FLIPS_HEIGHT).max(LEAST_CHARTS);
+        let whole = ui.available_height();
+        let before = ui.cursor().top();
+        sentences::ui(app, ui);
+        ui.add_space(8.0);
+        let room = (whole - (ui.cursor().top() - before) - FLIPS_HEIGHT).max(LEAST_CHARTS);
         let top = ui.cursor().top();
         chart::ui(app, ui, table, room);
         let rect = Rect::from_x_y_ranges(ui.max_rect().x_range(), top..=ui.cursor().top());
