@@ -1,7 +1,7 @@
 //! The Try tab: one prompt, answered by the target and by what the recipe would write, beside each other.
 //!
 //! `settings` is what is asked, `run` how far the answers are, `transcript` those of before; none of them draws. The work is
-//! done by [`asking`](super::asking) on the engine's thread.
+//! done by `asking` on the engine's thread.
 
 mod answers;
 mod controls;
