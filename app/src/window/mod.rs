@@ -6,10 +6,12 @@
 mod adapter_dialog;
 mod app;
 mod asking;
+mod carry_out;
 mod chart;
 mod command;
 mod destination;
 mod details;
+mod dialog_ends;
 mod dialog_parts;
 mod dialogs;
 mod drop;
