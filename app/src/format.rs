@@ -235,6 +235,11 @@ fn plain_w(value: f64) -> String {
     if exact { short } else { format!("{value}") }
 }
 
+/// 16 hex digits that tell texts apart in the names of folders: enough not to meet by chance, and short enough to read.
+pub fn short_hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
+}
+
 /// What a person typed for a number: −, a comma for the point, spaces and `5·10⁻⁵`, which [`w`] writes, are understood.
 pub fn parse_number(text: &str) -> Option<f64> {
     let cleaned: String = text

@@ -75,11 +75,7 @@ fn prepare(delivery: Delivery, folder: PathBuf) -> Prepare {
 
 /// A name that tells one recipe from every other.
 fn folder_name(delivery: Delivery, recipe: &Recipe) -> String {
-    let said = format!("{recipe:?}");
-    // Enough to tell recipes of one sweep apart, and short enough to read.
-    let hash = said
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = format::short_hash(&format!("{recipe:?}"));
     let kind = if delivery == Delivery::VllmLora { "adapter" } else { "merged" };
-    format!("{kind}-w{}-{hash:016x}", format::w_in_name(recipe.vector.w))
+    format!("{kind}-w{}-{hash}", format::w_in_name(recipe.vector.w))
 }

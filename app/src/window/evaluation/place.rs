@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use mergescope_core::recipe::Recipe;
 
+use crate::format;
+
 /// The answers, in that folder.
 const LOG_FILE: &str = "samples.jsonl";
 /// Longest part of a folder's name that comes from the question file, in characters.
@@ -18,10 +20,8 @@ pub fn folder(parent: &Path, questions: &str, recipe: &Recipe) -> PathBuf {
     let models = vectors.flat_map(|vector| [vector.pre.as_str(), vector.post.as_str()]);
     let names = models.chain([recipe.target.as_str(), questions]);
     // Two that share a folder by chance share no key.
-    let hash = names
-        .flat_map(|name| name.bytes().chain([0]))
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    parent.join(format!("{stem}-{hash:016x}"))
+    let hash = format::short_hash(&names.collect::<Vec<_>>().join("\0"));
+    parent.join(format!("{stem}-{hash}"))
 }
 
 /// The log in a folder.
