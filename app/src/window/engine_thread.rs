@@ -42,13 +42,6 @@ impl Teller {
         deliver(&self.sender, &self.waker, Event::Sweep(self.id, news));
     }
 
-    /// Tells what becomes of a sweep unless the window is behind.
-    pub fn try_tell_sweep(&self, news: SweepNews) {
-        if self.sender.try_send(Event::Sweep(self.id, news)).is_ok() {
-            (self.waker)();
-        }
-    }
-
     /// Tells it unless the window is behind; whether it was told.
     pub fn try_tell(&self, news: News) -> bool {
         let told = self.sender.try_send(Event::News(self.id, news)).is_ok();
@@ -142,7 +135,7 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use mergescope_core::engine::{LogLikelihood, ModelChoice, Precision, Prompt, Request};
+    use mergescope_core::engine::{ModelChoice, Precision, Request};
 
     use super::*;
 
@@ -175,15 +168,6 @@ mod tests {
             _: &mut dyn FnMut(engine::Event),
         ) -> Result<(), EngineError> {
             Ok(())
-        }
-
-        fn log_likelihoods(
-            &mut self,
-            _: &Prompt,
-            _: &[String],
-            _: &Control,
-        ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
-            Ok(None)
         }
     }
 

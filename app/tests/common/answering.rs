@@ -9,8 +9,7 @@ use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::engine::{
-    Completion, Engine as Answering, EngineError, Event, Finish, LogLikelihood, ModelChoice, Prompt, Request,
-    RequestError,
+    Completion, Engine as Answering, EngineError, Event, Finish, ModelChoice, Request, RequestError,
 };
 use mergescope_core::hub::CachedModel;
 use mergescope_core::progress::{Control, Stage};
@@ -160,14 +159,5 @@ impl Answering for ScriptedAnswers {
             on_event(Event::Finished { request, result: Ok(completion) });
         }
         Ok(())
-    }
-
-    fn log_likelihoods(
-        &mut self,
-        _prompt: &Prompt,
-        _continuations: &[String],
-        _control: &Control,
-    ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
-        Ok(None)
     }
 }

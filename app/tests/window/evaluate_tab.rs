@@ -8,9 +8,9 @@ use std::time::Duration;
 use mergescope::window::engine::EngineChoice;
 use mergescope::window::picker::{PickRequest, Picker};
 use mergescope_core::engine::{
-    self as answering, Completion, EngineError, Event as Answer, Finish, LogLikelihood, ModelChoice, Prompt, Request,
-    RequestError,
+    self as answering, Completion, EngineError, Event as Answer, Finish, ModelChoice, Prompt, Request, RequestError,
 };
+use mergescope_core::evaluate::grade::Grader;
 
 use super::*;
 
@@ -120,15 +120,6 @@ impl answering::Engine for ByRule {
             on_event(Answer::Finished { request, result: Ok(completion) });
         }
         Ok(())
-    }
-
-    fn log_likelihoods(
-        &mut self,
-        _prompt: &Prompt,
-        _continuations: &[String],
-        _control: &Control,
-    ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
-        Ok(None)
     }
 }
 
@@ -300,10 +291,10 @@ fn another_grader_needs_no_new_answers() {
     harness.run_steps(3);
     harness.get_by_label_contains("Contains the label").click();
     harness.run_steps(2);
-    wait(&mut harness, "it is graded", |app| app.evaluation().table().unwrap().grader == "substring");
+    wait(&mut harness, "it is graded", |app| app.evaluation().table().unwrap().grader == Grader::Substring);
     assert_eq!(right(&harness), 12, "the label stands in every answer");
     assert_eq!(stand.given(), given);
-    assert!(says(&harness, "substring grader"));
+    assert!(says(&harness, "grader: Contains the label"));
 }
 
 #[test]

@@ -68,7 +68,11 @@ pub trait Engine: Send {
         prompt: &Prompt,
         continuations: &[String],
         control: &Control,
-    ) -> Result<Option<Vec<LogLikelihood>>, EngineError>;
+    ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
+        let _ = (prompt, continuations);
+        control.check()?;
+        Ok(None)
+    }
 }
 
 /// How likely a continuation is.

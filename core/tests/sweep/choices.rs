@@ -38,7 +38,7 @@ fn letters_are_weighed_as_they_are() {
         }
     });
     let table = desk.swept(&spec(&desk, ChoiceScoring::Letter), &mut engine);
-    assert_eq!(table.grader, "choice");
+    assert_eq!(table.grader.label(), "choice");
     // B is right in two of six.
     assert_eq!((at(&table, 0.0).tally.right, at(&table, 0.0).tally.wrong), (2, 4));
     let log = SampleLog::read(&desk.path("samples.jsonl")).unwrap();

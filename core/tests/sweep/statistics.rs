@@ -241,7 +241,7 @@ fn graders_stand_side_by_side_on_the_same_answers() {
     let shares: Vec<(&str, Option<f64>)> =
         at(&table, 0.0).by_grader.iter().map(|(name, share)| (name.as_str(), *share)).collect();
     assert_eq!(shares, [("exact", Some(0.0)), ("substring", Some(1.0)), ("flexible", Some(0.0))]);
-    assert_eq!(table.grader, "exact");
+    assert_eq!(table.grader.label(), "exact");
     let log = SampleLog::read(&desk.path("samples.jsonl")).unwrap();
     let arm = at(&table, 0.0).arm.unwrap();
     for grader in [Grader::Exact, Grader::Substring] {

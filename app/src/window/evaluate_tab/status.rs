@@ -1,5 +1,7 @@
 //! One line before a run, during it, and after one that did not come to its end.
 
+use std::time::Duration;
+
 use eframe::egui::{Align, Label, Layout, RichText, Ui};
 use mergescope_core::evaluate::sweep::SweepProgress;
 
@@ -8,6 +10,9 @@ use crate::format;
 use crate::window::app::App;
 use crate::window::evaluation::{Ended, Run};
 use crate::window::{fonts, theme, widgets};
+
+/// How often the window looks how far a run is.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Draws it.
 pub fn ui(app: &App, ui: &mut Ui) {
@@ -72,7 +77,7 @@ fn plan(app: &App, progress: SweepProgress) -> String {
         let run = app.try_view.run.as_ref().filter(|run| run.settings.precision == evaluation.settings.precision)?;
         let speed = run.answers.iter().rev().find_map(|answer| answer.speed())?;
         let tokens = (progress.total - progress.answered) * sweep.max_tokens();
-        let time = std::time::Duration::try_from_secs_f64(tokens as f64 / speed).ok()?;
+        let time = Duration::try_from_secs_f64(tokens as f64 / speed).ok()?;
         Some(format!("at most about {}", format::duration(time)))
     });
     let left = left.unwrap_or_else(|| "time known after the first answers".to_owned());
@@ -85,7 +90,7 @@ fn plan(app: &App, progress: SweepProgress) -> String {
 
 fn running_ui(ui: &mut Ui, run: &Run) {
     let palette = theme::palette(ui);
-    let progress = run.progress;
+    let progress = run.progress();
     let (answered, total) = (format::count(progress.answered as u64), format::count(progress.total as u64));
     let doing = match (run.stopping, run.is_loading) {
         (true, _) => "Stopping…".to_owned(),
@@ -110,6 +115,8 @@ fn running_ui(ui: &mut Ui, run: &Run) {
     ui.add_space(2.0);
     widgets::bar_ui(ui, "Answers", progress.answered as f32 / progress.total.max(1) as f32);
     ui.add_space(8.0);
+    // Nobody tells of each answer: the window looks.
+    ui.ctx().request_repaint_after(LOOK_EVERY);
 }
 
 /// What to do about a run that failed.

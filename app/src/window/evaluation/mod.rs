@@ -9,7 +9,7 @@ mod settings;
 pub mod work;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mergescope_core::engine::Precision;
@@ -25,7 +25,7 @@ use crate::format;
 pub use items::{Answer, Filter, Items};
 pub use settings::Settings;
 pub use work::{Findings, Prepared, Questions};
-use work::{Graders, Preparation, SweepNews, Wish};
+use work::{Preparation, Shared, SweepNews, Wish};
 
 /// How far a run is.
 pub struct Run {
@@ -36,11 +36,16 @@ pub struct Run {
     pub is_loading: bool,
     /// How far the loading is.
     pub loading: Option<Progress>,
-    /// How many answers are there, of how many.
-    pub progress: SweepProgress,
     /// Whether it was asked to stop.
     pub stopping: bool,
-    graders: Graders,
+    shared: Arc<Shared>,
+}
+
+impl Run {
+    /// How many answers are there, of how many.
+    pub fn progress(&self) -> SweepProgress {
+        self.shared.progress()
+    }
 }
 
 /// How the last run ended.
@@ -106,7 +111,7 @@ impl Evaluation {
     /// How many answers are there, of how many.
     pub fn progress(&self) -> Option<SweepProgress> {
         match &self.run {
-            Some(run) => Some(run.progress),
+            Some(run) => Some(run.progress()),
             None => self.prepared.as_ref().map(|prepared| prepared.progress),
         }
     }
@@ -155,7 +160,7 @@ impl Evaluation {
         self.settings.choose_grader(grader, &known);
         let graders = self.settings.spec.graders.clone();
         if let Some(run) = &self.run {
-            *run.graders.lock().unwrap_or_else(PoisonError::into_inner) = graders;
+            run.shared.set_graders(graders);
         } else if let Some(prepared) = &self.prepared {
             let work = work::grade(prepared.clone(), graders);
             self.grading = Some(jobs.start(Job::Evaluate(Box::new(work))));
@@ -165,13 +170,12 @@ impl Evaluation {
     /// Asks for what is missing.
     pub fn start(&mut self, jobs: &mut Jobs) {
         let Some(prepared) = self.prepared.clone().filter(|_| !self.is_running() && !self.is_reading()) else { return };
-        let graders = Arc::new(Mutex::new(prepared.sweep.graders().to_vec()));
-        let progress = prepared.progress;
+        let shared = Arc::new(Shared::new(prepared.sweep.graders().to_vec(), prepared.progress));
         let choice = EngineChoice { precision: self.settings.precision };
-        let id = jobs.ask(choice, work::run(prepared, graders.clone()));
+        let id = jobs.ask(choice, work::run(prepared, shared.clone()));
         self.ended = None;
         let model = "the engine".to_owned();
-        self.run = Some(Run { id, model, is_loading: true, loading: None, progress, stopping: false, graders });
+        self.run = Some(Run { id, model, is_loading: true, loading: None, stopping: false, shared });
     }
 
     /// Stops asking; what was answered stays.
@@ -276,10 +280,8 @@ impl Evaluation {
         match news {
             SweepNews::Loading(model) => (run.model, run.is_loading, run.loading) = (model, true, None),
             SweepNews::Asking(model) => (run.model, run.is_loading) = (model, false),
-            SweepNews::Progress(progress) => run.progress = progress,
             SweepNews::Findings(findings) => self.take(*findings),
             SweepNews::Ended(findings, contents, progress) => {
-                run.progress = progress;
                 self.on_contents(contents, progress);
                 self.take(*findings);
             }
@@ -291,7 +293,7 @@ impl Evaluation {
             let secs = progress.elapsed.as_secs_f64() / progress.generated as f64;
             self.pace = Some((self.settings.precision, secs));
         }
-        let graders = self.run.as_ref().map(|run| run.graders.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let graders = self.run.as_ref().map(|run| run.shared.graders());
         if let Some(prepared) = &mut self.prepared {
             prepared.contents = contents;
             prepared.progress =

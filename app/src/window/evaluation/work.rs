@@ -22,8 +22,6 @@ use crate::window::engine::{Engine, EngineChoice};
 use crate::window::engine_thread::EngineWork;
 use crate::window::jobs::{JobError, Outcome};
 
-/// Shortest time between two reports of progress.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// Shortest time between two tables of a run.
 const TABLE_EVERY: Duration = Duration::from_millis(500);
 /// A table is made so many times less often than making it takes, so that a run is not slowed down by being watched.
@@ -99,16 +97,43 @@ pub enum SweepNews {
     Loading(String),
     /// A model answers; its name.
     Asking(String),
-    /// How far it is.
-    Progress(SweepProgress),
     /// What the answers so far come to.
     Findings(Box<Findings>),
     /// What all answers come to, also of a run that ended early.
     Ended(Box<Findings>, Arc<Contents>, SweepProgress),
 }
 
-/// Graders that may be changed while a run goes on.
-pub type Graders = Arc<Mutex<Vec<Grader>>>;
+/// What the window and a run tell each other at any time: the latest is what counts, and nothing waits in line.
+pub struct Shared {
+    graders: Mutex<Vec<Grader>>,
+    progress: Mutex<SweepProgress>,
+}
+
+impl Shared {
+    /// Of a run that begins there, and is graded so.
+    pub fn new(graders: Vec<Grader>, progress: SweepProgress) -> Self {
+        Self { graders: Mutex::new(graders), progress: Mutex::new(progress) }
+    }
+
+    /// What grades, as was chosen last.
+    pub fn graders(&self) -> Vec<Grader> {
+        self.graders.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets others grade.
+    pub fn set_graders(&self, graders: Vec<Grader>) {
+        *self.graders.lock().unwrap_or_else(PoisonError::into_inner) = graders;
+    }
+
+    /// How many answers are there, of how many.
+    pub fn progress(&self) -> SweepProgress {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_progress(&self, progress: SweepProgress) {
+        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+}
 
 impl Findings {
     fn of(sweep: &Sweep, log: &Contents, engine: &str, imported: &[ImportedArm], with_items: bool) -> Self {
@@ -200,7 +225,7 @@ pub fn grade(
 }
 
 /// Asks for what the log does not have: a job of the engine's thread.
-pub fn run(prepared: Prepared, graders: Graders) -> EngineWork {
+pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
     Box::new(move |engine, control, teller| {
         let Prepared { sweep, folder, imported, .. } = &prepared;
         let kept =
@@ -208,17 +233,13 @@ pub fn run(prepared: Prepared, graders: Graders) -> EngineWork {
         fs::create_dir_all(folder).map_err(kept)?;
         let mut log = SampleLog::open(&place::log(folder)).map_err(|error| failed(&error.into()))?;
         let identity = engine.identity();
-        let mut watch =
-            Watch { sweep: (**sweep).clone(), graders, imported, identity: &identity, told: None, next: None };
-        let mut last = sweep.progress(log.contents(), &identity);
+        let mut watch = Watch { sweep: (**sweep).clone(), shared: &shared, imported, identity: &identity, next: None };
+        shared.set_progress(sweep.progress(log.contents(), &identity));
         let result = sweep.run_watched(&|_| true, engine, &mut log, control, &mut |event, contents| match event {
             SweepEvent::Loading { model } => teller.tell_sweep(SweepNews::Loading(model.label())),
             SweepEvent::Asking { model } => teller.tell_sweep(SweepNews::Asking(model.label())),
             SweepEvent::Answered { progress } => {
-                last = progress;
-                if watch.is_time_to_tell() {
-                    teller.try_tell_sweep(SweepNews::Progress(progress));
-                }
+                shared.set_progress(progress);
                 if let Some(findings) = watch.findings(contents, false) {
                     teller.tell_sweep(SweepNews::Findings(Box::new(findings)));
                 }
@@ -233,7 +254,7 @@ pub fn run(prepared: Prepared, graders: Graders) -> EngineWork {
         let contents = Arc::new(log.contents().clone());
         let findings = Findings::of(&watch.sweep, &contents, &identity, imported, true);
         let now = watch.sweep.progress(&contents, &identity);
-        let progress = SweepProgress { answered: now.answered, total: now.total, ..last };
+        let progress = SweepProgress { answered: now.answered, total: now.total, ..shared.progress() };
         teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress));
         result.map(|()| Outcome::Answered).map_err(|error| failed(&error))
     })
@@ -251,26 +272,17 @@ fn failed(error: &SweepError) -> EngineError {
 /// What is told of a run, and when.
 struct Watch<'a> {
     sweep: Sweep,
-    graders: Graders,
+    shared: &'a Shared,
     imported: &'a [ImportedArm],
     identity: &'a str,
-    told: Option<Instant>,
     /// When the next table may be made.
     next: Option<Instant>,
 }
 
 impl Watch<'_> {
-    fn is_time_to_tell(&mut self) -> bool {
-        let is_time = self.told.is_none_or(|told| told.elapsed() >= REPORT_EVERY);
-        if is_time {
-            self.told = Some(Instant::now());
-        }
-        is_time
-    }
-
     /// Takes up graders that were chosen meanwhile; whether there were others.
     fn follow_graders(&mut self) -> bool {
-        let wanted = self.graders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let wanted = self.shared.graders();
         let are_others = self.sweep.graders() != wanted.as_slice();
         if are_others {
             self.sweep = self.sweep.with_graders(wanted);

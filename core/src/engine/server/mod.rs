@@ -3,6 +3,9 @@
 //! What a person says is a [`ServerSpec`]; [`Server`] is the engine. Text goes to `/v1/completions`, a conversation to
 //! `/v1/chat/completions`, both streamed. How w reaches the server is a [`Delivery`].
 //!
+//! It tells no log-likelihoods: not all servers give the probabilities of a text that they are given, and those that do
+//! draw the line between prompt and continuation each in its own way.
+//!
 //! A server is not trusted: what it sends is bounded, nothing of it is run, and what it says is shown short and in one line.
 //! Nothing that goes wrong on the way is ever taken for an answer: it is tried again, and at last it is the request's error.
 
@@ -34,7 +37,7 @@ use client::{Call, Client, Failure, Limits};
 use retry::{PATIENCE, Retry};
 use run::Run;
 
-use super::{Engine, EngineError, Event, LogLikelihood, ModelChoice, Prompt, Request};
+use super::{Engine, EngineError, Event, ModelChoice, Request};
 use crate::numeric::StochasticKey;
 use crate::progress::{Cancelled, Control};
 use crate::recipe::Recipe;
@@ -209,18 +212,6 @@ impl Engine for Server {
             control: control.clone(),
         };
         run.answer(on_event)
-    }
-
-    /// None: not all servers give the probabilities of a text that they are given, and those that do draw the line between
-    /// prompt and continuation each in its own way.
-    fn log_likelihoods(
-        &mut self,
-        _: &Prompt,
-        _: &[String],
-        control: &Control,
-    ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
-        control.check()?;
-        Ok(None)
     }
 }
 

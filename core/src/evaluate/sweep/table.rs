@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::arm::{Arm, ArmModel};
 use super::compare::{Against, Chosen};
@@ -76,7 +76,8 @@ pub struct ArmResult {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SweepTable {
     /// The grader that counts.
-    pub grader: String,
+    #[serde(serialize_with = "grader_label")]
+    pub grader: Grader,
     /// Questions that are reported on.
     pub questions: usize,
     /// Questions that w is chosen on; `None` without a split.
@@ -98,6 +99,10 @@ pub(super) fn expected(question: &Question) -> Expected<'_> {
 
 /// Whether each sample of each question is right; errors are left out.
 type Rights = Vec<Vec<bool>>;
+
+fn grader_label<S: Serializer>(grader: &Grader, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(grader.label())
+}
 
 impl Sweep {
     /// The graded answers of an arm, question by question, sample by sample; `None` for one that is not there yet.
@@ -153,7 +158,7 @@ impl Sweep {
         results.extend(imported.iter().map(|arm| self.imported(arm, &baseline)));
         let reported = self.questions().iter().filter(|question| !self.is_dev(question)).count();
         SweepTable {
-            grader: grader.label().to_owned(),
+            grader,
             questions: reported,
             dev_questions: self.is_split().then(|| self.questions().len() - reported),
             samples: self.spec().samples,
