@@ -99,7 +99,8 @@ pub fn controls(table: &SweepTable) -> Vec<(f64, &ArmResult)> {
 pub fn caption(table: &SweepTable) -> String {
     let held_out = if table.dev_questions.is_some() { "held-out question" } else { "question" };
     let samples = if table.samples > 1 { format!(", {} answers each", table.samples) } else { String::new() };
-    format!("{}{samples} · 95 % interval · {} grader", format::plural(table.questions, held_out), table.grader)
+    let grader = words::grader(&table.grader);
+    format!("{}{samples} · 95 % interval · grader: {grader}", format::plural(table.questions, held_out))
 }
 
 /// What the pointer shows at a point.

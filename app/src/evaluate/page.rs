@@ -53,7 +53,7 @@ fn provenance(body: &mut String, sweep: &Sweep, table: &SweepTable, engine: &str
         ("Questions", sweep.spec().questions.clone()),
         ("Split", split),
         ("Asked", format!("{asked}, at most {} tokens, {engine}", sweep.max_tokens())),
-        ("Graded", format!("by {} grader", table.grader)),
+        ("Grader", format!("{} ({})", words::grader(&table.grader), table.grader.label())),
         ("Made by", format!("Mergescope {}", env!("CARGO_PKG_VERSION"))),
     ];
     *body += "<table class=\"facts\">\n";

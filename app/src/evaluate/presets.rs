@@ -6,6 +6,11 @@ use mergescope_core::evaluate::questions::perturb::Perturbation;
 use mergescope_core::evaluate::sweep::{ControlArm, PerturbationSpec, PromptArm, SweepSpec};
 use mergescope_core::recipe::ControlKind;
 
+/// What arXiv 2509.01363 asks in its second way.
+pub const STEP_BY_STEP: &str = "Think step by step.";
+/// Share of the letters of words that character noise makes a slip at.
+pub const NOISE_RATE: f64 = 0.05;
+
 /// A paper's experiment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PaperPreset {
@@ -43,7 +48,7 @@ pub fn apply(name: &str, spec: &mut SweepSpec) {
             spec.references = vec![Role::Pre, Role::Post];
             spec.prompts = ["plain", "step by step"]
                 .into_iter()
-                .zip(["", "Think step by step."])
+                .zip(["", STEP_BY_STEP])
                 .map(|(label, instruction)| PromptArm { label: label.to_owned(), instruction: instruction.to_owned() })
                 .collect();
             spec.perturbation = Some(PerturbationSpec { change: Perturbation::IrrelevantSentence, seed: 0 });

@@ -1,5 +1,6 @@
 //! What a sweep supports, in plain sentences made from its numbers.
 
+use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::statistics::Average;
 use mergescope_core::evaluate::sweep::{Against, ArmModel, ArmResult, SweepTable};
 
@@ -50,6 +51,19 @@ impl Sentence {
 
 fn begin(text: impl Into<String>) -> Sentence {
     Sentence::default().words(text)
+}
+
+/// What a grader is called in the window.
+pub fn grader(grader: &Grader) -> String {
+    match grader {
+        Grader::Substring => "Contains the label".to_owned(),
+        Grader::Strict => "Form asked for".to_owned(),
+        Grader::Flexible => "Last number".to_owned(),
+        Grader::Boxed => r"\boxed{}".to_owned(),
+        Grader::Choice => "Choice".to_owned(),
+        Grader::Exact => "Whole answer".to_owned(),
+        Grader::Regex(pattern) => format!("Pattern {}", pattern.as_str()),
+    }
 }
 
 /// A share of right answers: whole per cent, since intervals are never narrower.

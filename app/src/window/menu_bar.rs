@@ -271,7 +271,8 @@ pub fn tabs_ui(app: &mut App, ui: &mut Ui) {
     let fits = left - spacing + COMMAND_SPACING + room <= row.right();
     let line = if fits { row } else { ui.allocate_space(Vec2::new(ui.available_width(), BELOW_TABS_HEIGHT)).1 };
     let right = line.with_min_x(line.right() - room);
-    let between = row.with_min_x(left).with_max_x(right.left() - COMMAND_SPACING);
+    let start = if fits { left } else { line.left() };
+    let between = line.with_min_x(start).with_max_x((right.left() - COMMAND_SPACING).max(start));
     if app.tab == Tab::Vector && app.is_enabled(Command::ToggleTable) && between.width() >= LEAST_CHART_WIDTH {
         ui.scope_builder(UiBuilder::new().max_rect(between).layout(Layout::right_to_left(Align::Center)), |ui| {
             let text = RichText::new(app.vector_view.chart.title()).text_style(TextStyle::Small).color(palette.weak);

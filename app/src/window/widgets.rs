@@ -1,13 +1,31 @@
 //! Small controls that several panels share.
 
 use eframe::egui::{
-    self, Align, Button, Popup, Pos2, Response, RichText, Sense, Stroke, TextStyle, Ui, Vec2, WidgetInfo, WidgetText,
+    self, Align, Button, Layout, Popup, Pos2, Response, RichText, Sense, Stroke, TextStyle, Ui, Vec2, WidgetInfo,
+    WidgetText,
 };
 
 use super::{fonts, theme};
 
 /// What a menu is wider than the words on it, with the space before it.
 const MENU_ROOM: f32 = 44.0;
+
+/// Width of the labels of settings in a popup.
+const SETTING_WIDTH: f32 = 140.0;
+
+/// A weak label and what stands behind it.
+pub fn setting_ui(ui: &mut Ui, label: &str, tooltip: &str, add_contents: impl FnOnce(&mut Ui)) {
+    let palette = theme::palette(ui);
+    ui.horizontal(|ui| {
+        ui.set_min_height(theme::CONTROL_HEIGHT);
+        let size = Vec2::new(SETTING_WIDTH, theme::CONTROL_HEIGHT);
+        ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+            ui.set_min_size(size);
+            ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
+        });
+        add_contents(ui);
+    });
+}
 
 /// A word that acts, in the colour of links.
 pub fn link_ui(ui: &mut Ui, label: &str) -> Response {

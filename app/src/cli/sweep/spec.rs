@@ -15,9 +15,6 @@ use mergescope_core::evaluate::sweep::{
 use crate::cli::args::{PerturbationKind, ReferenceArg, SweepArgs};
 use crate::evaluate::{grid, presets};
 
-/// Share of slips of the character noise.
-const NOISE_RATE: f64 = 0.05;
-
 /// The choices that flags, a preset and an earlier sweep make.
 pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
     let mut spec = match &args.spec {
@@ -95,7 +92,7 @@ fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
         let change = match kind {
             PerturbationKind::IrrelevantSentence => Perturbation::IrrelevantSentence,
             PerturbationKind::ShuffledSentences => Perturbation::ShuffledSentences,
-            PerturbationKind::CharacterNoise => Perturbation::CharacterNoise { rate: NOISE_RATE },
+            PerturbationKind::CharacterNoise => Perturbation::CharacterNoise { rate: presets::NOISE_RATE },
             PerturbationKind::ChangedNumbers => Perturbation::ChangedNumbers,
         };
         spec.perturbation = Some(PerturbationSpec { change, seed: asking.perturb_seed.unwrap_or(0) });

@@ -42,19 +42,6 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     button_ui(app, &mut right);
 }
 
-/// What a grader is called.
-pub fn grader_name(grader: &Grader) -> String {
-    match grader {
-        Grader::Substring => "Contains the label".to_owned(),
-        Grader::Strict => "Form asked for".to_owned(),
-        Grader::Flexible => "Last number".to_owned(),
-        Grader::Boxed => r"\boxed{}".to_owned(),
-        Grader::Choice => "Choice".to_owned(),
-        Grader::Exact => "Whole answer".to_owned(),
-        Grader::Regex(pattern) => format!("Pattern {}", pattern.as_str()),
-    }
-}
-
 /// What a grader does.
 fn grader_about(grader: &Grader) -> &'static str {
     match grader {
@@ -96,7 +83,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         app.evaluation.prepared.as_ref().map(|prepared| prepared.sweep.graders().to_vec()).unwrap_or_default();
     // A choice made while a run goes on is in effect before the sweep of its end is there.
     let chosen = app.evaluation.settings.spec.graders.first().or(graders.first()).cloned();
-    let shown = chosen.as_ref().map_or_else(|| crate::format::NONE.to_owned(), grader_name);
+    let shown = chosen.as_ref().map_or_else(|| crate::format::NONE.to_owned(), words::grader);
     widgets::keep_together_with_menu(ui, "Grader", &shown);
     ui.label(RichText::new("Grader").color(palette.weak)).on_hover_text(tooltip);
     let button = Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
@@ -110,7 +97,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
         for grader in &graders {
             let is_chosen = chosen.as_ref() == Some(grader);
             let share = RichText::new(shares(table.as_deref(), grader)).color(palette.weak);
-            let name = RichText::new(grader_name(grader)).color(palette.text);
+            let name = RichText::new(words::grader(grader)).color(palette.text);
             let item =
                 ui.add(Button::selectable(is_chosen, name).right_text(share).min_size(Vec2::new(GRADERS_WIDTH, 0.0)));
             if item.on_hover_text(grader_about(grader)).clicked() {

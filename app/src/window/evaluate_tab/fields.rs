@@ -6,7 +6,6 @@ use eframe::egui::{Align, Button, DragValue, Layout, RichText, ScrollArea, TextE
 use mergescope_core::evaluate::questions::{AnswerForm, PromptForm};
 use mergescope_core::evaluate::sweep::{ExamplesSpec, SweepSpec};
 
-use super::more::row_ui;
 use super::{Shown, questions};
 use crate::format;
 use crate::window::app::App;
@@ -91,13 +90,13 @@ fn mapping_ui(app: &mut App, ui: &mut Ui, file: &Questions) {
     field_ui(ui, "Answer", "The field of the right answer", file, &mut mapping.answer);
     let mut form = mapping.answer_form;
     let forms = AnswerForm::ALL.map(|form| (form, form.label(), ""));
-    row_ui(ui, "The answer is", "What the answer's field holds", |ui| {
+    widgets::setting_ui(ui, "The answer is", "What the answer's field holds", |ui| {
         widgets::named_choice_ui(ui, "The answer is", "What the answer's field holds", &mut form, &forms);
     });
     mapping.answer_form = form;
     optional_ui(ui, "Id", "The field that tells questions apart; without one, their position", file, &mut mapping.id);
     optional_ui(ui, "Worked answer", "A field with an answer in steps, for examples", file, &mut mapping.solution);
-    row_ui(ui, "Choices", "The fields of the choices: one that holds a list, or one for each", |ui| {
+    widgets::setting_ui(ui, "Choices", "The fields of the choices: one that holds a list, or one for each", |ui| {
         let mut text = mapping.choices.join(", ");
         let field = TextEdit::singleline(&mut text).desired_width(f32::INFINITY).hint_text("none").char_limit(2000);
         if ui.add(field).on_hover_text("Names of fields, with commas between them").accessible_name("Choices").changed()
@@ -131,7 +130,7 @@ fn field_ui(ui: &mut Ui, label: &str, tooltip: &str, file: &Questions, chosen: &
     let fields: Vec<(usize, &str, &str)> = named(file);
     let mut at = file.fields.iter().position(|field| field.name == *chosen).unwrap_or(usize::MAX);
     let before = at;
-    row_ui(ui, label, tooltip, |ui| {
+    widgets::setting_ui(ui, label, tooltip, |ui| {
         widgets::named_choice_ui(ui, label, tooltip, &mut at, &fields);
         let palette = theme::palette(ui);
         if let Some(field) = file.fields.get(at) {
@@ -156,7 +155,7 @@ fn optional_ui(ui: &mut Ui, label: &str, tooltip: &str, file: &Questions, chosen
     let position = |name: &String| file.fields.iter().position(|field| field.name == *name);
     let mut at = chosen.as_ref().and_then(position).unwrap_or(usize::MAX);
     let before = at;
-    row_ui(ui, label, tooltip, |ui| {
+    widgets::setting_ui(ui, label, tooltip, |ui| {
         widgets::named_choice_ui(ui, label, tooltip, &mut at, &fields);
     });
     if at != before {
@@ -178,7 +177,7 @@ fn prompt_ui(app: &mut App, ui: &mut Ui, file: &Questions) {
     let before = template.clone();
     widgets::note_ui(ui, "{question}, {choices}, {instruction} or any field's name in braces stands for what it holds");
     ui.add_space(4.0);
-    row_ui(ui, "It is", "How the prompt becomes what the models are given", |ui| {
+    widgets::setting_ui(ui, "It is", "How the prompt becomes what the models are given", |ui| {
         let options = [
             (PromptForm::Chat, "a message", "A message of a conversation, as the target's chat template writes it"),
             (PromptForm::Raw, "raw text", "Text that the models go on from as it stands"),
@@ -193,7 +192,7 @@ fn prompt_ui(app: &mut App, ui: &mut Ui, file: &Questions) {
     let field = TextEdit::multiline(&mut template.text).desired_rows(4).desired_width(f32::INFINITY);
     let field = field.char_limit(MAX_TEMPLATE_CHARS).background_color(palette.panel);
     ui.add(field).accessible_name("Prompt template");
-    row_ui(ui, "System prompt", "Instructions that stand before everything", |ui| {
+    widgets::setting_ui(ui, "System prompt", "Instructions that stand before everything", |ui| {
         let field = TextEdit::singleline(&mut template.system).desired_width(f32::INFINITY).hint_text("none");
         ui.add(field.char_limit(MAX_TEMPLATE_CHARS)).accessible_name("System prompt");
     });
@@ -218,7 +217,7 @@ fn prompt_ui(app: &mut App, ui: &mut Ui, file: &Questions) {
 
 fn examples_ui(spec: &mut SweepSpec, ui: &mut Ui, commands: &mut Vec<Command>) {
     let tooltip = "Answered examples before each question (few-shot): the first of the file, which are then not asked, or of another";
-    row_ui(ui, "Examples before it", tooltip, |ui| {
+    widgets::setting_ui(ui, "Examples before it", tooltip, |ui| {
         let mut count = spec.examples.as_ref().map_or(0, |examples| examples.count);
         let number = DragValue::new(&mut count).range(0..=64).speed(0.1).update_while_editing(false);
         if ui.add(number).on_hover_text(tooltip).accessible_name("Examples").changed() {

@@ -5,7 +5,6 @@ use mergescope_core::alignment::Role;
 use mergescope_core::evaluate::sweep::{ControlArm, ControlsAt};
 use mergescope_core::recipe::ControlKind;
 
-use super::more::row_ui;
 use crate::evaluate::grid;
 use crate::format;
 use crate::window::app::App;
@@ -61,7 +60,7 @@ fn values_ui(app: &mut App, ui: &mut Ui) {
     let spec = &mut app.evaluation.settings.spec;
     let [mut from, mut to, mut step] = grid::even_steps(&spec.w).unwrap_or([-0.5, 1.5, 0.25]);
     let mut changed = false;
-    row_ui(ui, "From, to, step", "Values of w that go up evenly", |ui| {
+    widgets::setting_ui(ui, "From, to, step", "Values of w that go up evenly", |ui| {
         for (name, value, range) in
             [("From", &mut from, RANGE), ("To", &mut to, RANGE), ("Step", &mut step, 0.01..=10.0)]
         {
@@ -78,7 +77,7 @@ fn values_ui(app: &mut App, ui: &mut Ui) {
     let tooltip = "The same as a list, such as 0, 0.25, 1, or as from:to:step";
     let current = spec.w.iter().map(|w| short(*w)).collect::<Vec<_>>().join(", ");
     let mut text = app.evaluate_view.grid_text.clone().unwrap_or(current);
-    row_ui(ui, "Or a list", tooltip, |ui| {
+    widgets::setting_ui(ui, "Or a list", tooltip, |ui| {
         let field = TextEdit::singleline(&mut text).desired_width(f32::INFINITY).char_limit(2000);
         let field = ui.add(field).on_hover_text(tooltip).accessible_name("List of w");
         if field.changed() {
@@ -103,35 +102,46 @@ fn references_ui(app: &mut App, ui: &mut Ui) {
         let button = ui.add(Button::selectable(is_on, RichText::new(name).color(palette.text)));
         button.on_hover_text(about).clicked()
     };
-    row_ui(ui, "Lines to compare with", "Models that answer the same questions; the target alone is w = 0", |ui| {
-        for (role, about) in [(Role::Pre, "The model before fine-tuning"), (Role::Post, "The model after fine-tuning")]
-        {
-            let is_on = spec.references.contains(&role);
-            if toggle(ui, is_on, role.label(), about) {
-                match is_on {
-                    true => spec.references.retain(|known| *known != role),
-                    false => spec.references.push(role),
+    widgets::setting_ui(
+        ui,
+        "Lines to compare with",
+        "Models that answer the same questions; the target alone is w = 0",
+        |ui| {
+            for (role, about) in
+                [(Role::Pre, "The model before fine-tuning"), (Role::Post, "The model after fine-tuning")]
+            {
+                let is_on = spec.references.contains(&role);
+                if toggle(ui, is_on, role.label(), about) {
+                    match is_on {
+                        true => spec.references.retain(|known| *known != role),
+                        false => spec.references.push(role),
+                    }
                 }
             }
-        }
-    });
-    row_ui(ui, "Controls", "Vectors that should not help: a gain that they have too is not this vector's", |ui| {
-        for kind in ControlKind::ALL {
-            let is_on = spec.controls.iter().any(|control| control.kind == kind);
-            let name = match kind {
-                ControlKind::ShuffleSigns => "signs",
-                ControlKind::PermuteLayers => "layers",
-                ControlKind::Noise => "noise",
-            };
-            if toggle(ui, is_on, name, method_words::control_sentence(kind)) {
-                match is_on {
-                    true => spec.controls.retain(|control| control.kind != kind),
-                    false => spec.controls.push(ControlArm { kind, seed: 0 }),
+        },
+    );
+    widgets::setting_ui(
+        ui,
+        "Controls",
+        "Vectors that should not help: a gain that they have too is not this vector's",
+        |ui| {
+            for kind in ControlKind::ALL {
+                let is_on = spec.controls.iter().any(|control| control.kind == kind);
+                let name = match kind {
+                    ControlKind::ShuffleSigns => "signs",
+                    ControlKind::PermuteLayers => "layers",
+                    ControlKind::Noise => "noise",
+                };
+                if toggle(ui, is_on, name, method_words::control_sentence(kind)) {
+                    match is_on {
+                        true => spec.controls.retain(|control| control.kind != kind),
+                        false => spec.controls.push(ControlArm { kind, seed: 0 }),
+                    }
                 }
             }
-        }
-    });
-    row_ui(ui, "Controls are measured", "At one w, or at all of them", |ui| {
+        },
+    );
+    widgets::setting_ui(ui, "Controls are measured", "At one w, or at all of them", |ui| {
         for (at, name, about) in [
             (ControlsAt::Chosen, "at the chosen w", "Once it is known which w does best"),
             (ControlsAt::Grid, "at every w", "Takes as long again for each control"),

@@ -1,8 +1,6 @@
 //! What is seldom changed, and what is done with answers as a whole.
 
-use eframe::egui::{
-    Align, Button, DragValue, Layout, Popup, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui, Vec2,
-};
+use eframe::egui::{Button, DragValue, Popup, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui, Vec2};
 use mergescope_core::engine::Precision;
 use mergescope_core::evaluate::questions::perturb::Perturbation;
 use mergescope_core::evaluate::sweep::{ChoiceScoring, PerturbationSpec, PromptArm, SweepSpec};
@@ -19,28 +17,8 @@ use crate::window::{fonts, theme, widgets};
 const WIDTH: f32 = 400.0;
 /// Most of its height.
 const MAX_HEIGHT: f32 = 630.0;
-/// Width of the labels in it.
-const LABEL_WIDTH: f32 = 140.0;
 /// Most tokens of an answer that can be asked for.
 const MOST_TOKENS: usize = 131_072;
-/// The instruction of the papers' second arm.
-const STEP_BY_STEP: &str = "Think step by step.";
-/// Share of letters that a slip is made at.
-const NOISE_RATE: f64 = 0.05;
-
-/// A weak label and what stands behind it.
-pub fn row_ui(ui: &mut Ui, label: &str, tooltip: &str, add_contents: impl FnOnce(&mut Ui)) {
-    let palette = theme::palette(ui);
-    ui.horizontal(|ui| {
-        ui.set_min_height(theme::CONTROL_HEIGHT);
-        let size = Vec2::new(LABEL_WIDTH, theme::CONTROL_HEIGHT);
-        ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_size(size);
-            ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
-        });
-        add_contents(ui);
-    });
-}
 
 /// One of several, as words beside each other.
 fn one_of<T: PartialEq + Copy>(ui: &mut Ui, current: &mut T, options: &[(T, &str, &str)]) {
@@ -95,7 +73,7 @@ fn whole(value: &mut usize) -> DragValue<'_> {
 fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
     let Settings { spec, precision, .. } = settings;
     let tooltip = "At most so many questions, drawn by their ids and not from the beginning of the file; 0 asks all";
-    row_ui(ui, "At most", tooltip, |ui| {
+    widgets::setting_ui(ui, "At most", tooltip, |ui| {
         let mut limit = spec.limit.unwrap_or(0);
         let field = whole(&mut limit).range(0..=100_000).speed(0.2);
         let field = field.custom_formatter(|value, _| if value == 0.0 { "all".to_owned() } else { format!("{value}") });
@@ -104,7 +82,7 @@ fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
         spec.limit = (limit > 0).then_some(limit);
     });
     let tooltip = "An answer is cut off after so many tokens";
-    row_ui(ui, "Tokens of an answer", tooltip, |ui| {
+    widgets::setting_ui(ui, "Tokens of an answer", tooltip, |ui| {
         let mut tokens = spec.max_tokens.or(usual).unwrap_or(1024);
         let field = ui.add(whole(&mut tokens).range(1..=MOST_TOKENS)).on_hover_text(tooltip);
         if field.accessible_name("Most tokens").changed() {
@@ -115,7 +93,7 @@ fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
         }
     });
     let tooltip = "0 takes the likeliest token each time (greedy), 1 draws as the model says";
-    row_ui(ui, "Temperature", tooltip, |ui| {
+    widgets::setting_ui(ui, "Temperature", tooltip, |ui| {
         let number = DragValue::new(&mut spec.sampling.temperature).range(0.0..=100.0).speed(0.01).max_decimals(2);
         let number = number.update_while_editing(false).custom_parser(format::parse_number);
         ui.add(number).on_hover_text(tooltip).accessible_name("Temperature");
@@ -127,7 +105,7 @@ fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
         });
     });
     let tooltip = "Answers to each question; more than one needs a temperature above 0";
-    row_ui(ui, "Samples", tooltip, |ui| {
+    widgets::setting_ui(ui, "Samples", tooltip, |ui| {
         let draws = spec.sampling.temperature > 0.0;
         if !draws {
             spec.samples = 1;
@@ -137,30 +115,36 @@ fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
             ui.add(samples).on_hover_text(tooltip).accessible_name("Samples");
         });
     });
-    row_ui(ui, "Number format", "The number format of weights in memory; less takes less memory and time", |ui| {
-        let options = [
-            (Precision::F32, Precision::F32.label(), "4 bytes a parameter, and the reference for the others"),
-            (Precision::Bf16, Precision::Bf16.label(), "2 bytes a parameter, rounded as most models are stored"),
-            (
-                Precision::Q8_0,
-                Precision::Q8_0.label(),
-                "A fast preview of about 1 byte a parameter. It can hide a small step in w",
-            ),
-        ];
-        one_of(ui, precision, &options);
-    });
+    widgets::setting_ui(
+        ui,
+        "Number format",
+        "The number format of weights in memory; less takes less memory and time",
+        |ui| {
+            let options = [
+                (Precision::F32, Precision::F32.label(), "4 bytes a parameter, and the reference for the others"),
+                (Precision::Bf16, Precision::Bf16.label(), "2 bytes a parameter, rounded as most models are stored"),
+                (
+                    Precision::Q8_0,
+                    Precision::Q8_0.label(),
+                    "A fast preview of about 1 byte a parameter. It can hide a small step in w",
+                ),
+            ];
+            one_of(ui, precision, &options);
+        },
+    );
 }
 
 fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
     let palette = theme::palette(ui);
     let tooltip = "Every model is asked a second time with these words added, as a line of its own in the chart";
-    row_ui(ui, "Ask also with", tooltip, |ui| {
+    widgets::setting_ui(ui, "Ask also with", tooltip, |ui| {
         let mut text = spec.prompts.get(1).map(|arm| arm.instruction.clone()).unwrap_or_default();
         let field = TextEdit::singleline(&mut text).desired_width(150.0).hint_text("nothing").char_limit(2000);
         let mut changed = ui.add(field).on_hover_text(tooltip).accessible_name("Ask also with").changed();
-        let steps = ui.add(Button::selectable(text == STEP_BY_STEP, RichText::new("step by step").color(palette.text)));
-        if steps.on_hover_text(STEP_BY_STEP).clicked() {
-            text = if text == STEP_BY_STEP { String::new() } else { STEP_BY_STEP.to_owned() };
+        let steps = ui
+            .add(Button::selectable(text == presets::STEP_BY_STEP, RichText::new("step by step").color(palette.text)));
+        if steps.on_hover_text(presets::STEP_BY_STEP).clicked() {
+            text = if text == presets::STEP_BY_STEP { String::new() } else { presets::STEP_BY_STEP.to_owned() };
             changed = true;
         }
         if changed {
@@ -168,12 +152,12 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
                 |label: &str, instruction: &str| PromptArm { label: label.into(), instruction: instruction.into() };
             spec.prompts = match text.trim().is_empty() {
                 true => Vec::new(),
-                false if text == STEP_BY_STEP => vec![arm("plain", ""), arm("step by step", &text)],
+                false if text == presets::STEP_BY_STEP => vec![arm("plain", ""), arm("step by step", &text)],
                 false => vec![arm("plain", ""), arm("with words added", &text)],
             };
         }
     });
-    row_ui(ui, "Change the questions", "Every question is asked a second time, changed a little", |ui| {
+    widgets::setting_ui(ui, "Change the questions", "Every question is asked a second time, changed a little", |ui| {
         let kinds = [
             (0, "no", "Each question is asked as it stands"),
             (1, "stray sentence", "With a sentence that has nothing to do with it"),
@@ -194,7 +178,7 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
             let change = match kind {
                 1 => Some(Perturbation::IrrelevantSentence),
                 2 => Some(Perturbation::ShuffledSentences),
-                3 => Some(Perturbation::CharacterNoise { rate: NOISE_RATE }),
+                3 => Some(Perturbation::CharacterNoise { rate: presets::NOISE_RATE }),
                 4 => Some(Perturbation::ChangedNumbers),
                 _ => None,
             };
@@ -202,7 +186,7 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
         }
     });
     ui.add_enabled_ui(has_choices, |ui| {
-        row_ui(ui, "Choices are taken", "For questions with choices", |ui| {
+        widgets::setting_ui(ui, "Choices are taken", "For questions with choices", |ui| {
             let options = [
                 (None, "from the answer", "The model writes, and the grader looks for the choice"),
                 (Some(ChoiceScoring::Letter), "by letter", "The likeliest letter, without writing"),
@@ -214,7 +198,7 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
 }
 
 fn presets_ui(app: &mut App, ui: &mut Ui) {
-    row_ui(ui, "As in a paper", "Takes over what the paper did; what it does not say stays", |ui| {
+    widgets::setting_ui(ui, "As in a paper", "Takes over what the paper did; what it does not say stays", |ui| {
         for preset in presets::PRESETS {
             if ui.button(preset.name).on_hover_text(preset.about).clicked() {
                 presets::apply(preset.name, &mut app.evaluation.settings.spec);
@@ -226,7 +210,7 @@ fn presets_ui(app: &mut App, ui: &mut Ui) {
 
 fn imports_ui(app: &mut App, ui: &mut Ui) {
     let import = Command::ImportResults;
-    row_ui(ui, "Results of others", import.explanation(), |ui| {
+    widgets::setting_ui(ui, "Results of others", import.explanation(), |ui| {
         if ui.button(import.label()).on_hover_text(import.explanation()).clicked() {
             app.commands.push(import);
             ui.close();
@@ -236,7 +220,7 @@ fn imports_ui(app: &mut App, ui: &mut Ui) {
     for (at, path) in app.evaluation.settings.imports.iter().enumerate() {
         let shown = format::path(path);
         let name = questions::name(&path.to_string_lossy());
-        row_ui(ui, "", &shown, |ui| {
+        widgets::setting_ui(ui, "", &shown, |ui| {
             ui.label(&name).on_hover_text(&shown);
             let remove = widgets::quiet_ui(ui, fonts::CROSS, false).accessible_name(format!("Leave {name} out"));
             if remove.on_hover_text("Leave these results out").clicked() {
@@ -250,15 +234,20 @@ fn imports_ui(app: &mut App, ui: &mut Ui) {
 }
 
 fn kept_ui(app: &mut App, ui: &mut Ui) {
-    row_ui(ui, "The answers", "They are kept, so that a run that was stopped goes on, also after a restart", |ui| {
-        for command in [Command::SaveReport, Command::OpenAnswers, Command::ForgetAnswers] {
-            let button = ui.add_enabled(app.is_enabled(command), Button::new(command.label()));
-            if button.on_hover_text(command.explanation()).clicked() {
-                app.commands.push(command);
-                ui.close();
+    widgets::setting_ui(
+        ui,
+        "The answers",
+        "They are kept, so that a run that was stopped goes on, also after a restart",
+        |ui| {
+            for command in [Command::SaveReport, Command::OpenAnswers, Command::ForgetAnswers] {
+                let button = ui.add_enabled(app.is_enabled(command), Button::new(command.label()));
+                if button.on_hover_text(command.explanation()).clicked() {
+                    app.commands.push(command);
+                    ui.close();
+                }
             }
-        }
-    });
+        },
+    );
     if let Some(folder) = app.evaluation.folder() {
         widgets::note_ui(ui, format!("Kept in {}", format::path(folder)));
     }

@@ -16,8 +16,6 @@ use crate::window::{fonts, theme, widgets};
 const MAX_PROMPT_HEIGHT: f32 = 220.0;
 /// Width of the popup behind “More”.
 const MORE_WIDTH: f32 = 360.0;
-/// Width of the labels in it.
-const LABEL_WIDTH: f32 = 130.0;
 /// Width of the field for the values of a strip.
 const STRIP_WIDTH: f32 = 244.0;
 
@@ -91,20 +89,6 @@ fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     });
 }
 
-/// A weak label and what stands behind it.
-fn row_ui(ui: &mut Ui, label: &str, tooltip: &str, add_contents: impl FnOnce(&mut Ui)) {
-    let palette = theme::palette(ui);
-    ui.horizontal(|ui| {
-        ui.set_min_height(theme::CONTROL_HEIGHT);
-        let size = Vec2::new(LABEL_WIDTH, theme::CONTROL_HEIGHT);
-        ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
-            ui.set_min_size(size);
-            ui.label(RichText::new(label).color(palette.weak)).on_hover_text(tooltip);
-        });
-        add_contents(ui);
-    });
-}
-
 /// What is seldom changed.
 fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     let palette = theme::palette(ui);
@@ -133,23 +117,23 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
         number.custom_formatter(|value, _| format::fixed(value, 2)).custom_parser(format::parse_number)
     };
     let tooltip = drawn("Draws among the likeliest tokens that together have this probability; 1 keeps all");
-    row_ui(ui, "Top-p", &tooltip, |ui| {
+    widgets::setting_ui(ui, "Top-p", &tooltip, |ui| {
         ui.add_enabled_ui(draws, |ui| {
             ui.add(number(top_p).range(0.0..=1.0)).on_hover_text(&tooltip).accessible_name("Top-p")
         });
     });
     let tooltip = drawn("Draws among so many of the likeliest tokens; 0 keeps all");
-    row_ui(ui, "Top-k", &tooltip, |ui| {
+    widgets::setting_ui(ui, "Top-k", &tooltip, |ui| {
         let field = DragValue::new(top_k).range(0..=1_000_000).update_while_editing(false);
         ui.add_enabled_ui(draws, |ui| ui.add(field).on_hover_text(&tooltip).accessible_name("Top-k"));
     });
     let tooltip = "Makes tokens that occurred before less likely; 1 does nothing";
-    row_ui(ui, "Repetition penalty", tooltip, |ui| {
+    widgets::setting_ui(ui, "Repetition penalty", tooltip, |ui| {
         let field = number(repetition_penalty).range(0.01..=100.0);
         ui.add(field).on_hover_text(tooltip).accessible_name("Repetition penalty");
     });
     let tooltip = drawn("What is drawn at random follows from this number: the same again gives the same answer");
-    row_ui(ui, "Seed", &tooltip, |ui| {
+    widgets::setting_ui(ui, "Seed", &tooltip, |ui| {
         let field = DragValue::new(seed).update_while_editing(false);
         ui.add_enabled_ui(draws, |ui| ui.add(field).on_hover_text(&tooltip).accessible_name("Seed"));
     });
@@ -162,7 +146,7 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     field.on_hover_text(tooltip).accessible_name("Texts to stop before");
 
     let tooltip = "The number format of weights in memory; less takes less memory and time";
-    row_ui(ui, "Number format", tooltip, |ui| {
+    widgets::setting_ui(ui, "Number format", tooltip, |ui| {
         for precision in Precision::ALL {
             let text = RichText::new(precision.label()).color(palette.text);
             let button = ui.add(Button::selectable(settings.precision == precision, text));
