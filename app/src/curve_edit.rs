@@ -315,7 +315,7 @@ pub fn parse_numbers(text: &str) -> Result<Vec<f64>, String> {
     words.filter(|word| !word.is_empty()).map(number).collect()
 }
 
-/// The cells below the heading `curve`, as a spreadsheet and [`Copy CSV`](super::vector::tables::Table::to_csv) write them.
+/// The cells below the heading `curve`, as a spreadsheet and [`Copy CSV`](super::report::Table::to_csv) write them.
 fn column(text: &str) -> Option<Vec<&str>> {
     let mut lines = text.trim().lines();
     let heading = lines.next()?;

@@ -9,5 +9,6 @@ pub mod demo;
 pub mod evaluate;
 pub mod format;
 pub mod past;
+pub mod report;
 pub mod vector;
 pub mod window;

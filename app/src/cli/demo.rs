@@ -19,7 +19,7 @@ use super::progress::Job;
 use super::sweep::{self, files, text};
 use super::table::{Align, Table, bar};
 use super::{WindowStart, has_display, preflight as findings, report};
-use crate::vector::svg::Theme;
+use crate::report::svg::Theme;
 use crate::{demo, format};
 
 /// The values of w that the demo is asked at.

@@ -4,7 +4,7 @@ use mergescope_core::evaluate::sweep::{ArmModel, ArmResult, SweepTable};
 
 use super::words;
 use crate::format;
-use crate::vector::svg::Drawing;
+use crate::report::svg::Drawing;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 56.0;

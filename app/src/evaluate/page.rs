@@ -8,8 +8,8 @@ use mergescope_core::evaluate::sweep::{Arm, ArmModel, GradedSample, Sweep, Sweep
 
 use super::{chart, tables, words};
 use crate::format;
-use crate::vector::page::{self, details, section};
-use crate::vector::svg::{Theme, escape};
+use crate::report::page::{self, details, section};
+use crate::report::svg::{Theme, escape};
 
 /// Answers that are shown of those that w mends, and of those that it breaks.
 const SHOWN: usize = 20;

@@ -4,8 +4,8 @@ use mergescope_core::evaluate::grade::Outcome;
 use mergescope_core::evaluate::log::Contents;
 use mergescope_core::evaluate::sweep::{ArmResult, Sweep, SweepTable};
 
-use crate::vector::figures::Figure;
-use crate::vector::tables::{Cell, Column, Table};
+use crate::report::Figure;
+use crate::report::{Cell, Column, Table};
 
 fn figure(value: Option<f64>, of: fn(f64) -> Figure) -> Cell {
     value.map_or(Cell::Empty, |value| Cell::Figure(of(value)))

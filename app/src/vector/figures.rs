@@ -3,43 +3,7 @@
 use mergescope_core::analysis::Sums;
 
 use super::{Metric, View};
-use crate::format;
-
-/// A number of whatever kind.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Figure {
-    /// Something counted.
-    Count(u64),
-    /// A metric's value.
-    Of(Metric, f64),
-    /// A share of one.
-    Share(f64),
-    /// A cosine.
-    Cosine(f64),
-    /// Any other number.
-    Number(f64),
-}
-
-impl Figure {
-    /// The number, NaN where there is none.
-    pub fn value(self) -> f64 {
-        match self {
-            Self::Count(count) => count as f64,
-            Self::Of(_, value) | Self::Share(value) | Self::Cosine(value) | Self::Number(value) => value,
-        }
-    }
-
-    /// As people read it.
-    pub fn text(self) -> String {
-        match self {
-            Self::Count(count) => format::count(count),
-            Self::Of(metric, value) => metric.text(value),
-            Self::Share(value) => format::percent(value),
-            Self::Cosine(value) => format::fixed(value, 5),
-            Self::Number(value) => format::norm(value),
-        }
-    }
-}
+use crate::report::Figure;
 
 /// The numbers of one tensor, a layer, a part or the whole vector, at one w.
 ///
@@ -59,7 +23,7 @@ impl Figures {
         let change = view.change(tensors);
         let effect = view.effect(tensors);
         let asked = view.asked(tensors.iter().copied()).map_or(f64::NAN, |asked| asked.mean);
-        let of = |metric: Metric| (metric.key(), metric.label(), Figure::Of(metric, metric.of(sums)));
+        let of = |metric: Metric| (metric.key(), metric.label(), metric.figure(metric.of(sums)));
         Self {
             fields: [
                 ("elements", "Elements", Figure::Count(sums.elements)),
@@ -77,7 +41,7 @@ impl Figures {
                 (
                     Metric::RoundingSurvival.key(),
                     Metric::RoundingSurvival.label(),
-                    Figure::Of(Metric::RoundingSurvival, survival.value),
+                    Metric::RoundingSurvival.figure(survival.value),
                 ),
                 ("rounding_survival_margin", "± (95 %)", Figure::Share(margin(survival.value, survival.margin))),
                 ("asked_w", "w asked for", Figure::Number(asked)),
@@ -93,10 +57,10 @@ impl Figures {
                     "± (95 %)",
                     Figure::Share(margin(effect.overflowing.value, effect.overflowing.margin)),
                 ),
-                ("cos_intended_written", "cos(intended, written)", Figure::Cosine(effect.cosine)),
+                ("cos_intended_written", "cos(intended, written)", Figure::cosine(effect.cosine)),
                 ("change_norm", "‖merged − target‖", Figure::Number(change.norm())),
                 ("change_relative", "‖merged − target‖ ∕ ‖target‖", Figure::Share(change.relative())),
-                ("cos_merged_target", "cos(merged, target)", Figure::Cosine(change.cos_target())),
+                ("cos_merged_target", "cos(merged, target)", Figure::cosine(change.cos_target())),
             ],
         }
     }

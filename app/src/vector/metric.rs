@@ -2,7 +2,7 @@
 
 use mergescope_core::analysis::Sums;
 
-use crate::format;
+use crate::report::Figure;
 
 /// A number that each cell, layer or tensor has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -160,16 +160,20 @@ impl Metric {
         }
     }
 
+    /// A value of it.
+    pub fn figure(self, value: f64) -> Figure {
+        match (self, self.scale()) {
+            (Self::RelativeNorm, _) => Figure::Relative(value),
+            (_, Scale::Share) => Figure::Share(value),
+            (Self::CosPrePost, _) => Figure::cosine(value),
+            (_, Scale::Cosine) => Figure::Fixed(value, 3),
+            (_, Scale::Amount) => Figure::Number(value),
+        }
+    }
+
     /// A value of it as people read it: `2.9 %`, `−0.12`, `–` for none.
     pub fn text(self, value: f64) -> String {
-        match (self, self.scale()) {
-            (Self::RelativeNorm, _) => format::relative(value),
-            (_, Scale::Share) => format::percent(value),
-            // Post stays so close to pre that three digits would all be nines.
-            (Self::CosPrePost, _) => format::fixed(value, 5),
-            (_, Scale::Cosine) => format::fixed(value, 3),
-            (_, Scale::Amount) => format::norm(value),
-        }
+        self.figure(value).text()
     }
 }
 
@@ -178,6 +182,7 @@ mod tests {
     use mergescope_core::analysis::Gram;
 
     use super::*;
+    use crate::format;
 
     #[test]
     fn every_metric_reads_its_number() {

@@ -4,15 +4,12 @@
 //! [`Figures`] are the numbers of any set of its tensors, [`summary`](summary::summary) says in words what stands out,
 //! [`tables`] hold what each chart shows.
 
-pub mod colour;
 mod colour_scale;
-pub mod csv;
 pub mod figures;
 pub mod labels;
 pub mod layer_cosine;
 pub mod magnitudes;
 pub mod metric;
-pub mod page;
 pub mod pairs;
 mod part_set;
 pub mod spectra;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use mergescope_core::analysis::{PairSums, VectorComparison};
 use mergescope_core::layout::{Part, Place};
 
-use super::figures::Figure;
+use crate::report::Figure;
 
 /// Two vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Pair {
 /// What is told of two vectors: key, label and number.
 pub fn figures(sums: &PairSums) -> [(&'static str, &'static str, Figure); 3] {
     [
-        ("cosine", "Cosine", Figure::Cosine(sums.cosine())),
+        ("cosine", "Cosine", Figure::cosine(sums.cosine())),
         ("sign_conflict_share", "Sign conflicts", Figure::Share(sums.sign_conflict_share())),
         ("support_overlap", "Support overlap", Figure::Share(sums.support_overlap())),
     ]

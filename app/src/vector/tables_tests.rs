@@ -2,6 +2,7 @@ use mergescope_core::layout::Part;
 
 use super::super::testing::{Measured, sample, tensor};
 use super::*;
+use crate::format;
 
 /// Two layers with gate, the second with up as well, and embeddings that do not move.
 fn measured() -> Measured {

@@ -10,7 +10,7 @@ use mergescope_core::layout::Place;
 use mergescope_core::merge::MergeReport;
 
 use crate::format;
-use crate::vector::csv;
+use crate::report::csv;
 
 /// One row a tensor of the merged model.
 pub fn results_csv(report: &MergeReport) -> String {

@@ -4,7 +4,7 @@ use eframe::egui::{self, Color32, Label, Layout, RichText, TextStyle, Ui, Vec2};
 use egui_extras::{Column, TableBuilder};
 
 use super::{theme, widgets};
-use crate::vector::tables::Table;
+use crate::report::Table;
 
 /// Width of a column of numbers, unless its label is wider.
 const CELL_WIDTH: f32 = 88.0;

@@ -8,7 +8,7 @@ use mergescope_core::layout::Part;
 use mergescope_core::preflight::Severity;
 
 use super::fonts;
-use crate::vector::colour::{self, Rgb, Scheme};
+use crate::report::colour::{self, Rgb, Scheme};
 
 /// Height of the menu bar.
 pub const MENU_BAR_HEIGHT: f32 = 32.0;

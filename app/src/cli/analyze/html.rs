@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use super::report::{Report, Vectors};
-use crate::vector::page::{details, document, section, table_html};
-use crate::vector::svg::{self, Drawing, Theme, escape};
-use crate::vector::tables::{self, Table};
+use crate::report::Table;
+use crate::report::page::{details, document, section, table_html};
+use crate::report::svg::{Drawing, Theme, escape};
+use crate::vector::svg;
+use crate::vector::tables;
 use crate::vector::{Chart, Metric, PartSet, Piece, Sentence, spectra, summary};
 
 /// Rows beyond which a table is left to CSV: a page is for reading.

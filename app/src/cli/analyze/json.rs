@@ -55,7 +55,7 @@ use mergescope_core::checkpoint::dtype_label;
 use serde_json::{Map, Value, json};
 
 use super::report::{Report, Vectors};
-use crate::vector::figures::Figure;
+use crate::report::Figure;
 use crate::vector::{Figures, Piece, Sentence, View, pairs, summary, tensors_of};
 
 /// The document.

@@ -30,7 +30,7 @@ use super::preflight as findings;
 use super::print::{Printer, note};
 use super::progress::Job;
 use crate::format;
-use crate::vector::svg::Theme;
+use crate::report::svg::Theme;
 use crate::vector::{Amounts, LayerCosine, Pair, PartSet};
 use files::{Files, Place};
 use report::{Asked, Report, Vectors};

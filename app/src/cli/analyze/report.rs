@@ -4,8 +4,10 @@ use mergescope_core::analysis::{LeftOut, Overview, RoundingPreview, Spectrum, Ve
 use mergescope_core::preflight::Finding;
 use mergescope_core::recipe::{Fingerprints, Recipe};
 
-use crate::vector::svg::{self, Drawing};
-use crate::vector::tables::{self, Table};
+use crate::report::Table;
+use crate::report::svg::Drawing;
+use crate::vector::svg;
+use crate::vector::tables;
 use crate::vector::{Amounts, LayerCosine, Metric, Pair, PartSet, View};
 
 /// Everything that was found out.

@@ -9,7 +9,7 @@ use mergescope_core::evaluate::questions::AnswerForm;
 use mergescope_core::recipe::ControlKind;
 
 use super::{MethodArgs, ModelArgs, RecipeArgs, one_of};
-use crate::vector::svg::Theme;
+use crate::report::svg::Theme;
 
 /// Arguments of `try`.
 #[derive(Debug, Args)]
@@ -129,6 +129,8 @@ pub enum ReferenceArg {
     Pre,
     /// The model after fine-tuning
     Post,
+    /// The target alone, where w = 0 has other vectors in it
+    Target,
     /// No model
     None,
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::print;
 use crate::evaluate::{chart, page, tables, words};
-use crate::vector::svg::Theme;
+use crate::report::svg::Theme;
 
 /// The answers.
 pub const LOG_FILE: &str = "samples.jsonl";

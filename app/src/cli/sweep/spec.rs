@@ -39,6 +39,7 @@ pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
         let role = |reference: &ReferenceArg| match reference {
             ReferenceArg::Pre => Some(Role::Pre),
             ReferenceArg::Post => Some(Role::Post),
+            ReferenceArg::Target => Some(Role::Target),
             ReferenceArg::None => None,
         };
         spec.references = args.reference.iter().filter_map(role).collect();

@@ -1,8 +1,8 @@
 //! Bars by layer.
 
-use super::paper::Drawing;
 use super::{LEFT, RIGHT, WIDTH, axis_number, nice_step, slots};
 use crate::format;
+use crate::report::svg::Drawing;
 use crate::vector::{Metric, View};
 
 const TOP: f64 = 64.0;

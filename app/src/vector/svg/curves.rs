@@ -4,9 +4,9 @@ use mergescope_core::analysis::{Spectrum, TensorAnalysis};
 use mergescope_core::checkpoint::dtype_label;
 use mergescope_core::recipe::Rounding;
 
-use super::paper::Drawing;
 use super::{LEFT, RIGHT, axis_number, fitting, nice_step, sentence_case};
 use crate::format;
+use crate::report::svg::Drawing;
 use crate::vector::magnitudes::{density, half_step, quantile};
 use crate::vector::tables::file_name;
 use crate::vector::{View, spectra};
@@ -156,7 +156,7 @@ mod tests {
     use mergescope_core::recipe::OutputSpec;
 
     use super::*;
-    use crate::vector::svg::Theme;
+    use crate::report::svg::Theme;
     use crate::vector::testing::{Measured, sample, spectrum_of, tensor};
 
     /// Hundred elements of one size.

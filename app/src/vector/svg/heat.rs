@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use mergescope_core::layout::Part;
 
-use super::paper::Drawing;
-use super::{LEFT, LEVELS, RIGHT, WIDTH, label_every, sentence_case, slots};
+use super::{LEFT, RIGHT, WIDTH, label_every, sentence_case, slots};
 use crate::format;
+use crate::report::svg::{Drawing, LEVELS};
 use crate::vector::{Amounts, ColourScale, LayerCosine, Metric, PartSet, Scale, View, extremes, labels};
 
 const TOP: f64 = 44.0;
@@ -195,7 +195,7 @@ mod tests {
     use mergescope_core::recipe::{OutputSpec, Rounding};
 
     use super::*;
-    use crate::vector::svg::Theme;
+    use crate::report::svg::Theme;
     use crate::vector::testing::{Measured, sample, tensor};
 
     /// Norms of 1, 10⁻², 10⁻⁴ and 0 in four layers.

@@ -1,26 +1,16 @@
-//! Charts as SVG, drawn without a window: the same numbers always give the same bytes.
-//!
-//! Every colour is a class, so that one picture is light or dark as its reader is. Continuous scales have 33 steps
-//! from end to end. Bars, cells and curves carry a `<title>` that says their number, which browsers show under the pointer.
+//! The charts of a measured vector as pictures.
 
 mod bars;
 mod curves;
 mod heat;
-mod paper;
-mod style;
 
 pub use bars::layers;
 pub use curves::{histogram, spectrum};
 pub use heat::{grid, layer_cosine};
-pub use paper::{Drawing, escape};
-pub use style::{Theme, css};
 
 use mergescope_core::analysis::Group;
 
 use super::{View, labels};
-
-/// The last step of a continuous colour scale; the first is 0.
-const LEVELS: usize = 32;
 
 /// Room for the labels of the y axis.
 const LEFT: f64 = 56.0;

@@ -97,6 +97,7 @@ fn values_ui(app: &mut App, ui: &mut Ui) {
 
 fn references_ui(app: &mut App, ui: &mut Ui) {
     let palette = theme::palette(ui);
+    let has_others = !app.session.recipe.others.is_empty();
     let spec = &mut app.evaluation.settings.spec;
     let toggle = |ui: &mut Ui, is_on: bool, name: &str, about: &str| {
         let button = ui.add(Button::selectable(is_on, RichText::new(name).color(palette.text)));
@@ -105,11 +106,14 @@ fn references_ui(app: &mut App, ui: &mut Ui) {
     widgets::setting_ui(
         ui,
         "Lines to compare with",
-        "Models that answer the same questions; the target alone is w = 0",
+        "Models that answer the same questions; of one vector the target is w = 0",
         |ui| {
-            for (role, about) in
-                [(Role::Pre, "The model before fine-tuning"), (Role::Post, "The model after fine-tuning")]
-            {
+            let models = [
+                (Role::Pre, "The model before fine-tuning"),
+                (Role::Post, "The model after fine-tuning"),
+                (Role::Target, "The target alone: w = 0 has the other vectors in it"),
+            ];
+            for (role, about) in models.into_iter().take(if has_others { 3 } else { 2 }) {
                 let is_on = spec.references.contains(&role);
                 if toggle(ui, is_on, role.label(), about) {
                     match is_on {

@@ -29,7 +29,7 @@ use super::{number_table, theme, widgets};
 use crate::demo;
 use crate::evaluate::{page, tables};
 use crate::format;
-use crate::vector::svg::Theme;
+use crate::report::svg::Theme;
 
 /// Width of the first column of the table.
 const ARM_WIDTH: f32 = 190.0;

@@ -6,8 +6,8 @@ use mergescope_core::checkpoint::natural_cmp;
 
 use super::{BUTTONS_HEIGHT, CHART_SHARE, buttons_ui, facts, layer_title, sentences_ui, words_ui};
 use crate::format;
-use crate::vector::figures::Figure;
-use crate::vector::tables::{Cell, Column, Table};
+use crate::report::Figure;
+use crate::report::{Cell, Column, Table};
 use crate::window::app::App;
 use crate::window::chart::{self, BarPlot, Segment};
 use crate::window::command::Command;

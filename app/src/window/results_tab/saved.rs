@@ -6,8 +6,8 @@ use mergescope_core::merge::SavedVector;
 
 use super::{BUTTONS_HEIGHT, buttons_ui, facts, sentences_ui, words_ui};
 use crate::format;
-use crate::vector::figures::Figure;
-use crate::vector::tables::{Cell, Column, Table};
+use crate::report::Figure;
+use crate::report::{Cell, Column, Table};
 use crate::window::app::App;
 use crate::window::command::Command;
 use crate::window::number_table;

@@ -21,7 +21,7 @@ use super::session::Session;
 use super::{theme, widgets};
 use crate::curve_edit::{self, Kind};
 use crate::format;
-use crate::vector::tables::Table;
+use crate::report::Table;
 
 pub use editor::EditorState;
 

@@ -5,8 +5,8 @@ use egui_extras::{Column as Width, TableBuilder};
 
 use super::run::{Of, Run};
 use crate::format;
-use crate::vector::figures::Figure;
-use crate::vector::tables::{Cell, Column, Table};
+use crate::report::Figure;
+use crate::report::{Cell, Column, Table};
 use crate::window::theme;
 
 /// Width of the titles.

@@ -22,7 +22,7 @@ use super::session::Stage;
 use super::slot::SlotState;
 use super::{fonts, method_words, theme, widgets};
 use crate::format;
-use crate::vector::tables::Table;
+use crate::report::Table;
 
 use tensor::SpectrumWish;
 use view::Asked;

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::Table;
 use super::svg::{Drawing, Theme, css, escape};
-use super::tables::Table;
 
 /// A whole page of that title.
 pub fn document(title: &str, body: &str, theme: Theme) -> String {

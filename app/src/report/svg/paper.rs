@@ -52,7 +52,7 @@ impl Drawing {
     }
 
     /// A rectangle with a number to show under the pointer.
-    pub(super) fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4], tooltip: &str) {
+    pub fn rect(&mut self, class: &str, [x, y, width, height]: [f64; 4], tooltip: &str) {
         let [x, y, width, height] = [x, y, width, height].map(number);
         let shape = format!("<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"");
         self.shape(&shape, "rect", tooltip);
@@ -84,7 +84,7 @@ impl Drawing {
     }
 
     /// Rows of square cells of one colour: column, row and number of each, on a grid whose corner is at `corner`.
-    pub(super) fn cells(&mut self, class: &str, corner: [f64; 2], side: f64, rows: &[[usize; 3]]) {
+    pub fn cells(&mut self, class: &str, corner: [f64; 2], side: f64, rows: &[[usize; 3]]) {
         let [x, y] = corner.map(number);
         let mut data = String::new();
         for [column, row, count] in rows {

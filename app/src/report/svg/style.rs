@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::LEVELS;
-use crate::vector::colour::{DARK, LIGHT, Rgb, Scheme, along, text_on};
+use crate::report::colour::{DARK, LIGHT, Rgb, Scheme, along, text_on};
 use mergescope_core::layout::Part;
 
 /// Which colours a picture has.
