@@ -10,7 +10,7 @@ pub mod server;
 use std::fmt;
 
 pub use decoder::Precision;
-pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template};
+pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template, text_fingerprint};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 
 use crate::merge::MergeError;

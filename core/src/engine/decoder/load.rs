@@ -96,6 +96,10 @@ impl<'a> Loader<'a> {
             Some(own) => own,
             None => return Err(LoadError::Missing { name: "lm_head.weight".to_owned() }),
         };
+        if tied && self.precision != Precision::Q8_0 {
+            // One table in memory serves both ends.
+            return Ok(Matrix::new(self.table(config)?, self.precision)?);
+        }
         self.weights(&name, config.vocab, config.hidden)
     }
 

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
-use candle_core::{DType, Device, Module as _, Result, Tensor};
+use candle_core::{CpuStorage, DType, Device, Module as _, Result, Storage, Tensor};
 use serde::{Deserialize, Serialize};
+
+use super::kernel::{self, Q8};
 
 /// The number format that weights are held in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,7 +15,8 @@ pub enum Precision {
     /// 32 bits: 4 bytes a parameter, and the reference for all others.
     #[default]
     F32,
-    /// 16 bits, as most models are written: 2 bytes a parameter. Hidden states are rounded to bf16 before each matrix.
+    /// 16 bits, as most models are written: 2 bytes a parameter. Hidden states stay in f32 on a processor, and are rounded to bf16 before
+    /// each matrix on an accelerator.
     Bf16,
     /// 8 bits with a scale for each 32 weights: about 1 byte a parameter. A fast preview: its rounding can hide a small step in
     /// w.
@@ -56,34 +59,38 @@ impl Precision {
 pub(crate) struct Matrix {
     weights: Weights,
     bias: Option<Tensor>,
+    columns: usize,
 }
 
 #[derive(Clone, Debug)]
 enum Weights {
-    /// Multiplied in its own dtype, which on a processor is f32.
+    /// f32 or bf16.
     Dense(Tensor),
+    Q8(Arc<Q8>),
+    /// 8 bits on an accelerator.
     Quantised(Arc<QMatMul>),
 }
 
 impl Matrix {
-    /// Puts f32 weights of shape (out, in) into a format.
+    /// Puts weights of shape (out, in) into a format.
     pub fn new(weights: Tensor, precision: Precision) -> Result<Self> {
         let columns = weights.dim(1)?;
-        let quantised = |dtype| -> Result<Weights> {
-            let tensor = QTensor::quantize(&weights, dtype)?;
-            Ok(Weights::Quantised(Arc::new(QMatMul::QTensor(Arc::new(tensor)))))
-        };
         let on_processor = matches!(weights.device(), Device::Cpu);
         let weights = match precision {
             Precision::F32 => Weights::Dense(weights),
-            // A processor would widen a dense bf16 matrix at every product.
-            Precision::Bf16 if on_processor => quantised(GgmlDType::BF16)?,
             Precision::Bf16 => Weights::Dense(weights.to_dtype(DType::BF16)?),
-            // Rows that do not divide into blocks stay as exact as the target is.
-            Precision::Q8_0 if columns.is_multiple_of(GgmlDType::Q8_0.block_size()) => quantised(GgmlDType::Q8_0)?,
-            Precision::Q8_0 => Weights::Dense(weights),
+            // Rows that do not divide into groups stay as exact as the target is.
+            Precision::Q8_0 if !columns.is_multiple_of(Q8::GROUP) => Weights::Dense(weights),
+            Precision::Q8_0 if on_processor => {
+                let weights = weights.to_dtype(DType::F32)?.contiguous()?;
+                Weights::Q8(Arc::new(kernel::with_slice(&weights, Q8::new)?))
+            }
+            Precision::Q8_0 => {
+                let tensor = QTensor::quantize(&weights, GgmlDType::Q8_0)?;
+                Weights::Quantised(Arc::new(QMatMul::QTensor(Arc::new(tensor))))
+            }
         };
-        Ok(Self { weights, bias: None })
+        Ok(Self { weights, bias: None, columns })
     }
 
     /// The same with a bias of shape (out).
@@ -95,13 +102,27 @@ impl Matrix {
     /// x of shape (tokens, in) → (tokens, out), in f32.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = match &self.weights {
-            Weights::Dense(weights) if weights.dtype() == DType::F32 => x.matmul(&weights.t()?)?,
-            Weights::Dense(weights) => x.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32)?,
+            Weights::Q8(weights) => kernel::product(x, kernel::Weights::Q8(weights), self.columns)?,
             Weights::Quantised(weights) => weights.forward(x)?,
+            Weights::Dense(weights) => self.dense(x, weights)?,
         };
         match &self.bias {
             Some(bias) => product.broadcast_add(bias),
             None => Ok(product),
+        }
+    }
+
+    fn dense(&self, x: &Tensor, weights: &Tensor) -> Result<Tensor> {
+        let (storage, layout) = weights.storage_and_layout();
+        match (&*storage, layout.contiguous_offsets()) {
+            (Storage::Cpu(CpuStorage::BF16(all)), Some((first, end))) => {
+                kernel::product(x, kernel::Weights::Bf16(&all[first..end]), self.columns)
+            }
+            (Storage::Cpu(CpuStorage::F32(all)), Some((first, end))) if kernel::is_by_rows(x)? => {
+                kernel::product(x, kernel::Weights::F32(&all[first..end]), self.columns)
+            }
+            _ if weights.dtype() == DType::F32 => x.matmul(&weights.t()?),
+            _ => x.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32),
         }
     }
 }

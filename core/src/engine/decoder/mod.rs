@@ -6,6 +6,7 @@
 mod config;
 #[cfg(test)]
 mod goldens;
+mod kernel;
 mod layer;
 mod load;
 mod matrix;

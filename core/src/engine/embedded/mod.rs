@@ -24,7 +24,7 @@ use crate::stream::Resources;
 
 use batch::{Limits, failed};
 use text::TextModel;
-pub use text::has_chat_template;
+pub use text::{has_chat_template, text_fingerprint};
 use weights::Backend;
 pub(crate) use weights::Weights;
 

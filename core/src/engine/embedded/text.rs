@@ -133,6 +133,33 @@ pub fn has_chat_template(checkpoint: &Checkpoint) -> bool {
     template_source(checkpoint).is_ok_and(|source| source.is_some())
 }
 
+/// What tells apart the files that turn prompts into tokens and tokens into text: 64 hex digits of blake3 over the tokenizer,
+/// the chat template and the configs, those that are missing included.
+///
+/// A file that cannot be read counts as one that is different from all others: what is wrong with it is said when the model is
+/// loaded.
+pub fn text_fingerprint(checkpoint: &Checkpoint) -> String {
+    const SMALL: [&str; 6] = [
+        "chat_template.jinja",
+        "chat_template.json",
+        "config.json",
+        "generation_config.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ];
+    let mut hasher = blake3::Hasher::new();
+    let sizes = SMALL.into_iter().map(|name| (name, MAX_FILE_BYTES));
+    for (name, most) in sizes.chain([("tokenizer.json", MAX_TOKENIZER_BYTES)]) {
+        let found = match read(checkpoint, name, most) {
+            Ok(None) => "none".to_owned(),
+            Ok(Some(bytes)) => blake3::hash(&bytes).to_hex().to_string(),
+            Err(error) => error.to_string(),
+        };
+        hasher.update(format!("{name} {found}\n").as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The template in a file of its own, or in the tokenizer's config; of several, the default.
 fn template_source(checkpoint: &Checkpoint) -> Result<Option<String>, TextError> {
     if let Some(bytes) = read(checkpoint, "chat_template.jinja", MAX_TEMPLATE_BYTES as u64)? {

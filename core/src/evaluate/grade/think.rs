@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 /// What opens and closes a stretch of thinking: the usual tags, and those of s1 (arXiv 2501.19393), where a server leaves
 /// them in the text.
 const MARKERS: [(&str, &str); 2] = [("<think>", "</think>"), ("<|im_start|>think", "<|im_start|>answer")];
@@ -27,7 +29,9 @@ impl Thinking {
     /// What an output thinks, by its last marks.
     pub fn of(output: &str) -> Self {
         let last = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
-            let found = MARKERS.iter().filter_map(|pair| Some((output.rfind(pick(pair))?, pick(pair).len())));
+            let found = MARKERS
+                .iter()
+                .filter_map(|pair| Some((memmem::rfind(output.as_bytes(), pick(pair).as_bytes())?, pick(pair).len())));
             found.max()
         };
         let (opened, closed) = (last(|pair| pair.0), last(|pair| pair.1));

@@ -9,20 +9,40 @@ use crate::engine::{Prompt, Sampling};
 use crate::recipe::{OutputSpec, Recipe};
 
 /// Comes before what is hashed. Another number makes all keys new.
-const DOMAIN: &str = "mergescope sample 1\n";
+const DOMAIN: &str = "mergescope sample 2\n";
 
-/// Everything that a generation depends on.
+/// Everything that the model which answers is made of.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct KeyParts<'a> {
+pub struct ModelParts<'a> {
     /// [`Checkpoint::fingerprint`](crate::checkpoint::Checkpoint::fingerprint) of every model that takes part, in the order of
     /// the recipe; of a model alone, its own.
     pub weights: &'a [String],
+    /// [`text_fingerprint`](crate::engine::text_fingerprint) of the model whose tokenizer and config it has.
+    pub text: &'a str,
     /// What the weights are made by; `None` for a model alone. How its models are called, where files are split and which
     /// inputs it was last run with do not count.
     #[serde(serialize_with = "without_names")]
     pub recipe: Option<&'a Recipe>,
     /// The scaling coefficient, where there is one.
     pub w: Option<f64>,
+}
+
+impl ModelParts<'_> {
+    /// One short name for all of it.
+    pub fn key(&self) -> ModelKey {
+        ModelKey(hash("model", self).to_hex().to_string())
+    }
+}
+
+/// A model as one short name: made once, and used for each of its many answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ModelKey(String);
+
+/// Everything that a generation depends on.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct KeyParts<'a> {
+    /// Who answers.
+    pub model: &'a ModelKey,
     /// What the model is given.
     pub prompt: &'a Prompt,
     /// How tokens are chosen, the seed included.
@@ -54,14 +74,19 @@ fn without_names<S: serde::Serializer>(recipe: &Option<&Recipe>, serializer: S) 
 }
 
 impl KeyParts<'_> {
-    /// The key: blake3 over the parts as JSON with sorted names and no spaces.
-    #[expect(clippy::expect_used, reason = "strings, numbers, lists and structs of them all have a JSON form")]
+    /// The key of the sample.
     pub fn key(&self) -> SampleKey {
-        let value = serde_json::to_value(self).expect("the parts of a key have a JSON form");
-        let mut text = DOMAIN.to_owned();
-        write_canonical(&value, &mut text);
-        SampleKey(blake3::hash(text.as_bytes()))
+        SampleKey(hash("sample", self))
     }
+}
+
+/// blake3 over the parts as JSON with sorted names and no spaces.
+#[expect(clippy::expect_used, reason = "strings, numbers, lists and structs of them all have a JSON form")]
+fn hash(of: &str, parts: &impl Serialize) -> blake3::Hash {
+    let value = serde_json::to_value(parts).expect("the parts of a key have a JSON form");
+    let mut text = format!("{DOMAIN}{of}\n");
+    write_canonical(&value, &mut text);
+    blake3::hash(text.as_bytes())
 }
 
 /// JSON in one way of writing it: names sorted, no spaces, one zero.
@@ -140,11 +165,13 @@ mod tests {
         }
     }
 
-    fn parts(given: &Given) -> KeyParts<'_> {
+    fn model(given: &Given) -> ModelParts<'_> {
+        ModelParts { weights: &given.weights, text: "dd", recipe: Some(&given.recipe), w: Some(0.5) }
+    }
+
+    fn parts<'a>(given: &'a Given, model: &'a ModelKey) -> KeyParts<'a> {
         KeyParts {
-            weights: &given.weights,
-            recipe: Some(&given.recipe),
-            w: Some(0.5),
+            model,
             prompt: &given.prompt,
             sampling: &given.sampling,
             max_tokens: 100,
@@ -157,24 +184,29 @@ mod tests {
     #[test]
     fn everything_that_changes_a_number_changes_the_key() {
         let plain = given();
-        let key = parts(&plain).key();
-        assert_eq!(key, parts(&given()).key());
+        let by = |model: ModelParts<'_>| parts(&plain, &model.key()).key();
+        let key = by(model(&plain));
         let mut others = vec![
-            KeyParts { recipe: None, ..parts(&plain) }.key(),
-            KeyParts { w: Some(0.75), ..parts(&plain) }.key(),
-            KeyParts { w: None, ..parts(&plain) }.key(),
-            KeyParts { max_tokens: 101, ..parts(&plain) }.key(),
-            KeyParts { stop: &[], ..parts(&plain) }.key(),
-            KeyParts { engine: "embedded bf16", ..parts(&plain) }.key(),
-            KeyParts { sample: 1, ..parts(&plain) }.key(),
-            KeyParts { weights: &plain.weights[..2], ..parts(&plain) }.key(),
-            KeyParts { prompt: &Prompt::Chat(Vec::new()), ..parts(&plain) }.key(),
-            KeyParts { sampling: &Sampling { seed: 1, ..Sampling::default() }, ..parts(&plain) }.key(),
+            by(ModelParts { recipe: None, ..model(&plain) }),
+            by(ModelParts { w: Some(0.75), ..model(&plain) }),
+            by(ModelParts { w: None, ..model(&plain) }),
+            by(ModelParts { text: "ee", ..model(&plain) }),
+            by(ModelParts { weights: &plain.weights[..2], ..model(&plain) }),
         ];
         let mut changed = given();
         changed.recipe.vector.w = 0.25;
-        others.push(parts(&changed).key());
-        others.push(key);
+        others.push(by(model(&changed)));
+        let name = model(&plain).key();
+        assert_eq!(key, parts(&given(), &name).key());
+        others.extend([
+            KeyParts { max_tokens: 101, ..parts(&plain, &name) }.key(),
+            KeyParts { stop: &[], ..parts(&plain, &name) }.key(),
+            KeyParts { engine: "embedded bf16", ..parts(&plain, &name) }.key(),
+            KeyParts { sample: 1, ..parts(&plain, &name) }.key(),
+            KeyParts { prompt: &Prompt::Chat(Vec::new()), ..parts(&plain, &name) }.key(),
+            KeyParts { sampling: &Sampling { seed: 1, ..Sampling::default() }, ..parts(&plain, &name) }.key(),
+            key,
+        ]);
         let count = others.len();
         others.sort_by_key(SampleKey::to_string);
         others.dedup();
@@ -187,9 +219,9 @@ mod tests {
         moved.recipe.target = "elsewhere/target".to_owned();
         moved.recipe.vector.pre = "org/pre".to_owned();
         moved.recipe.output.shard_bytes = 1_000_000;
-        assert_eq!(parts(&plain).key(), parts(&moved).key());
+        assert_eq!(model(&plain).key(), model(&moved).key());
         let (zero, minus_zero) =
-            (KeyParts { w: Some(0.0), ..parts(&plain) }, KeyParts { w: Some(-0.0), ..parts(&plain) });
+            (ModelParts { w: Some(0.0), ..model(&plain) }, ModelParts { w: Some(-0.0), ..model(&plain) });
         assert_eq!(zero.key(), minus_zero.key());
     }
 
@@ -210,13 +242,15 @@ mod tests {
     fn keys_are_those_of_earlier_versions() {
         // Should this fail, logs of people start anew: change it on purpose only, and say so in the changelog.
         let plain = given();
-        let alone = KeyParts { recipe: None, w: None, ..parts(&plain) }.key().to_string();
-        assert_eq!(alone, "02d9e4daaf7c9924f6db59b05031a271e62b0ccddd2ef1d92f7c7151463c04a4");
+        let name = ModelParts { recipe: None, w: None, ..model(&plain) }.key();
+        let alone = parts(&plain, &name).key().to_string();
+        assert_eq!(alone, "49a1136fa6ba24d2eaa79613820f1dd4bb66f69dd42c2f7bb2f26756fd09fe93");
     }
 
     #[test]
     fn a_key_is_64_hex_digits() {
-        let text = parts(&given()).key().to_string();
+        let plain = given();
+        let text = parts(&plain, &model(&plain).key()).key().to_string();
         assert_eq!(text.len(), 64);
         let read: SampleKey = serde_json::from_str(&format!("{text:?}")).unwrap();
         assert_eq!(read.to_string(), text);

@@ -11,7 +11,7 @@ mod lines;
 mod sample;
 
 pub use file::{Contents, DamagedLine, LogError, MAX_LOG_BYTES, SampleLog};
-pub use key::{KeyParts, SampleKey};
+pub use key::{KeyParts, ModelKey, ModelParts, SampleKey};
 pub use lines::MAX_LINE_BYTES;
 pub use sample::{LoggedLikelihood, Sample};
 

@@ -12,10 +12,9 @@ use crate::engine::{Finish, Prompt, Sampling};
 
 fn sample(number: u32) -> Sample {
     let (prompt, sampling) = (Prompt::Raw("問題:29と5の合計は?".to_owned()), Sampling::default());
+    let model = ModelParts { weights: &[], text: "", recipe: None, w: None }.key();
     let key = KeyParts {
-        weights: &[],
-        recipe: None,
-        w: None,
+        model: &model,
         prompt: &prompt,
         sampling: &sampling,
         max_tokens: 8,

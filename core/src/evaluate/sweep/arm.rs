@@ -13,7 +13,7 @@ use crate::recipe::{ControlSpec, Recipe};
 pub enum ArmModel {
     /// The recipe at a scaling coefficient; at 0 the target.
     W(f64),
-    /// A model of the recipe's first vector as it stands.
+    /// A model of the recipe as it stands: pre or post of its first vector, or its target.
     Reference(Role),
     /// The recipe with a control in the place of its first vector.
     Control(ControlArm, f64),
@@ -100,7 +100,8 @@ impl SweepSpec {
             Role::Pre => !recipe.vector.pre.is_empty(),
             // A saved vector is no model.
             Role::Post => !recipe.vector.pre.is_empty(),
-            Role::Target => false,
+            // Of one vector it is w = 0.
+            Role::Target => !recipe.others.is_empty(),
         });
         let (first, others) = grid.split_first().map_or((0.0, &[][..]), |(first, others)| (*first, others));
         let mut models = vec![ArmModel::W(first)];

@@ -7,6 +7,7 @@
 mod arm;
 mod compare;
 mod error;
+mod judged;
 mod open;
 mod run;
 mod spec;
@@ -15,6 +16,7 @@ mod table;
 pub use arm::{Arm, ArmModel};
 pub use compare::{Against, Chosen};
 pub use error::SweepError;
+pub use judged::ArmKeys;
 pub use open::{Asked, Sweep};
 pub use run::{SweepEvent, SweepProgress};
 pub use spec::{

@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use super::arm::{Arm, ArmModel};
 use super::error::SweepError;
+use super::judged::{ArmKeys, Judged};
 use super::spec::{ControlsAt, SweepSpec};
-use crate::engine::{ModelChoice, Prompt, Sampling, has_chat_template};
+use crate::alignment::Role;
+use crate::engine::{ModelChoice, Prompt, Sampling, has_chat_template, text_fingerprint};
 use crate::evaluate::grade::Grader;
-use crate::evaluate::log::{KeyParts, SampleKey};
+use crate::evaluate::log::{KeyParts, ModelKey, ModelParts, SampleKey};
 use crate::evaluate::questions::perturb::LeftOut;
 use crate::evaluate::questions::{Preset, PromptForm, Prompter, Question, QuestionFile, QuestionSet, Template, split};
 use crate::merge::{MergeError, check_inputs, open, plan};
@@ -53,6 +55,10 @@ pub struct Sweep {
     pub(super) dev: Option<HashSet<String>>,
     /// What identifies the weights of every model, in the order of the recipe.
     fingerprints: Vec<String>,
+    /// What identifies their tokenizers and configs, in the same order.
+    texts: Vec<String>,
+    /// What is known of the answers.
+    judged: Arc<Judged>,
 }
 
 impl Sweep {
@@ -169,16 +175,35 @@ impl Sweep {
         }
         let found = check_inputs(recipe, &models, control)?;
         let fingerprints = models.ids().map(|model| found.get(model).unwrap_or_default().to_owned()).collect();
+        let texts = models.ids().map(|model| text_fingerprint(models.get(model))).collect();
         let graders = graders(spec, &preset)?;
         let (spec, recipe) = (spec.clone(), recipe.clone());
-        Ok(Self { spec, recipe, preset, graders, template, asked, places, left_out, dev, fingerprints })
+        Ok(Self {
+            spec,
+            recipe,
+            preset,
+            graders,
+            template,
+            asked,
+            places,
+            left_out,
+            dev,
+            fingerprints,
+            texts,
+            judged: Arc::default(),
+        })
     }
 
     /// The same sweep graded by others, the one that counts first. What is asked stays, and so do all answers.
     #[must_use]
     pub fn with_graders(&self, graders: Vec<Grader>) -> Self {
+        let graders = if graders.is_empty() { vec![Grader::Exact] } else { graders };
         let spec = SweepSpec { graders: graders.clone(), ..self.spec.clone() };
-        Self { spec, graders, ..self.clone() }
+        Self { spec, graders, judged: Arc::new(self.judged.for_other_graders()), ..self.clone() }
+    }
+
+    pub(super) fn memory(&self) -> &Judged {
+        &self.judged
     }
 
     /// The choices behind it.
@@ -201,7 +226,7 @@ impl Sweep {
         &self.template
     }
 
-    /// The graders, the one that counts first.
+    /// The graders, the one that counts first. There is always one.
     pub fn graders(&self) -> &[Grader] {
         &self.graders
     }
@@ -293,17 +318,26 @@ impl Sweep {
         Sampling { seed: key.bits(sample.into()) >> 33, ..sampling }
     }
 
-    /// The key of every answer of an arm, question by question, sample by sample.
-    pub fn keys(&self, arm: Arm, engine: &str) -> Vec<Vec<SampleKey>> {
-        let asked = self.asked(arm);
-        let choice = arm.model.choice(&self.recipe);
-        let (recipe, weights) = match (&choice, arm.model) {
-            (ModelChoice::Merged(recipe), _) => (Some(&**recipe), self.fingerprints.as_slice()),
-            (ModelChoice::Alone(_), ArmModel::Reference(crate::alignment::Role::Post)) => {
-                (None, &self.fingerprints[1..2])
-            }
-            (ModelChoice::Alone(_), _) => (None, &self.fingerprints[..1]),
+    fn model_key(&self, model: ArmModel) -> ModelKey {
+        let choice = model.choice(&self.recipe);
+        let target = self.texts.len() - 1;
+        let (recipe, weights, text) = match (&choice, model) {
+            (ModelChoice::Merged(recipe), _) => (Some(&**recipe), self.fingerprints.as_slice(), target),
+            (ModelChoice::Alone(_), ArmModel::Reference(Role::Pre)) => (None, &self.fingerprints[..1], 0),
+            (ModelChoice::Alone(_), ArmModel::Reference(Role::Post)) => (None, &self.fingerprints[1..2], 1),
+            (ModelChoice::Alone(_), _) => (None, &self.fingerprints[target..], target),
         };
+        ModelParts { weights, text: &self.texts[text], recipe, w: model.w() }.key()
+    }
+
+    /// The key of every answer of an arm, question by question, sample by sample.
+    pub fn keys(&self, arm: Arm, engine: &str) -> ArmKeys {
+        self.judged.keys(arm, engine, || self.new_keys(arm, engine))
+    }
+
+    fn new_keys(&self, arm: Arm, engine: &str) -> Vec<Vec<SampleKey>> {
+        let asked = self.asked(arm);
+        let model = self.model_key(arm.model);
         let stop = self.stop();
         // What is weighed stands in no prompt, or need not.
         let engine = |question: &Question| match self.spec.choices {
@@ -317,14 +351,11 @@ impl Sweep {
                 (0..self.spec.samples)
                     .map(|sample| {
                         let sampling = self.sampling(question, sample);
-                        let (w, max_tokens) = (arm.model.w(), self.max_tokens());
                         let parts = KeyParts {
-                            weights,
-                            recipe,
-                            w,
+                            model: &model,
                             prompt,
                             sampling: &sampling,
-                            max_tokens,
+                            max_tokens: self.max_tokens(),
                             stop: &stop,
                             engine: &engine,
                             sample,
@@ -367,7 +398,8 @@ fn graders(spec: &SweepSpec, preset: &Preset) -> Result<Vec<Grader>, SweepError>
         return Ok(vec![Grader::Choice]);
     }
     let known = |name: &&str| Grader::BUILT_IN.into_iter().find(|grader| grader.label() == *name);
-    Ok(preset.graders.iter().filter_map(known).collect())
+    let found: Vec<Grader> = preset.graders.iter().filter_map(known).collect();
+    Ok(if found.is_empty() { vec![Grader::Exact] } else { found })
 }
 
 fn check(recipe: &Recipe, spec: &SweepSpec) -> Result<(), SweepError> {

@@ -188,8 +188,8 @@ impl Sweep {
         // Questions that are put in the same words share an answer.
         let mut sharing: HashMap<SampleKey, usize> = HashMap::new();
         for arm in self.spec().arms_of(model) {
-            for (question, keys) in self.keys(arm, &identity).into_iter().enumerate() {
-                let open = keys.into_iter().zip(0..).filter(|(key, _)| !log.contents().contains(key));
+            for (question, keys) in self.keys(arm, &identity).iter().enumerate() {
+                let open = keys.iter().copied().zip(0..).filter(|(key, _)| !log.contents().contains(key));
                 for (key, sample) in open {
                     let places = sharing.entry(key).or_default();
                     if *places == 0 {

@@ -27,9 +27,11 @@ pub struct SweepSpec {
     /// At most so many questions, drawn by a hash of their ids and not from the beginning of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
-    /// The scaling coefficients. 0, the target alone, is always among them.
+    /// The scaling coefficients of the first vector. 0 is always among them: the target alone, or with the other vectors
+    /// where there are several.
     pub w: Vec<f64>,
-    /// Models of the recipe that answer too, as lines to compare with: pre and post. The target is w = 0.
+    /// Models of the recipe that answer too, as lines to compare with. The target is w = 0 already where there is one
+    /// vector.
     pub references: Vec<Role>,
     /// Vectors that should not help.
     pub controls: Vec<ControlArm>,

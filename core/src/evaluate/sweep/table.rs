@@ -6,8 +6,9 @@ use serde::{Serialize, Serializer};
 
 use super::arm::{Arm, ArmModel};
 use super::compare::{Against, Chosen};
+use super::judged::{JudgedSample, Judgement};
 use super::open::Sweep;
-use crate::evaluate::grade::{AnswerLanguage, AnswerTraits, Expected, Grade, Grader, Outcome, Tally, Thinking};
+use crate::evaluate::grade::{AnswerLanguage, Expected, Grade, Grader, Outcome, Tally};
 use crate::evaluate::log::import::{ImportedArm, ImportedResults};
 use crate::evaluate::log::{Contents, Sample};
 use crate::evaluate::questions::Question;
@@ -118,12 +119,7 @@ impl Sweep {
         let grade = |question: &Question, sample: &'a Sample| match sample.text() {
             None => GradedSample { sample, outcome: Outcome::Error, grade: None },
             Some(text) => {
-                let mut expected = expected(question);
-                if self.spec().choices.is_some() {
-                    // The answer is a letter, and must not be taken for another choice's text.
-                    expected.choices = &[];
-                }
-                let grade = grader.grade(text, &expected);
+                let grade = self.grade(question, text, grader);
                 let outcome = Outcome::of(grade.verdict, sample.finish);
                 GradedSample { sample, outcome, grade: Some(grade) }
             }
@@ -131,7 +127,7 @@ impl Sweep {
         let of = |question: &Question, keys: &[_]| {
             keys.iter().map(|key| log.get(key).map(|found| grade(question, found))).collect()
         };
-        questions.zip(keys).map(|(question, keys)| of(question, &keys)).collect()
+        questions.zip(keys.iter()).map(|(question, keys)| of(question, keys)).collect()
     }
 
     /// What the log's answers by `engine` come to, with results that others measured beside them.
@@ -139,11 +135,11 @@ impl Sweep {
         let grader = self.graders().first().cloned().unwrap_or(Grader::Exact);
         // Controls at the chosen w are known once it is.
         let mut arms = self.arms(None);
-        let mut rows = self.rows(&arms, log, engine, &grader);
+        let mut rows = self.rows(&arms, log, engine);
         let chosen = self.chosen(&rows);
         let all = self.arms(chosen.map(|chosen| chosen.w));
         let later: Vec<Arm> = all.into_iter().filter(|arm| !arms.contains(arm)).collect();
-        rows.extend(self.rows(&later, log, engine, &grader));
+        rows.extend(self.rows(&later, log, engine));
         arms.extend(later);
         self.compare(&mut rows);
         let first = rows
@@ -168,52 +164,47 @@ impl Sweep {
         }
     }
 
-    fn rows(&self, arms: &[Arm], log: &Contents, engine: &str, grader: &Grader) -> Vec<Row> {
-        arms.iter().map(|arm| self.row(*arm, log, engine, grader)).collect()
+    fn rows(&self, arms: &[Arm], log: &Contents, engine: &str) -> Vec<Row> {
+        arms.iter().map(|arm| self.row(*arm, log, engine)).collect()
     }
 
-    fn row(&self, arm: Arm, log: &Contents, engine: &str, grader: &Grader) -> Row {
+    fn row(&self, arm: Arm, log: &Contents, engine: &str) -> Row {
         let questions = &self.asked(arm).set.questions;
-        let graded = self.graded(arm, log, engine, grader);
-        let (mut rights, mut dev, mut missing) = (Rights::new(), Rights::new(), 0);
+        // What is right by each grader, the one that counts first.
+        let mut rights: Vec<Rights> = vec![Rights::new(); self.graders().len()];
+        let (mut dev, mut missing) = (Rights::new(), 0);
         // Whether every question that w is chosen by was asked.
         let mut is_asked = true;
         let mut tally = Tally::default();
         let mut facts = Facts::default();
-        for (question, samples) in questions.iter().zip(&graded) {
-            let right: Vec<bool> = samples
-                .iter()
-                .flatten()
-                .filter(|sample| sample.outcome != Outcome::Error)
-                .map(|sample| sample.outcome == Outcome::Right)
-                .collect();
+        for (question, samples) in questions.iter().zip(self.judged(arm, log, engine)) {
+            let judgements = || samples.iter().flatten().filter_map(|found| found.judgement.as_deref());
+            let right_by = |grader: usize| -> Vec<bool> {
+                judgements().map(|judgement| judgement.outcomes.get(grader) == Some(&Outcome::Right)).collect()
+            };
             let is_dev = self.is_dev(question);
             is_asked &= self.is_split() && !is_dev || samples.iter().all(Option::is_some);
             if is_dev {
-                dev.push(right);
-                rights.push(Vec::new());
+                dev.push(right_by(0));
+                rights.iter_mut().for_each(|rights| rights.push(Vec::new()));
                 continue;
             }
-            rights.push(right);
-            for sample in samples {
-                let Some(found) = sample else {
+            rights.iter_mut().enumerate().for_each(|(grader, rights)| rights.push(right_by(grader)));
+            for sample in &samples {
+                let Some(JudgedSample { sample, judgement }) = sample else {
                     missing += 1;
                     continue;
                 };
-                tally.add(found.outcome, found.sample.finish);
-                if let Some(text) = found.sample.text() {
-                    facts.add(found.sample, text);
+                let outcome = judgement.as_ref().and_then(|judgement| judgement.outcomes.first().copied());
+                tally.add(outcome.unwrap_or(Outcome::Error), sample.finish);
+                if let Some(judgement) = judgement {
+                    facts.add(sample, judgement);
                 }
             }
         }
-        let by_grader = self
-            .graders()
-            .iter()
-            .map(|other| {
-                let share = if other == grader { average(&rights) } else { self.share_by(other, arm, log, engine) };
-                (other.label().to_owned(), share)
-            })
-            .collect();
+        let labels = self.graders().iter().map(|grader| grader.label().to_owned());
+        let by_grader = labels.zip(&rights).map(|(label, rights)| (label, average(rights))).collect();
+        let rights = rights.swap_remove(0);
         // Without those that w is chosen on, so that the others are seen to have the same number of samples.
         let answered: Rights = rights.iter().filter(|answers| !answers.is_empty()).cloned().collect();
         let attempts: Vec<Attempts> = answered.iter().map(|answers| Attempts::of(answers.iter().copied())).collect();
@@ -236,19 +227,6 @@ impl Sweep {
         };
         let choosing = if self.is_split() { dev } else { rights.clone() };
         Row { result, rights, choosing, is_asked }
-    }
-
-    fn share_by(&self, grader: &Grader, arm: Arm, log: &Contents, engine: &str) -> Option<f64> {
-        let graded = self.graded(arm, log, engine, grader);
-        let questions = self.asked(arm).set.questions.iter().zip(graded);
-        let reported = questions.filter(|(question, _)| !self.is_dev(question));
-        let rights: Rights = reported
-            .map(|(_, samples)| {
-                let given = samples.into_iter().flatten().filter(|sample| sample.outcome != Outcome::Error);
-                given.map(|sample| sample.outcome == Outcome::Right).collect()
-            })
-            .collect();
-        average(&rights)
     }
 
     /// The w that does best where it may be chosen: on the questions that w = 0 has answered, of those w that have answered
@@ -386,13 +364,12 @@ struct Facts {
 }
 
 impl Facts {
-    fn add(&mut self, sample: &Sample, text: &str) {
-        let traits = AnswerTraits::of(text);
+    fn add(&mut self, sample: &Sample, judgement: &Judgement) {
         self.texts += 1;
         self.tokens += sample.tokens;
-        self.in_steps += u64::from(traits.in_steps);
-        self.thinks += u64::from(matches!(traits.thinking, Thinking::Closed { .. }));
-        let count = match traits.language {
+        self.in_steps += u64::from(judgement.in_steps);
+        self.thinks += u64::from(judgement.thinks);
+        let count = match judgement.language {
             Some(AnswerLanguage::Japanese) => &mut self.languages.japanese,
             Some(AnswerLanguage::English) => &mut self.languages.english,
             Some(AnswerLanguage::Mixed) => &mut self.languages.mixed,
