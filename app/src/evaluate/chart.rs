@@ -1,5 +1,6 @@
 //! The sweep as a picture: right answers against w with their intervals, and below it what changed in the answers.
 
+use mergescope_core::alignment::Role;
 use mergescope_core::evaluate::sweep::{ArmModel, ArmResult, SweepTable};
 
 use super::words;
@@ -77,7 +78,10 @@ pub fn references(table: &SweepTable) -> Vec<Reference<'_>> {
     });
     let target =
         table.arms.iter().filter(first).filter(|result| result.arm.is_some_and(|arm| arm.model == ArmModel::W(0.0)));
-    let target = target.map(|result| Reference { label: "target alone".to_owned(), arm: result });
+    // Of several vectors w = 0 leaves the others in.
+    let is_target = |result: &ArmResult| result.arm.is_some_and(|arm| arm.model == ArmModel::Reference(Role::Target));
+    let label = if table.arms.iter().any(is_target) { "w = 0" } else { "target alone" };
+    let target = target.map(|result| Reference { label: label.to_owned(), arm: result });
     let elsewhere =
         table.arms.iter().filter(|result| result.arm.is_none() && result.w.is_none() && result.right.is_some());
     let elsewhere = elsewhere.map(|result| Reference { label: result.label.clone(), arm: result });
@@ -205,6 +209,11 @@ pub fn sweep(table: &SweepTable) -> Drawing {
             names.push((y(right.mean), series.label.clone()));
         }
     }
+    if controls.iter().any(|(_, arm)| arm.right.is_some()) {
+        let [x, y] = [WIDTH - RIGHT, 24.0];
+        drawing.text("weak end", [x, y], "controls, which should change nothing");
+        drawing.circle("none", [x - CONTROLS_WIDTH, y - 4.0], 4.0, "");
+    }
     for (w, arm) in controls {
         if let Some(right) = arm.right {
             drawing.line("grid", [x(w), y(right.interval.low)], [x(w), y(right.interval.high)]);
@@ -217,6 +226,9 @@ pub fn sweep(table: &SweepTable) -> Drawing {
     lower(&mut drawing, &series, x, bottom);
     drawing
 }
+
+/// Room for the words that say what grey points are.
+const CONTROLS_WIDTH: f64 = 212.0;
 
 /// Names moved away from one another.
 fn apart(mut names: Vec<(f64, String)>) -> Vec<(f64, String)> {
@@ -236,14 +248,15 @@ fn lower(drawing: &mut Drawing, series: &[Series<'_>], x: impl Fn(f64) -> f64, b
     let most = first.points.iter().filter_map(|(_, arm)| arm.mean_tokens).fold(0.0, f64::max);
     let most = round_up(most);
     drawing.text("title", [LEFT, top - 14.0], "What changed in the answers");
-    for (left, class, label) in [(190.0, "steps", "answers in steps"), (320.0, "tokens", "tokens per answer")] {
+    for (left, class, label) in [(230.0, "steps", "answers in steps"), (360.0, "tokens", "tokens per answer")] {
         let [x, y] = [LEFT + left, top - 18.0];
         drawing.path(class, &[[x, y], [x + 16.0, y]], false, label);
         drawing.text("weak", [x + 22.0, top - 14.0], label);
     }
-    for (at, left, right) in
-        [(top, "100\u{a0}%".to_owned(), format::fixed(most, 0)), (bottom, "0\u{a0}%".to_owned(), "0".to_owned())]
-    {
+    for (at, left, right) in [
+        (top, "100\u{a0}%".to_owned(), format!("{} tokens", format::fixed(most, 0))),
+        (bottom, "0\u{a0}%".to_owned(), "0".to_owned()),
+    ] {
         drawing.line("grid", [LEFT, at], [WIDTH - RIGHT, at]);
         drawing.text("weak end", [LEFT - 8.0, at + 4.0], &left);
         drawing.text("weak", [WIDTH - RIGHT + 8.0, at + 4.0], &right);

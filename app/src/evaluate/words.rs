@@ -169,7 +169,7 @@ fn verdict(table: &SweepTable) -> Sentence {
         (_, false) => {
             let more = if against.difference >= 0.0 { "more" } else { "fewer" };
             let shown = table.minimum_detectable_gain.map_or_else(String::new, |least| {
-                format!(" So few questions show a gain from about {} on.", points(least))
+                format!(" With so many right at w = 0, so few questions show a gain from about {} on.", points(least))
             });
             sentence
                 .words(format!("{} {more} {facts}, which luck explains as well.{shown}", points(against.difference)))

@@ -174,7 +174,7 @@ fn choices_are_kept_in_a_file_by_their_names_and_unknown_ones_are_named() {
     let text = serde_json::to_string(&spec).unwrap();
     assert_eq!(serde_json::from_str::<SweepSpec>(&text).unwrap(), spec);
     let none: SweepSpec = serde_json::from_str("{}").unwrap();
-    assert_eq!(none, SweepSpec::default());
+    assert_eq!(none, SweepSpec { split: None, ..SweepSpec::default() }, "a file says it when there is a split");
     let error = serde_json::from_str::<SweepSpec>("{\"grid\": [0.5]}").expect_err("it is called w").to_string();
     assert!(error.contains("unknown field `grid`"), "{error}");
 }

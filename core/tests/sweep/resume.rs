@@ -1,6 +1,7 @@
 //! Nothing is asked twice, nothing that was asked is lost, and nothing that changed is taken for what was asked.
 
 use std::fs;
+use std::path::Path;
 
 use mergescope_core::engine::Sampling;
 use mergescope_core::evaluate::grade::Grader;
@@ -8,7 +9,7 @@ use mergescope_core::evaluate::log::{MAX_LINE_BYTES, SampleLog};
 use mergescope_core::evaluate::questions::Template;
 use mergescope_core::evaluate::sweep::{ControlArm, ControlsAt, SplitSpec, Sweep, SweepSpec};
 use mergescope_core::progress::Control;
-use mergescope_core::recipe::ControlKind;
+use mergescope_core::recipe::{ControlKind, Recipe};
 
 use super::fixture::{Desk, Reply, Scripted, at, number, open, recipe, right, run};
 
@@ -238,4 +239,44 @@ fn the_log_says_which_question_of_the_file_it_was() {
         assert_eq!(sample.target, "1");
         assert_eq!((sample.arm.as_str(), sample.w, sample.condition.as_str()), ("w = 0", Some(0.0), "plain"));
     }
+}
+
+#[test]
+fn another_chat_template_is_another_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |from: &str| {
+        let to = folder.path().join(Path::new(from).file_name().unwrap());
+        fs::create_dir(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        to
+    };
+    let found = recipe();
+    let target = copy(&found.target);
+    let desk = Desk::new(3);
+    let opened = || {
+        let moved = Recipe::new(&found.vector.pre, &found.vector.post, target.display().to_string());
+        Sweep::open(&moved, &desk.spec(), &Control::new()).unwrap()
+    };
+    let mut engine = engine();
+    run(&opened(), &mut engine, &mut desk.log()).unwrap();
+    assert_eq!(engine.seen.len(), 9);
+    run(&opened(), &mut engine, &mut desk.log()).unwrap();
+    assert_eq!(engine.seen.len(), 9);
+    fs::write(target.join("chat_template.jinja"), "{{ messages[0].content }}").unwrap();
+    run(&opened(), &mut engine, &mut desk.log()).unwrap();
+    assert_eq!(engine.seen.len(), 18, "the model is given something else now");
+}
+
+#[test]
+fn records_that_make_no_question_are_told() {
+    let lines =
+        ["{\"id\":\"a\",\"question\":\"1?\",\"answer\":\"1\"}", "{\"id\":\"b\",\"question\":\"2?\",\"answer\":null}"];
+    let desk = Desk::with(lines.map(|line| format!("{line}\n")).concat());
+    let sweep = open(&desk.spec());
+    assert_eq!(sweep.questions().len(), 1);
+    assert_eq!(sweep.skipped().len(), 1);
+    assert_eq!(sweep.skipped()[0].why, "`answer` is null");
 }

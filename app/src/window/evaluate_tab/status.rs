@@ -69,7 +69,7 @@ fn plan(app: &App, progress: SweepProgress) -> String {
         text = format!("Stopped; Go on asks for the rest. {text}");
     }
     if let Some(least) = sweep.detectable_before().filter(|_| progress.answered == 0) {
-        text += &format!(" · so many show a gain from about {} on", words::points(least));
+        text += &format!(" · so many show a gain from about {} on, if half are right at w = 0", words::points(least));
     }
     let left = evaluation.estimate().map(|time| format!("about {}", format::duration(time)));
     let left = left.or_else(|| {
@@ -81,6 +81,10 @@ fn plan(app: &App, progress: SweepProgress) -> String {
         Some(format!("at most about {}", format::duration(time)))
     });
     let left = left.unwrap_or_else(|| "time known after the first answers".to_owned());
+    if let Some(first) = sweep.skipped().first() {
+        let records = format::plural(sweep.skipped().len(), "record");
+        text += &format!(" · {records} without a question, the first: {}", first.why);
+    }
     let skipped = sweep.left_out().len();
     if skipped > 0 {
         text += &format!(" · {} cannot be changed so and left out", format::plural(skipped, "question"));

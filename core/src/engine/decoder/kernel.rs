@@ -1,17 +1,21 @@
 //! Products of hidden states with the rows of a matrix, on a processor.
 //!
 //! An answer is made one token at a time, and each token reads every weight once: what such a step takes is the time of
-//! reading. So weights stay in their own format until they are in a register, and rows are shared out over the cores. A few
-//! sequences share each row that was read; each gets the very same number as alone. Prompts have many tokens, and are
-//! multiplied as matrices of f32, into which a part of the weights is widened at a time.
+//! reading. So weights stay in their own format until they are in a register or the first cache, rows are shared out over the
+//! cores, and sequences that are answered together share each row that was read. Prompts have many tokens, and are multiplied as
+//! matrices of f32, into which a part of the weights is widened at a time.
 
 use candle_core::{DType, Device, Result, Storage, Tensor};
 use half::{bf16, f16};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Most tokens that are multiplied row by row; from more on, products of matrices are faster.
-const MAX_TOKENS: usize = 12;
+/// Most tokens that are multiplied row by row; from more on, products of matrices are faster, widening included.
+const MAX_TOKENS: usize = 48;
+/// The same for weights that need no widening.
+const MAX_TOKENS_F32: usize = 12;
+/// So many are few: room for more would take longer to clear than the products to make.
+const FEW_TOKENS: usize = 8;
 /// Columns that are widened at once: they stay in the first cache.
 const BLOCK: usize = 256;
 /// Rows that are multiplied together: what is read of a token serves them all.
@@ -84,18 +88,33 @@ impl Weights<'_> {
                 let (quants, _) = quants[first..first + out.len()].as_chunks::<{ Q8::GROUP }>();
                 let (out, _) = out.as_chunks_mut::<{ Q8::GROUP }>();
                 for ((out, quants), scale) in out.iter_mut().zip(quants).zip(&scales[first / Q8::GROUP..]) {
-                    for (out, quant) in out.iter_mut().zip(quants) {
-                        *out = f32::from(*quant) * scale;
-                    }
+                    scaled(quants, *scale, out);
                 }
             }
         }
     }
 }
 
-/// Whether so few tokens are multiplied row by row.
+/// A group of quants as weights; in two steps, each of which compilers have an instruction for.
+#[inline(always)]
+fn scaled(quants: &[i8; Q8::GROUP], scale: f32, out: &mut [f32; Q8::GROUP]) {
+    const LANES: usize = 8;
+    let (quants, _) = quants.as_chunks::<LANES>();
+    let (out, _) = out.as_chunks_mut::<LANES>();
+    for (out, quants) in out.iter_mut().zip(quants) {
+        let mut wide = [0_i32; LANES];
+        for lane in 0..LANES {
+            wide[lane] = i32::from(quants[lane]);
+        }
+        for lane in 0..LANES {
+            out[lane] = wide[lane] as f32 * scale;
+        }
+    }
+}
+
+/// Whether so few tokens are multiplied row by row by weights in f32.
 pub(super) fn is_by_rows(x: &Tensor) -> Result<bool> {
-    Ok(x.dim(0)? <= MAX_TOKENS)
+    Ok(x.dim(0)? <= MAX_TOKENS_F32)
 }
 
 /// x of shape (tokens, columns) times the rows of a matrix, (tokens, rows), in f32.
@@ -156,6 +175,9 @@ impl WithSimd for Rows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        if let (1, Weights::Bf16(weights)) = (self.tokens, self.weights) {
+            return self.one_token(weights);
+        }
         let rows = self.sums.len() / self.tokens;
         // Made once: clearing it for each few rows would take as long as reading them.
         let mut wide = [[0.0_f32; BLOCK]; TILE_ROWS];
@@ -172,13 +194,45 @@ impl WithSimd for Rows<'_> {
 }
 
 impl Rows<'_> {
+    /// One token and weights in bf16, which are widened in registers: with so little else to do, writing them down and reading
+    /// them again would take as long as the rest.
+    #[inline(always)]
+    fn one_token(&mut self, weights: &[bf16]) {
+        const LANES: usize = 32;
+        let columns = self.columns;
+        let (x_lanes, x_rest) = self.x[..columns].as_chunks::<LANES>();
+        for (row, sum) in self.sums.iter_mut().enumerate() {
+            let start = (self.first + row) * columns;
+            let (lanes, rest) = weights[start..start + columns].as_chunks::<LANES>();
+            let mut partial = [0.0_f32; LANES];
+            for (weights, x) in lanes.iter().zip(x_lanes) {
+                for lane in 0..LANES {
+                    partial[lane] += f32::from_bits(u32::from(weights[lane].to_bits()) << 16) * x[lane];
+                }
+            }
+            let mut total = 0.0;
+            for (weight, x) in rest.iter().zip(x_rest) {
+                total += weight.to_f32() * x;
+            }
+            let mut width = LANES / 2;
+            while width > 0 {
+                for lane in 0..width {
+                    partial[lane] += partial[lane + width];
+                }
+                width /= 2;
+            }
+            *sum = partial[0] + total;
+        }
+    }
+
     /// The products of `R` rows, `row` being the first of them here.
     #[inline(always)]
     fn rows<S: Simd, const R: usize>(&mut self, simd: S, row: usize, wide: &mut [[f32; BLOCK]; TILE_ROWS]) {
-        if self.tokens == 1 {
-            return self.rows_of::<S, R, 1>(simd, row, wide);
+        match self.tokens {
+            1 => self.rows_of::<S, R, 1>(simd, row, wide),
+            2..=FEW_TOKENS => self.rows_of::<S, R, FEW_TOKENS>(simd, row, wide),
+            _ => self.rows_of::<S, R, MAX_TOKENS>(simd, row, wide),
         }
-        self.rows_of::<S, R, MAX_TOKENS>(simd, row, wide);
     }
 
     /// The same for at most `M` tokens.
@@ -361,7 +415,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_exact_arithmetic() {
-        for tokens in [1, 2, 7, MAX_TOKENS, MAX_TOKENS + 1, 40] {
+        for tokens in [1, 2, 7, FEW_TOKENS + 1, MAX_TOKENS, MAX_TOKENS + 1] {
             for (rows, columns) in [(1, 1), (3, 31), (5, 32), (7, 256), (130, 896), (2, 1000)] {
                 check(tokens, rows, columns);
             }

@@ -10,6 +10,11 @@ use serde_json::Value;
 use super::client::{Client, Failure};
 use crate::engine::{Completion, Finish};
 
+/// Longest token, in bytes: the longest of real vocabularies are runs of spaces of a few hundred.
+const MAX_TOKEN_BYTES: usize = 1 << 10;
+/// Text that an answer may have beside its tokens.
+const SPARE_BYTES: usize = 1 << 12;
+
 /// A whole answer, or a piece of one.
 #[derive(Debug, Deserialize)]
 struct Chunk {
@@ -53,9 +58,16 @@ pub(super) struct Answer {
     pieces: usize,
     finish: Option<Finish>,
     usage: Option<Usage>,
+    /// Most bytes of text.
+    most: Option<usize>,
 }
 
 impl Answer {
+    /// One of at most so many tokens.
+    pub(super) fn of_at_most(tokens: usize) -> Self {
+        Self { most: Some(SPARE_BYTES.saturating_add(tokens.saturating_mul(MAX_TOKEN_BYTES))), ..Self::default() }
+    }
+
     /// Takes the JSON of a piece, and gives what it adds to the text.
     ///
     /// Fails when it is not understood, or is the server's word that the answer came to nothing.
@@ -80,6 +92,12 @@ impl Answer {
             if let Some(reason) = choice.finish_reason {
                 self.finish = Some(finish(&reason, client)?);
             }
+        }
+        if self.most.is_some_and(|most| self.text.len() + added.len() > most) {
+            return Err(Failure::lasting(
+                "the server goes on far beyond the tokens that were asked for; it does not heed `max_tokens`"
+                    .to_owned(),
+            ));
         }
         self.text.push_str(&added);
         Ok(added)
@@ -181,6 +199,15 @@ mod tests {
         let text =
             completed(&[r#"{"choices":[{"text":"a b"}]}"#, r#"{"choices":[{"text":" c","finish_reason":"length"}]}"#]);
         assert_eq!((text.text.as_str(), text.finish), ("a b c", Finish::Length));
+    }
+
+    #[test]
+    fn a_server_that_goes_on_for_ever_is_not_listened_to_for_ever() {
+        let (client, mut answer) = (client(), Answer::of_at_most(2));
+        let piece = format!(r#"{{"choices":[{{"text":"{}"}}]}}"#, "x".repeat(1 << 10));
+        let taken = (0..100).take_while(|_| answer.take(&piece, &client).is_ok()).count();
+        assert_eq!(taken, 6);
+        assert!(answer.take(&piece, &client).unwrap_err().message.contains("max_tokens"));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct Served {
 pub(super) struct Wire {
     pub path: &'static str,
     pub body: Value,
+    /// Tokens that are asked for at most.
+    pub max_tokens: usize,
 }
 
 /// What is sent for `request`.
@@ -70,7 +72,7 @@ pub(super) fn wire(request: &Request, served: &Served) -> Result<Wire, RequestEr
     say("stream", json!(true));
     say("stream_options", json!({ "include_usage": true }));
     body.extend(served.extra.clone());
-    Ok(Wire { path, body: Value::Object(body) })
+    Ok(Wire { path, body: Value::Object(body), max_tokens: request.max_tokens })
 }
 
 /// Servers keep a seed in 32 or 64 bits, some with a sign. Those of 31 bits go as they are, others as a hash of theirs.

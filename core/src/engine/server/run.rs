@@ -119,7 +119,7 @@ impl Run {
     ) -> Result<Completion, Failure> {
         let began = Instant::now();
         let mut response = self.client.send(&Call::Post(wire.path, &wire.body))?;
-        let mut answer = Answer::default();
+        let mut answer = Answer::of_at_most(wire.max_tokens);
         if response.body().mime_type() == Some("text/event-stream") {
             let mut stream = Events::new(response.body_mut().as_reader());
             loop {

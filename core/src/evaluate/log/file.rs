@@ -233,7 +233,7 @@ fn read(file: &File, path: &Path) -> Result<(Contents, Tail), LogError> {
         number += 1;
         let parsed = match line.is_too_long {
             true => Err(format!("it is longer than {MAX_LINE_BYTES} bytes")),
-            false => serde_json::from_slice::<Sample>(&text).map_err(|error| error.to_string()),
+            false => serde_json::from_slice::<Sample>(&text).map_err(|error| error.to_string()).and_then(answered),
         };
         match parsed {
             Ok(sample) => contents.insert(sample),
@@ -254,4 +254,12 @@ fn read(file: &File, path: &Path) -> Result<(Contents, Tail), LogError> {
         return Err(LogError::NotALog { path: path.to_owned() });
     }
     Ok((contents, tail))
+}
+
+/// A sample without an answer and without an error would be asked for by nobody and counted by nobody.
+fn answered(sample: Sample) -> Result<Sample, String> {
+    match sample.error.is_some() || sample.text().is_some() {
+        true => Ok(sample),
+        false => Err("it has neither an answer in `resps` nor an `error`".to_owned()),
+    }
 }

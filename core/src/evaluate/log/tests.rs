@@ -123,6 +123,17 @@ fn damaged_lines_are_told_and_the_others_stay() {
 }
 
 #[test]
+fn a_line_without_answer_and_error_is_damaged_and_asked_for_again() {
+    let mut empty = sample(0);
+    empty.resps = Vec::new();
+    let (_folder, path) = log_of([empty, sample(1)]);
+    let contents = SampleLog::read(&path).unwrap();
+    assert_eq!(contents.damaged_count(), 1);
+    assert!(contents.damaged()[0].reason.contains("neither an answer"));
+    assert!(!contents.contains(&sample(0).key));
+}
+
+#[test]
 fn an_error_is_kept_and_counts_as_not_done() {
     let (_folder, path) = log_of([failed(0), failed(1)]);
     let mut log = SampleLog::open(&path).unwrap();

@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn a_question_that_begins_with_its_cue_has_it_once() {
+        let asked = |template: &str, question: &str| {
+            let mut set = set();
+            set.questions[0].question = question.to_owned();
+            Prompter::new(&Template::raw(template), &set).unwrap().preview(&set.questions[0])
+        };
+        assert_eq!(asked("問題:{question}", "問題：3と4の合計は?"), "問題:3と4の合計は?");
+        assert_eq!(asked("Question: {question}", "Question: 3+4?"), "Question: 3+4?");
+        assert_eq!(asked("Question: {question}", "Questions: are they good?"), "Question: Questions: are they good?");
+        assert_eq!(asked("{question}", "Q: 3+4?"), "Q: 3+4?");
+    }
+
+    #[test]
     fn an_instruction_has_its_place() {
         let set = set();
         let instruction = "Think step by step.".to_owned();

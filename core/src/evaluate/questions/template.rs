@@ -252,7 +252,10 @@ impl Parsed {
                 match piece {
                     Piece::Text(text) => filled.push_str(text),
                     Piece::Name(name) => match name.as_str() {
-                        "question" => filled.push_str(&question.question),
+                        "question" => {
+                            let text = without_cue(&filled[start..], &question.question);
+                            filled.push_str(text);
+                        }
                         "choices" if question.shows_choices() => {}
                         "choices" => filled.push_str(&lettered(&question.choices)),
                         "answer" => filled.push_str(&question.answer),
@@ -273,6 +276,16 @@ impl Parsed {
 
 fn value<'a>(question: &'a Question, name: &str) -> Option<&'a Value> {
     lookup(question.record.as_object()?, name)
+}
+
+/// A question without the word that stands before it already: examples of MGSM begin with `問題:`, its questions do not.
+fn without_cue<'a>(line: &str, question: &'a str) -> &'a str {
+    let cue = line.trim().trim_end_matches([':', '：']);
+    if cue.is_empty() || cue.len() == line.trim().len() {
+        return question;
+    }
+    let rest = question.trim_start().strip_prefix(cue).and_then(|rest| rest.trim_start().strip_prefix([':', '：']));
+    rest.map_or(question, str::trim_start)
 }
 
 /// `A. one`, `B. two`, a line each.

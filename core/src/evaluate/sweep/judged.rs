@@ -39,7 +39,8 @@ pub(super) struct JudgedSample<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     keys: Mutex<Vec<(Arm, String, ArmKeys)>>,
-    answers: Mutex<HashMap<SampleKey, Arc<Judgement>>>,
+    /// By the answer and the position of its question: questions that share an answer may have labels of their own.
+    answers: Mutex<HashMap<(SampleKey, usize), Arc<Judgement>>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -80,11 +81,11 @@ impl Sweep {
         let keys = self.keys(arm, engine);
         let questions = &self.asked(arm).set.questions;
         let mut known = locked(&self.memory().answers);
-        let mut judge = |question: &Question, key: &SampleKey| {
+        let mut judge = |(position, question): (usize, &Question), key: &SampleKey| {
             let sample = log.get(key)?;
             let Some(text) = sample.text() else { return Some(JudgedSample { sample, judgement: None }) };
             // An answer has the same text for ever, unless somebody changes the log by hand.
-            if let Some(found) = known.get(key).filter(|found| found.length == text.len()) {
+            if let Some(found) = known.get(&(*key, position)).filter(|found| found.length == text.len()) {
                 return Some(JudgedSample { sample, judgement: Some(found.clone()) });
             }
             let traits = AnswerTraits::of(text);
@@ -96,11 +97,12 @@ impl Sweep {
                 thinks: matches!(traits.thinking, Thinking::Closed { .. }),
                 language: traits.language,
             });
-            known.insert(*key, judgement.clone());
+            known.insert((*key, position), judgement.clone());
             Some(JudgedSample { sample, judgement: Some(judgement) })
         };
         questions
             .iter()
+            .enumerate()
             .zip(keys.iter())
             .map(|(question, keys)| keys.iter().map(|key| judge(question, key)).collect())
             .collect()

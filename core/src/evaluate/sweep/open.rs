@@ -15,7 +15,9 @@ use crate::engine::{ModelChoice, Prompt, Sampling, has_chat_template, text_finge
 use crate::evaluate::grade::Grader;
 use crate::evaluate::log::{KeyParts, ModelKey, ModelParts, SampleKey};
 use crate::evaluate::questions::perturb::LeftOut;
-use crate::evaluate::questions::{Preset, PromptForm, Prompter, Question, QuestionFile, QuestionSet, Template, split};
+use crate::evaluate::questions::{
+    Preset, PromptForm, Prompter, Question, QuestionFile, QuestionSet, Skipped, Template, split,
+};
 use crate::merge::{MergeError, check_inputs, open, plan};
 use crate::numeric::StochasticKey;
 use crate::progress::Control;
@@ -234,6 +236,11 @@ impl Sweep {
     /// The questions, as they are asked plainly.
     pub fn questions(&self) -> &[Question] {
         &self.asked[0].set.questions
+    }
+
+    /// Records of the question file that make no question, and why.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.asked[0].set.skipped
     }
 
     /// Questions that could not be changed, and are asked in neither condition.

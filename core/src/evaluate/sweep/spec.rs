@@ -57,8 +57,8 @@ pub struct SweepSpec {
     pub max_tokens: Option<usize>,
     /// An answer ends before any of these.
     pub stop: Vec<String>,
-    /// Keeps some questions to choose w on, and reports on the others.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Keeps some questions to choose w on, and reports on the others. A file that does not name it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitSpec>,
 }
 
@@ -167,5 +167,20 @@ pub struct SplitSpec {
 impl Default for SplitSpec {
     fn default() -> Self {
         Self { share: 0.5, seed: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_reads_back_as_it_was_written() {
+        let without = SweepSpec { questions: "q.jsonl".to_owned(), split: None, ..SweepSpec::default() };
+        let with = SweepSpec { limit: Some(3), ..SweepSpec::default() };
+        for spec in [without, with] {
+            let text = toml::to_string(&spec).unwrap();
+            assert_eq!(toml::from_str::<SweepSpec>(&text).unwrap(), spec, "{text}");
+        }
     }
 }
