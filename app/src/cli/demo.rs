@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use mergescope_core::analysis::{Gram, Sums, VectorAnalysis, measure};
 use mergescope_core::engine::{EmbeddedEngine, EmbeddedOptions, Engine as _};
-use mergescope_core::evaluate::log::SampleLog;
 use mergescope_core::evaluate::sweep::{ControlArm, Sweep, SweepSpec};
 use mergescope_core::merge::{MergeError, check_output, merge, open, plan};
 use mergescope_core::preflight::preflight;
@@ -87,8 +86,9 @@ fn sweep_demo(recipe: &Recipe, demo: &Path, output: &Path, printer: &Printer, jo
     let folder = beside(output);
     let sweep = Sweep::open(recipe, &spec, &job.control)?;
     let mut engine = EmbeddedEngine::new(EmbeddedOptions::default())?;
-    let folder = files::folder(Some(&folder), &spec)?;
-    let mut log = SampleLog::open(&folder.join(files::LOG_FILE))?;
+    let folder = files::place(Some(&folder), &spec, &open(recipe)?)?;
+    let mut log = files::begin(&folder, &spec)?;
+    job.hide();
     printer.text(&text::heading(&sweep, &engine.identity()))?;
     sweep::ask(&sweep, &|_| true, &mut engine, &mut log, job)?;
     let table = sweep.table(log.contents(), &engine.identity(), &[]);
@@ -141,7 +141,7 @@ fn commands(recipe: &Recipe, demo: &Path) -> String {
     let models = format!("--pre {pre} --post {post} --target {target}");
     let grid: Vec<String> = SWEPT.iter().map(f64::to_string).collect();
     format!(
-        "  {program} merge {models} -w {} --out NEW_FOLDER\n  {program} sweep {models} -w {} --split 0.5 --questions {questions}",
+        "  {program} merge {models} -w {} --out NEW_FOLDER\n  {program} sweep {models} -w {} --split 0.5 --controls shuffle-signs --questions {questions}",
         recipe.vector.w,
         grid.join(","),
     )

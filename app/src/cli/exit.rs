@@ -12,13 +12,20 @@ use mergescope_core::preflight::PreflightError;
 use mergescope_core::progress::Cancelled;
 use mergescope_core::stream::StreamError;
 
-/// How a run ended. Wrong usage is clap's, with code 2.
+/// Flags that do not go together, which clap cannot tell. Else wrong usage is clap's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Everything that was asked for was done.
     Done,
     /// It could not be done; the reason is on stderr.
     Failed,
+    /// The flags do not go together. Clap ends the program with the same code.
+    WrongUsage,
     /// Preflight found that the models do not fit together.
     Unfit,
     /// The person stopped it, and nothing is left behind.
@@ -34,6 +41,7 @@ impl Exit {
         match self {
             Self::Done => 0,
             Self::Failed => 1,
+            Self::WrongUsage => 2,
             Self::Unfit => 3,
             // As a shell shows a process that SIGINT ended: 128 + 2.
             Self::Cancelled => 130,
@@ -54,6 +62,7 @@ impl Exit {
             || matches!(error.downcast_ref(), Some(VectorsError::Stream(StreamError::Cancelled(_))));
         match error.downcast_ref() {
             _ if cancelled => Self::Cancelled,
+            _ if error.is::<Usage>() => Self::WrongUsage,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
             _ if matches!(error.downcast_ref(), Some(EngineError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ if matches!(
@@ -93,6 +102,7 @@ mod tests {
         ];
         assert!(errors.iter().all(|error| Exit::of(error) == Exit::Cancelled));
         assert_eq!(Exit::of(&MergeError::Unfit { findings: Vec::new() }.into()), Exit::Unfit);
+        assert_eq!(Exit::of(&Usage("both".to_owned()).into()), Exit::WrongUsage);
         assert_eq!(Exit::of(&Error::msg("the disk is gone")), Exit::Failed);
     }
 }

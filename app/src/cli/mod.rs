@@ -9,6 +9,7 @@ mod history;
 mod inspect;
 mod lora;
 mod merge;
+mod outside;
 mod preflight;
 mod print;
 mod progress;

@@ -16,6 +16,9 @@ use crate::format;
 /// How often the bar is drawn again while nothing is reported.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Answers of a run after which its speed is known: as many as are made together.
+const SETTLED: usize = 32;
+
 /// A job that shows how far it is on stderr, if that is a terminal, and that Ctrl-C cancels.
 ///
 /// The first Ctrl-C lets the unit at work end and cleans up; the second leaves at once. So does the first once this value
@@ -72,10 +75,7 @@ impl SweepBar {
     /// Shows it from now on.
     pub fn begin(job: &Job) -> Self {
         job.hide();
-        let bar = bar();
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len} answers, {prefix}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        Self { bar }
+        Self { bar: bar() }
     }
 
     /// A model is being made ready.
@@ -90,9 +90,17 @@ impl SweepBar {
 
     /// One more answer is there.
     pub fn answered(&self, progress: &SweepProgress) {
-        self.bar.set_length(progress.total as u64);
+        if self.bar.length() != Some(progress.total as u64) {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len} answers, {prefix}");
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            self.bar.set_length(progress.total as u64);
+        }
         self.bar.set_position(progress.answered as u64);
-        let left = progress.remaining().map_or_else(String::new, |left| format!("{} left", format::duration(left)));
+        // Answers that are made together come together: the first of them say nothing about the others.
+        let open = progress.total.saturating_sub(progress.answered) + progress.generated;
+        let settled = progress.generated >= SETTLED.min(open.div_ceil(4));
+        let left = progress.remaining().filter(|_| settled);
+        let left = left.map_or_else(|| "time known soon".to_owned(), |left| format!("{} left", format::duration(left)));
         let speed = progress.tokens_per_second().map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
         self.bar.set_prefix(format!("{left}{speed}"));
     }
@@ -109,6 +117,8 @@ fn bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    // Without this the first tick draws a bar of which nothing is known.
+    bar.set_style(style(0));
     bar.enable_steady_tick(TICK);
     bar
 }

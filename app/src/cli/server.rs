@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use mergescope_core::adapter;
-use mergescope_core::engine::server::{Delivery, KeyVariable, PathMapping, Prepare, Server, ServerSpec, ServerUrl};
+use mergescope_core::engine::server::{Delivery, KeyVariable, Prepare, Server, ServerSpec, ServerUrl};
 use mergescope_core::engine::{Engine, EngineError};
+use mergescope_core::error::chain;
 use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
@@ -29,22 +30,43 @@ pub fn engine(
     Ok(Box::new(Server::connect(spec, recipe.clone(), prepare, control)?))
 }
 
+/// Settings by the names that the engine has for them, and the flags that they are here.
+const FLAGS: [(&str, &str); 4] = [
+    ("name one under model", "name one with --server-model"),
+    ("under key_env", "with --server-key-env"),
+    ("told to be the question; choose it among", "told to be the question; name it with --question-field, one of"),
+    ("told to be the answer; choose it among", "told to be the answer; name it with --answer-field, one of"),
+];
+
+/// A message in which settings have the names of flags.
+pub fn in_flags(message: &str) -> String {
+    FLAGS.iter().fold(message.to_owned(), |message, (setting, flag)| message.replace(setting, flag))
+}
+
+/// The same for an error; one that names no setting stays what it is.
+pub fn error_in_flags(error: anyhow::Error) -> anyhow::Error {
+    let message = chain(error.as_ref());
+    let told = in_flags(&message);
+    if told == message { error } else { anyhow!(told) }
+}
+
 impl ServerArgs {
+    /// Whether a server answers with whatever somebody has loaded there.
+    pub fn is_as_loaded(&self) -> bool {
+        self.server.is_some() && self.server_delivery.unwrap_or_default() == Delivery::AsLoaded
+    }
+
     /// What the flags say of a server; `None` where they name none.
-    fn spec(&self) -> anyhow::Result<Option<ServerSpec>> {
+    pub fn spec(&self) -> anyhow::Result<Option<ServerSpec>> {
         let Some(url) = &self.server else { return Ok(None) };
         let mut spec = ServerSpec::new(ServerUrl::parse(url)?);
         spec.model.clone_from(&self.server_model);
         spec.key_env = self.server_key_env.as_deref().map(KeyVariable::parse).transpose()?;
         spec.delivery = self.server_delivery.unwrap_or_default();
         spec.lora_id = self.server_lora_id.unwrap_or(spec.lora_id);
-        spec.concurrency = self.server_concurrency.unwrap_or(spec.concurrency);
+        spec.concurrency = self.server_concurrency.map_or(spec.concurrency, usize::from);
         spec.idle_timeout_secs = self.server_timeout.unwrap_or(spec.idle_timeout_secs);
-        for mapping in &self.server_path {
-            let (local, there) =
-                mapping.split_once('=').with_context(|| format!("--server-path {mapping}: write it as LOCAL=THERE"))?;
-            spec.paths.push(PathMapping { local: PathBuf::from(local), server: there.to_owned() });
-        }
+        spec.paths.extend(self.server_path.iter().cloned());
         spec.check()?;
         Ok(Some(spec))
     }
@@ -63,7 +85,7 @@ fn prepare(delivery: Delivery, folder: PathBuf) -> Prepare {
         match delivery {
             Delivery::VllmLora => {
                 adapter::export(recipe, &place, &Resources::default(), control)
-                    .map_err(|error| EngineError::failed(mergescope_core::error::chain(&error)))?;
+                    .map_err(|error| EngineError::failed(chain(&error)))?;
             }
             _ => {
                 merge(recipe, &place, &Resources::default(), control)?;

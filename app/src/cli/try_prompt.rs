@@ -19,6 +19,11 @@ use crate::format;
 
 /// Loads, answers and tells.
 pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
+    run_in_settings(args).map_err(server::error_in_flags)
+}
+
+/// The same with errors that name the engine's settings.
+fn run_in_settings(args: &TryArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let choice = choice(args)?;
     let job = Job::begin();
@@ -39,6 +44,12 @@ pub fn run(args: &TryArgs) -> anyhow::Result<Exit> {
         stop: args.sampling.stop.clone(),
     };
     job.hide();
+    if let (ModelChoice::Merged(recipe), true) = (&choice, args.server.is_as_loaded()) {
+        print::note(&format!(
+            "NOTE  w = {} was not applied by Mergescope: the server answers with what it has loaded (see --server-delivery)",
+            format::w(recipe.vector.w)
+        ));
+    }
     let mut answer: Option<Result<Completion, RequestError>> = None;
     engine.generate(std::slice::from_ref(&request), &job.control, &mut |event| match event {
         Event::Text { text, .. } if !args.json => {

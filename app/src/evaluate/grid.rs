@@ -26,7 +26,10 @@ pub fn range(from: f64, to: f64, step: f64) -> Result<Vec<f64>, String> {
     }
     let steps = ((to - from) / step + 1e-9).floor();
     if steps >= MAX_VALUES {
-        return Err(format!("that are {} values; a grid has at most {MAX_VALUES}", steps + 1.0));
+        return Err(format!(
+            "this makes {} values of w; a grid has at most {MAX_VALUES}, so take a larger step",
+            steps + 1.0
+        ));
     }
     // In decimals as they were typed: 0.1 + 0.2 should be 0.3.
     let tidy = |value: f64| (value * 1e9).round() / 1e9;

@@ -15,6 +15,11 @@ fn count(value: u64) -> Cell {
     Cell::Figure(Figure::Count(value))
 }
 
+/// What an arm is called, with a word about results that were measured elsewhere: they may have the w of another arm.
+pub fn label(arm: &ArmResult) -> String {
+    if arm.arm.is_some() { arm.label.clone() } else { format!("{} (imported)", arm.label) }
+}
+
 /// A row for each arm, with all that is known of it.
 pub fn arms(table: &SweepTable) -> Table {
     let mut columns = [
@@ -63,7 +68,7 @@ pub fn arms(table: &SweepTable) -> Table {
 fn row(arm: &ArmResult, graders: &[&str]) -> Vec<Cell> {
     let against = arm.against;
     let mut cells = vec![
-        Cell::Text(arm.label.clone()),
+        Cell::Text(label(arm)),
         figure(arm.w, Figure::Number),
         figure(arm.right.map(|right| right.mean), Figure::Share),
         figure(arm.right.map(|right| right.interval.low), Figure::Share),

@@ -93,6 +93,14 @@ fn points_interval(against: &Against) -> String {
     format!("{} to {}", end(against.interval.low), end(against.interval.high))
 }
 
+/// How p is found, without how it is paired and corrected.
+pub fn test(table: &SweepTable) -> &'static str {
+    match table.samples {
+        1 => "that of McNemar's exact test",
+        _ => "that of a permutation test on each question's share of right answers (signs flipped)",
+    }
+}
+
 /// What the numbers support, in a few sentences, the most important one first.
 pub fn conclusion(table: &SweepTable) -> Vec<Sentence> {
     let mut sentences = vec![verdict(table)];
@@ -284,7 +292,12 @@ fn cut_off(table: &SweepTable) -> Option<Sentence> {
 fn errors(table: &SweepTable) -> Option<Sentence> {
     let errors: u64 = table.arms.iter().map(|arm| arm.tally.error).sum();
     (errors > 0).then(|| {
-        let answers = format::plural(errors as usize, "answer");
-        begin(format!("{answers} ended in an error and count as missing, not as wrong; run again to ask for them."))
+        let (answers, count, them) = match errors {
+            1 => ("1 answer".to_owned(), "counts", "it"),
+            several => (format::plural(several as usize, "answer"), "count", "them"),
+        };
+        begin(format!(
+            "{answers} ended in an error and {count} as missing, not as wrong; the next run asks for {them} again."
+        ))
     })
 }

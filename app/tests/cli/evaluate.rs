@@ -1,7 +1,10 @@
 //! Models that answer: one prompt, and the same questions at several w.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -84,8 +87,12 @@ fn try_says_what_is_wrong() {
 
 /// A sweep of twelve Japanese questions.
 fn sweep(folder: &TempDir, more: &[&str]) -> Ran {
+    sweep_of(folder, "12", more)
+}
+
+fn sweep_of(folder: &TempDir, count: &str, more: &[&str]) -> Ran {
     let questions = root().join("assets/questions/demo-ja.jsonl").display().to_string();
-    let mut args = vec!["--questions", questions.as_str(), "--limit", "12", "--out", "s"];
+    let mut args = vec!["--questions", questions.as_str(), "--limit", count, "--out", "s"];
     args.extend(more);
     on_demo(folder, "sweep", &args)
 }
@@ -161,12 +168,8 @@ fn a_dry_run_shows_what_would_be_asked() {
 #[test]
 fn sweep_says_what_is_wrong() {
     let folder = folder();
-    sweep(&folder, &["-w", "0,much"]).ends_with_code(1).fails_saying(&["`much` is no number"]);
-    sweep(&folder, &["--samples", "4"]).ends_with_code(1).fails_saying(&["temperature"]);
-    sweep(&folder, &["--grader", "kind"]).ends_with_code(1).fails_saying(&["expected strict, flexible"]);
     sweep(&folder, &["--question-field", "querstion"]).ends_with_code(1).fails_saying(&["question"]);
     sweep(&folder, &["--template", "{answer}?"]).ends_with_code(1).fails_saying(&["{answer}"]);
-    sweep(&folder, &["--server", "http://127.0.0.1:9"]).ends_with_code(1);
     fs::create_dir(folder.path().join("s")).unwrap_or_default();
     fs::write(folder.path().join("s/mine.txt"), "mine").unwrap();
     sweep(&folder, &[]).ends_with_code(1).fails_saying(&["holds no sweep"]);
@@ -183,4 +186,216 @@ fn results_from_elsewhere_stand_beside() {
     assert_eq!(arms.len(), 3, "w = 0 and two of the paper");
     let share = arms[2]["right"]["mean"].as_f64().unwrap();
     assert!((share - 1.0 / 3.0).abs() < 1e-12);
+    fs::write(folder.path().join("mine.csv"), "w,right,n\n0,9,30\n").unwrap();
+    let args = ["-w", "0", "--reference", "none", "--import", "mine.csv"];
+    sweep(&folder, &args).ends_with_code(0).says(&["w = 0 (imported)", "All 12 answers are there"]);
+}
+
+/// A sweep of two questions with short answers.
+fn two(folder: &TempDir, more: &[&str]) -> Ran {
+    sweep_of(folder, "2", &[&["--max-tokens", "4", "-w", "0", "--reference", "none"], more].concat())
+}
+
+#[test]
+fn what_cannot_be_meant_is_wrong_usage() {
+    let folder = folder();
+    let wrong: [(&[&str], &str); 18] = [
+        (&["-w", "0,much"], "`much` is no number"),
+        (&["-w", "nan"], "`nan` is no number"),
+        (&["-w", "0:1e9:1"], "makes 1000000001 values of w"),
+        (&["--split", "1"], "expected a share from 0 up to"),
+        (&["--limit", "0"], "expected a whole number from 1 on"),
+        (&["--samples", "3"], "--samples 3 gives 3 times the same at temperature 0; add --temperature"),
+        (&["--grader", "kind"], "expected strict, flexible"),
+        (&["--grader", "regex:"], "needs a pattern"),
+        (&["--ask", "steps"], "NAME=TEXT"),
+        (&["--temperature", "-1"], "expected a number from 0 to 100"),
+        (&["--top-p", "0"], "above 0 and up to 1"),
+        (&["--repetition-penalty", "0"], "above 0 and up to 100"),
+        (&["--only", "0.3"], "--only 0.3 is none of the values of w, which are 0, 0.5; add it to -w"),
+        (&["--server", "http://127.0.0.1:9"], "say with --only which it is"),
+        (&["--server", "http://127.0.0.1:9", "--server-concurrency", "0"], "--server-concurrency"),
+        (&["--server", "http://127.0.0.1:9", "--server-timeout", "0"], "--server-timeout"),
+        (&["--server", "http://127.0.0.1:9", "--server-path", "x"], "LOCAL=THERE"),
+        (&["--question"], "--question"),
+    ];
+    for (args, said) in wrong {
+        let grid: &[&str] = if args[0] == "-w" { &[] } else { &["-w", "0,0.5"] };
+        let questions = root().join("assets/questions/demo-ja.jsonl").display().to_string();
+        let all = [&["--questions", &questions, "--out", "s"], grid, args].concat();
+        let ran = on_demo(&folder, "sweep", &all).ends_with_code(2).complains(&[said]);
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
+    for command in ["try", "sweep"] {
+        run(&folder, &[command]).ends_with_code(2).complains(&["--recipe FILE"]);
+    }
+    let args = ["--prompt", "1", "--temperature", "-1"];
+    on_demo(&folder, "try", &args).ends_with_code(2).complains(&["expected a number from 0 to 100"]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    let help = run(&folder, &["sweep", "--help"]).ends_with_code(0);
+    assert!(help.stdout.contains("such as \"steps="), "{}", help.stdout);
+}
+
+#[test]
+fn a_dry_run_obeys_only_and_says_what_is_there() {
+    let folder = folder();
+    let args = ["-w", "0,0.5", "--max-tokens", "4"];
+    let sweep = |folder, more: &[&str]| sweep_of(folder, "2", more);
+    let dry = |more: &[&str]| sweep(&folder, &[&args[..], &["--dry-run"], more].concat()).ends_with_code(0);
+    dry(&[]).says(&["6 answers", "known after the first"]);
+    let only = dry(&["--only", "0.5"]).says(&["2 answers", "w = 0.5"]);
+    assert!(!only.stdout.contains("w = 0\n") && !only.stdout.contains("post"), "{}", only.stdout);
+    sweep(&folder, &[&args[..], &["--only", "0"]].concat()).ends_with_code(0).says(&["sweep.toml"]);
+    dry(&[]).says(&["2 of 6 answers are there; the other 4 take about "]);
+    let found = dry(&["--json"]).json();
+    assert_eq!(found["answers_there"], 2);
+    assert!(found["expected_s"].as_f64().unwrap() > 0.0);
+    if cfg!(not(feature = "cuda")) {
+        let args = [&args[..], &["--dry-run", "--device", "cuda"]].concat();
+        sweep(&folder, &args).ends_with_code(1).fails_saying(&["--features cuda"]);
+    }
+}
+
+#[test]
+fn conversations_are_refused_where_the_target_has_no_chat_template() {
+    let folder = folder();
+    fs::write(folder.path().join("plain.jsonl"), "{\"question\":\"1+1?\",\"answer\":\"2\"}\n").unwrap();
+    for more in [&[][..], &["--dry-run"]] {
+        let args = [&["--template", "{question}"], more].concat();
+        two(&folder, &args).ends_with_code(1).fails_saying(&["no chat template", "add --raw"]);
+        let args = [&["--questions", "plain.jsonl", "--system", "Be brief."], more].concat();
+        on_demo(&folder, "sweep", &args).ends_with_code(1).fails_saying(&["no chat template", "--raw"]);
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the questions alone");
+    two(&folder, &["--template", "hello", "--raw", "--dry-run"])
+        .ends_with_code(0)
+        .complains(&["Every question gets the same prompt"]);
+    let ran = two(&folder, &["--template", "{question}", "--raw", "--dry-run"]).ends_with_code(0);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_sweep_keeps_out_of_models_and_of_other_questions() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("target")).unwrap();
+    for entry in fs::read_dir(demo("target")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), folder.path().join("target").join(entry.file_name())).unwrap();
+    }
+    fs::write(folder.path().join("a.jsonl"), "{\"question\":\"1+1?\",\"answer\":\"2\"}\n").unwrap();
+    fs::write(folder.path().join("b.jsonl"), "{\"question\":\"1+2?\",\"answer\":\"3\"}\n").unwrap();
+    fs::copy(folder.path().join("a.jsonl"), folder.path().join("same.jsonl")).unwrap();
+    let sweep = |questions: &str, out: &str, more: &[&str]| {
+        let (pre, post) = (demo("pre"), demo("post"));
+        let models = ["sweep", "--pre", &pre, "--post", &post, "--target", "target"];
+        let asked = ["--questions", questions, "--out", out, "-w", "0", "--reference", "none", "--max-tokens", "2"];
+        run(&folder, &[&models, &asked[..], more].concat())
+    };
+    for more in [&[][..], &["--dry-run"]] {
+        sweep("a.jsonl", "target/s", more).ends_with_code(1).fails_saying(&["lies inside the model target"]);
+    }
+    assert!(!folder.path().join("target/s").exists());
+    sweep("a.jsonl", "s", &[]).ends_with_code(0);
+    let log = fs::read(folder.path().join("s/samples.jsonl")).unwrap();
+    sweep("b.jsonl", "s", &[]).ends_with_code(1).fails_saying(&["sweep.toml names other questions, a.jsonl", "--out"]);
+    for same in ["./a.jsonl", "same.jsonl"] {
+        sweep(same, "s", &[]).ends_with_code(0).says(&["The one answer is there"]);
+    }
+    assert_eq!(fs::read(folder.path().join("s/samples.jsonl")).unwrap(), log);
+    // What is no file is not waited for.
+    sweep(".", "t", &[]).ends_with_code(1).fails_saying(&["not a regular file"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_of_questions_is_not_waited_for() {
+    let folder = folder();
+    let pipe = folder.path().join("pipe.jsonl");
+    if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    on_demo(&folder, "sweep", &["--questions", "pipe.jsonl"]).ends_with_code(1).fails_saying(&["not a regular file"]);
+    two(&folder, &["--import", "pipe.jsonl"]).ends_with_code(1).fails_saying(&["pipe.jsonl", "not a file"]);
+    on_demo(&folder, "sweep", &["--spec", "pipe.jsonl"]).ends_with_code(1).fails_saying(&["not a file"]);
+}
+
+#[test]
+fn tables_name_the_grader_and_say_how_answers_ended() {
+    let folder = folder();
+    let args = ["-w", "0,0.75", "--grader", "flexible,regex:[0-9]{1,3}", "--max-tokens", "12"];
+    let ran = sweep_of(&folder, "6", &args).ends_with_code(0).says(&[
+        "Graded by flexible (Last number)",
+        "  regex",
+        "cut off",
+        "McNemar's exact test",
+    ]);
+    assert!(!ran.stdout.contains("errors  "), "{}", ran.stdout);
+    let tables = ran.stdout.split("Graded by").nth(1).unwrap().split("\n\n").collect::<Vec<_>>();
+    assert!(tables[1].lines().chain(tables[3].lines()).all(|line| line.chars().count() <= 110), "{}", ran.stdout);
+    // One answer each is McNemar's case, and several are not.
+    let args = ["--samples", "2", "--temperature", "1"];
+    let ran = two(&folder, &args).ends_with_code(0).says(&["permutation test"]);
+    assert!(!ran.stdout.contains("exact"), "{}", ran.stdout);
+}
+
+/// What a server says that has a model, and one that has none.
+const MODEL: &str = r#"{"data":[{"id":"m"}]}"#;
+const NO_MODEL: &str = r#"{"data":[]}"#;
+
+/// A server that lists `models` and answers every question with `status` and `body`.
+fn answering(models: &'static str, status: &'static str, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            while stream.read_line(&mut head).is_ok_and(|read| read > 2) {}
+            for line in head.lines() {
+                let (name, value) = line.split_once(':').unwrap_or_default();
+                if name.eq_ignore_ascii_case("content-length") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let (status, body) = if head.starts_with("GET") { ("200 OK", models) } else { (status, body) };
+            let length = body.len();
+            let reply = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+            stream.get_mut().write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    url
+}
+
+#[test]
+fn a_sweep_without_any_answer_fails_and_says_why() {
+    let folder = folder();
+    let url = answering(MODEL, "401 Unauthorized", r#"{"error":"no such key"}"#);
+    let args = ["--server", &url, "--only", "0"];
+    let ran = two(&folder, &args).ends_with_code(1).complains(&[
+        "no answer came; 2 answers ended in an error",
+        "401 Unauthorized: no such key",
+        "--server-key-env",
+        "once that is mended",
+    ]);
+    assert!(!ran.stderr.contains("key_env;") && !ran.stdout.contains("95 %"), "{}", ran.stdout);
+    assert_eq!(samples(&folder).len(), 2);
+    // What another engine answered before is no answer of this one.
+    two(&folder, &[]).ends_with_code(0);
+    two(&folder, &args).ends_with_code(1);
+    let html = answering(MODEL, "200 OK", "<html></html>");
+    two(&folder, &["--server", &html, "--only", "0"]).ends_with_code(1).complains(&["no answer came"]);
+    let ran = on_demo(&folder, "try", &["-w", "0.5", "--prompt", "1", "--server", &url]).ends_with_code(1);
+    ran.complains(&["w = 0.50 was not applied", "--server-key-env"]);
+}
+
+#[test]
+fn messages_name_flags() {
+    let folder = folder();
+    fs::write(folder.path().join("odd.jsonl"), "{\"foo\":\"1\",\"bar\":\"2\"}\n").unwrap();
+    on_demo(&folder, "sweep", &["--questions", "odd.jsonl"])
+        .ends_with_code(1)
+        .fails_saying(&["--question-field, one of `foo`, `bar`"]);
+    let url = answering(NO_MODEL, "200 OK", "");
+    two(&folder, &["--server", &url, "--only", "0"]).ends_with_code(1).fails_saying(&["name one with --server-model"]);
 }

@@ -530,10 +530,13 @@ fn the_demo_does_the_whole_job() {
         "effective w",
         "Written: merged",
         " merge --pre ",
+        "--split 0.5 --controls shuffle-signs --questions",
+        "sweep.toml",
     ];
     Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(0).says(&words);
     assert!(folder.path().join("merged/model.safetensors").exists());
     assert!(folder.path().join("merged/tokenizer.json").exists());
+    assert!(folder.path().join("merged-sweep/sweep.toml").exists());
     // Before anything is measured.
     Ran::of(&mut mergescope(folder.path(), args)).ends_with_code(1).fails_saying(&["merged already exists"]);
     let args = ["demo", "--no-window", "-w", "inf", "--out", "other"];

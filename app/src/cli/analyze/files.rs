@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::cli::print;
+use crate::cli::{outside, print};
 
 /// Somewhere that may be written to.
 #[derive(Debug)]
@@ -39,25 +39,7 @@ impl Place {
 
     fn outside(path: &Path, is_folder: bool, models: &[(String, PathBuf)]) -> anyhow::Result<Self> {
         ensure!(path.file_name().is_some(), "{} is not the name of a new file or folder", path.display());
-        let absolute = std::path::absolute(path).with_context(|| format!("{} cannot be written", path.display()))?;
-        // Only what exists has a real path; what does not exist yet lies below it.
-        let real = absolute.ancestors().find_map(|known| Some((known, known.canonicalize().ok()?)));
-        let (known, existing) = real.unwrap_or((Path::new(""), PathBuf::new()));
-        let mut real = existing.clone();
-        for component in absolute.strip_prefix(known).unwrap_or(&absolute).components() {
-            match component {
-                Component::ParentDir => _ = real.pop(),
-                other => real.push(other),
-            }
-        }
-        for (model, root) in models {
-            let root = root.canonicalize().unwrap_or_else(|_| root.clone());
-            ensure!(
-                !root.is_dir() || !existing.starts_with(&root),
-                "{} lies inside {model}, and models are only ever read; choose another place",
-                path.display(),
-            );
-        }
+        let real = outside::real(path, models)?;
         Ok(Self { path: path.to_owned(), real, is_folder })
     }
 

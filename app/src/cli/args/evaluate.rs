@@ -3,16 +3,28 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mergescope_core::engine::server::Delivery;
+use mergescope_core::engine::server::{Delivery, PathMapping};
 use mergescope_core::engine::{Accelerator, Precision};
+use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::questions::AnswerForm;
+use mergescope_core::evaluate::sweep::PromptArm;
 use mergescope_core::recipe::ControlKind;
 
 use super::{MethodArgs, ModelArgs, RecipeArgs, one_of};
+use crate::evaluate::grid;
 use crate::report::svg::Theme;
+
+/// Both ways to name the models, which clap would not show together.
+const TRY_USAGE: &str = "mergescope try --pre MODEL --post MODEL --target MODEL --prompt TEXT [OPTIONS]
+       mergescope try --recipe FILE --prompt TEXT [OPTIONS]
+       mergescope try --model MODEL --prompt TEXT [OPTIONS]";
+/// The same for `sweep`.
+const SWEEP_USAGE: &str = "mergescope sweep --pre MODEL --post MODEL --target MODEL --questions FILE [OPTIONS]
+       mergescope sweep --recipe FILE --questions FILE [OPTIONS]";
 
 /// Arguments of `try`.
 #[derive(Debug, Args)]
+#[command(override_usage = TRY_USAGE)]
 #[command(mut_arg("pre", |arg| arg.required_unless_present_any(["model"])))]
 #[command(mut_arg("post", |arg| arg.required_unless_present_any(["model"])))]
 #[command(mut_arg("target", |arg| arg.required_unless_present_any(["model"])))]
@@ -53,6 +65,7 @@ pub struct TryArgs {
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
+#[command(override_usage = SWEEP_USAGE)]
 pub struct SweepArgs {
     /// What is merged, and how.
     #[command(flatten)]
@@ -64,8 +77,8 @@ pub struct SweepArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "spec")]
     pub questions: Option<PathBuf>,
     /// Values of w, such as 0,0.25,0.5 or -0.5:1.5:0.25 (from, to, step); 0 is always among them [default: 0,0.25,0.5,0.75,1]
-    #[arg(short, long = "w", value_name = "W,…", allow_hyphen_values = true)]
-    pub w: Option<String>,
+    #[arg(short, long = "w", value_name = "W,…", allow_hyphen_values = true, value_parser = Grid::parse)]
+    pub w: Option<Grid>,
     /// The experiment of a paper: grid, ways of asking, controls and grader as there
     #[arg(long, value_parser = ["arXiv-2508.02913", "arXiv-2509.01363"])]
     pub preset: Option<String>,
@@ -73,10 +86,10 @@ pub struct SweepArgs {
     #[arg(long, value_name = "FILE")]
     pub spec: Option<PathBuf>,
     /// Share of the questions to choose w on; the others are reported. 0 is none [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = number::<0, 1>)]
+    #[arg(long, value_name = "SHARE", value_parser = split_share, allow_negative_numbers = true)]
     pub split: Option<f64>,
     /// Ask at most so many of the questions, drawn by a hash of their ids
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub limit: Option<usize>,
     /// Answers to each question; more than one needs --temperature
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -109,8 +122,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     /// Ask only at these w now, such as the one that a server has loaded; what the folder has is shown with it
-    #[arg(long, value_name = "W,…", allow_hyphen_values = true)]
-    pub only: Option<String>,
+    #[arg(long, value_name = "W,…", allow_hyphen_values = true, value_parser = Grid::parse)]
+    pub only: Option<Grid>,
     /// Say what would be asked, with a first prompt, and ask nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -148,9 +161,9 @@ pub struct AskingArgs {
     /// Instructions for the whole conversation
     #[arg(long, value_name = "TEXT")]
     pub system: Option<String>,
-    /// A further way of asking, beside the plain one, such as \"steps=Think step by step.\"; may be given several times
-    #[arg(long, value_name = "NAME=TEXT")]
-    pub ask: Vec<String>,
+    /// A further way of asking, beside the plain one, such as "steps=Think step by step."; may be given several times
+    #[arg(long, value_name = "NAME=TEXT", value_parser = ask)]
+    pub ask: Vec<PromptArm>,
     /// Answered examples before each question
     #[arg(long, value_name = "N")]
     pub examples: Option<usize>,
@@ -163,9 +176,10 @@ pub struct AskingArgs {
     /// Decides how questions are changed [default: 0]
     #[arg(long, value_name = "N", requires = "perturb")]
     pub perturb_seed: Option<u64>,
-    /// Graders, the one that counts first: strict, flexible, boxed, choice, exact, substring, or regex:PATTERN [default: as fits]
-    #[arg(long, value_name = "GRADER,…")]
-    pub grader: Vec<String>,
+    /// Graders, the one that counts first: strict, flexible, boxed, choice, exact, substring, or
+    /// regex:PATTERN, which comes last [default: as fits]
+    #[arg(long, value_name = "GRADER,…", value_parser = Graders::parse)]
+    pub grader: Vec<Graders>,
     /// Take the likeliest choice instead of letting the model write
     #[arg(long, value_name = "BY", value_parser = ["letter", "text"])]
     pub choices_by: Option<String>,
@@ -219,8 +233,8 @@ pub struct ServerArgs {
     #[arg(long, value_name = "VARIABLE", requires = "server")]
     pub server_key_env: Option<String>,
     /// Where the server finds a folder of this machine; may be given several times
-    #[arg(long, value_name = "LOCAL=THERE", requires = "server")]
-    pub server_path: Vec<String>,
+    #[arg(long, value_name = "LOCAL=THERE", requires = "server", value_parser = path_mapping)]
+    pub server_path: Vec<PathMapping>,
     /// Folder for the merges or adapters that a server is to load; they stay there [default: beside the sweep]
     #[arg(long, value_name = "DIR", requires = "server")]
     pub server_folder: Option<PathBuf>,
@@ -228,10 +242,10 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", requires = "server")]
     pub server_lora_id: Option<u32>,
     /// Requests at the same time [default: 8]
-    #[arg(long, value_name = "N", requires = "server")]
-    pub server_concurrency: Option<usize>,
+    #[arg(long, value_name = "N", requires = "server", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub server_concurrency: Option<u16>,
     /// Longest wait for the next byte of an answer, in seconds [default: 600]
-    #[arg(long, value_name = "SECONDS", requires = "server")]
+    #[arg(long, value_name = "SECONDS", requires = "server", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub server_timeout: Option<u64>,
 }
 
@@ -246,16 +260,16 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
     /// 0 takes the likeliest token, 1 draws as the model says, more is bolder [default: 0]
-    #[arg(long, value_name = "T", value_parser = number::<0, 100>)]
+    #[arg(long, value_name = "T", value_parser = temperature, allow_negative_numbers = true)]
     pub temperature: Option<f64>,
     /// Draw among the likeliest tokens that together have this probability [default: 1]
-    #[arg(long, value_name = "P", value_parser = number::<0, 1>)]
+    #[arg(long, value_name = "P", value_parser = above_zero::<1>, allow_negative_numbers = true)]
     pub top_p: Option<f64>,
     /// Draw among so many of the likeliest tokens [default: all]
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
     /// Make tokens that occurred less likely; 1 does nothing [default: 1]
-    #[arg(long, value_name = "X", value_parser = number::<0, 100>)]
+    #[arg(long, value_name = "X", value_parser = above_zero::<100>, allow_negative_numbers = true)]
     pub repetition_penalty: Option<f64>,
     /// What is drawn at random follows from this [default: 0]
     #[arg(long = "sampling-seed", visible_alias = "seed", value_name = "N")]
@@ -279,8 +293,100 @@ pub struct EngineArgs {
     pub batch: Option<u16>,
 }
 
-/// A number of a range.
-fn number<const LEAST: i32, const MOST: i32>(text: &str) -> Result<f64, String> {
-    let number: Option<f64> = text.parse().ok().filter(|number| (f64::from(LEAST)..=f64::from(MOST)).contains(number));
-    number.ok_or_else(|| format!("expected a number from {LEAST} to {MOST}"))
+/// Values of w.
+#[derive(Clone, Debug)]
+pub struct Grid(pub Vec<f64>);
+
+impl Grid {
+    fn parse(text: &str) -> Result<Self, String> {
+        grid::parse(text).map(Self)
+    }
+}
+
+/// Graders that were named together.
+#[derive(Clone, Debug)]
+pub struct Graders(pub Vec<Grader>);
+
+impl Graders {
+    /// Graders by name, separated by commas. A pattern may hold commas itself, so all that follows `regex:` is the pattern.
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut graders = Vec::new();
+        let mut rest = Some(text);
+        while let Some(names) = rest {
+            if let Some(pattern) = names.trim_start().strip_prefix("regex:") {
+                if pattern.is_empty() {
+                    return Err("regex: needs a pattern behind it, such as regex:Answer: (\\d+)".to_owned());
+                }
+                graders.push(Grader::Regex(Pattern::new(pattern).map_err(|error| error.to_string())?));
+                break;
+            }
+            let (name, others) = names.split_once(',').map_or((names, None), |(name, others)| (name, Some(others)));
+            let found = Grader::BUILT_IN.into_iter().find(|grader| grader.label() == name.trim());
+            graders.push(found.ok_or_else(|| {
+                let known: Vec<_> = Grader::BUILT_IN.iter().map(Grader::label).collect();
+                format!("expected {} or regex:PATTERN, not {name:?}", known.join(", "))
+            })?);
+            rest = others;
+        }
+        Ok(Self(graders))
+    }
+}
+
+fn ask(text: &str) -> Result<PromptArm, String> {
+    let (label, instruction) =
+        text.split_once('=').ok_or("write it as NAME=TEXT, such as steps=Think step by step.")?;
+    Ok(PromptArm { label: label.to_owned(), instruction: instruction.to_owned() })
+}
+
+fn path_mapping(text: &str) -> Result<PathMapping, String> {
+    let (local, there) = text.split_once('=').ok_or("write it as LOCAL=THERE")?;
+    Ok(PathMapping { local: PathBuf::from(local), server: there.to_owned() })
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a whole number from 1 on".to_owned())
+}
+
+fn number(text: &str, fits: impl Fn(f64) -> bool, expected: &str) -> Result<f64, String> {
+    // A minus sign may have come from a paper.
+    let number: Option<f64> = text.replace('−', "-").parse().ok();
+    number.filter(|number| fits(*number)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    number(text, |number| (0.0..=100.0).contains(&number), "a number from 0 to 100")
+}
+
+fn above_zero<const MOST: i32>(text: &str) -> Result<f64, String> {
+    let fits = |number: f64| number > 0.0 && number <= f64::from(MOST);
+    number(text, fits, &format!("a number above 0 and up to {MOST}"))
+}
+
+/// Some questions must be left to report on.
+fn split_share(text: &str) -> Result<f64, String> {
+    number(text, |share| (0.0..1.0).contains(&share), "a share from 0 up to, but not, 1, such as 0.5")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_may_end_a_list_of_graders() {
+        let labels = |text: &str| -> Vec<String> {
+            let Graders(graders) = Graders::parse(text).unwrap();
+            let shown = |grader: &Grader| match grader {
+                Grader::Regex(pattern) => pattern.as_str().to_owned(),
+                other => other.label().to_owned(),
+            };
+            graders.iter().map(shown).collect()
+        };
+        assert_eq!(labels("flexible, strict"), ["flexible", "strict"]);
+        assert_eq!(labels("flexible,regex:a{1,2},strict"), ["flexible", "a{1,2},strict"]);
+        assert_eq!(labels("regex:x,y"), ["x,y"]);
+        for wrong in ["", "flexible,", "foo", "regex:", "flexible,regex:", "regex:("] {
+            assert!(Graders::parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(Graders::parse("kind").unwrap_err().contains("expected strict, flexible"));
+    }
 }

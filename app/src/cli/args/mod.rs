@@ -11,7 +11,7 @@ use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::report::svg::Theme;
-pub use evaluate::{EngineArgs, PerturbationKind, ReferenceArg, SamplingArgs, ServerArgs, SweepArgs, TryArgs};
+pub use evaluate::{EngineArgs, Grid, PerturbationKind, ReferenceArg, SamplingArgs, ServerArgs, SweepArgs, TryArgs};
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///

@@ -1,62 +1,91 @@
 //! `mergescope sweep`: the same questions at several w, and what the answers support.
 
 pub mod files;
+mod outcome;
 mod spec;
 pub mod text;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, ensure};
-use mergescope_core::engine::Engine;
-use mergescope_core::engine::server::Delivery;
+use anyhow::{Context as _, bail, ensure};
+use mergescope_core::alignment::Models;
+use mergescope_core::engine::{Engine, has_chat_template};
 use mergescope_core::evaluate::log::SampleLog;
 use mergescope_core::evaluate::log::import::{self, ImportedArm};
-use mergescope_core::evaluate::sweep::{ArmModel, Sweep, SweepError, SweepEvent, SweepSpec};
+use mergescope_core::evaluate::questions::PromptForm;
+use mergescope_core::evaluate::sweep::{ArmModel, Sweep, SweepError, SweepEvent};
+use mergescope_core::merge::open;
 
 use super::args::SweepArgs;
-use super::exit::Exit;
+use super::exit::{Exit, Usage};
 use super::print::{Printer, note};
 use super::progress::{Job, SweepBar};
 use super::server;
+use outcome::{Failures, Pace};
 
 /// Asks what is missing, then tells what all of it comes to.
 pub fn run(args: &SweepArgs) -> anyhow::Result<Exit> {
+    run_in_settings(args).map_err(server::error_in_flags)
+}
+
+/// The same with errors that name the engine's settings.
+fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
     let printer = Printer::new(args.json);
     let mut recipe = args.models.recipe()?;
     args.method.apply(&mut recipe, false)?;
     let spec = spec::spec(args)?;
-    let imported = imported(&args.import)?;
-    let job = Job::begin();
-    let sweep = Sweep::open(&recipe, &spec, &job.control)?;
-    if args.dry_run {
-        drop(job);
-        printer.text(&text::plan_text(&sweep))?;
-        printer.document(&text::plan_document(&sweep))?;
-        return Ok(Exit::Done);
+    let only = spec::only(args, &spec)?;
+    if args.server.is_as_loaded() && only.as_ref().is_none_or(|only| only.len() != 1) {
+        let message = "a server as it was loaded has one w; say with --only which it is, and run again for each of the \
+                       others (or let --server-delivery bring it there)";
+        return Err(Usage(message.to_owned()).into());
     }
-    let folder = files::folder(args.out.as_deref(), &spec)?;
-    let mut engine = server::engine(&args.engine, &args.server, &recipe, &folder.join("served"), &job.control)?;
-    let mut log = SampleLog::open(&folder.join(files::LOG_FILE))?;
-    files::write(&folder.join(files::SPEC_FILE), &toml_text(&spec)?)?;
-    let identity = engine.identity();
-    printer.text(&text::heading(&sweep, &identity))?;
-
-    let only = args.only.as_deref().map(spec::grid).transpose()?;
-    let as_loaded =
-        args.server.server.is_some() && args.server.server_delivery.unwrap_or_default() == Delivery::AsLoaded;
-    ensure!(
-        !as_loaded || only.as_ref().is_some_and(|only| only.len() == 1),
-        "a server as it was loaded has one w; say with --only which it is, and run again for each of the others \
-         (or let --server-delivery bring it there)"
-    );
     let wanted = |model: ArmModel| match (&only, model) {
         (None, _) => true,
         (Some(only), ArmModel::W(w)) => only.contains(&w),
         (Some(_), _) => false,
     };
+    let imported = imported(&args.import)?;
+    let job = Job::begin();
+    let sweep = Sweep::open(&recipe, &spec, &job.control)?;
+    let models = open(&recipe)?;
+    let folder = files::place(args.out.as_deref(), &spec, &models)?;
+    if args.server.server.is_none() {
+        check_chat_template(args, &sweep, &models)?;
+    }
+    // What follows is lines of text, which a bar would run into.
+    job.hide();
+    if asks_the_same(&sweep) {
+        note("NOTE  Every question gets the same prompt: the template has no field in it, such as {question}");
+    }
+    if args.dry_run {
+        // Also what the flags say of an engine is checked; a server is not asked.
+        let identity = match args.server.spec()? {
+            Some(_) => None,
+            None => Some(args.engine.embedded()?.identity()),
+        };
+        drop(job);
+        let log = files::earlier(&folder)?;
+        let pace = Pace::of(&sweep, &wanted, &log, identity.as_deref(), at_once(args));
+        printer.text(&text::plan_text(&sweep, &wanted, &pace))?;
+        printer.document(&text::plan_document(&sweep, &wanted, &pace))?;
+        return Ok(Exit::Done);
+    }
+    let mut engine = server::engine(&args.engine, &args.server, &recipe, &folder.join("served"), &job.control)?;
+    let mut log = files::begin(&folder, &spec)?;
+    let identity = engine.identity();
+    let before = Pace::of(&sweep, &wanted, log.contents(), Some(&identity), at_once(args));
+    printer.text(&format!("{}{}\n", text::heading(&sweep, &identity), before.text()))?;
     let result = ask(&sweep, &wanted, &mut *engine, &mut log, &job);
     drop(job);
 
+    let after = Pace::of(&sweep, &wanted, log.contents(), Some(&identity), at_once(args));
+    let failures = Failures::of(&sweep, &wanted, log.contents(), &identity);
+    // All that was asked for came to nothing, which is a failure, whatever the folder has from before.
+    let nothing_came = result.is_ok() && before.open() > 0 && after.there == before.there && failures.count() > 0;
+    if nothing_came && sweep.progress(log.contents(), &identity).answered == 0 {
+        bail!("no answer came; {}", failures.text());
+    }
     let table = sweep.table(log.contents(), &identity, &imported);
     let files = files::files(&sweep, &table, &log, &identity, &folder, args.theme)?;
     printer.text(&text::report(&table))?;
@@ -66,7 +95,41 @@ pub fn run(args: &SweepArgs) -> anyhow::Result<Exit> {
         note("What was answered is kept; the same command goes on from there");
         return Err(error.into());
     }
+    ensure!(!nothing_came, "no answer came this time; {}", failures.text());
+    if failures.count() > 0 {
+        note(&format!("NOTE  {}", server::in_flags(&failures.text())));
+    }
     Ok(Exit::Done)
+}
+
+/// How many answers the engine makes at the same time.
+fn at_once(args: &SweepArgs) -> usize {
+    /// What engine and server settle on where nobody says.
+    const BATCH: u16 = 32;
+    const CONCURRENCY: u16 = 8;
+    match &args.server.server {
+        Some(_) => args.server.server_concurrency.unwrap_or(CONCURRENCY).into(),
+        None => args.engine.batch.unwrap_or(BATCH).into(),
+    }
+}
+
+/// Refuses conversations for a target that cannot have any, before all of them end in an error.
+fn check_chat_template(args: &SweepArgs, sweep: &Sweep, models: &Models) -> anyhow::Result<()> {
+    if sweep.template().form == PromptForm::Raw || has_chat_template(&models.target) {
+        return Ok(());
+    }
+    let remedy = match (&args.asking.template, &args.asking.system) {
+        (Some(_), _) => "add --raw, so that --template is text that the model goes on with",
+        (None, Some(_)) => "put the instructions into a raw template, such as --template '…\\n{question}' --raw",
+        (None, None) => "give a raw template, such as --template '{question}' --raw",
+    };
+    bail!("the target {} has no chat template to put the questions into; {remedy}", sweep.recipe().target)
+}
+
+/// Whether questions that differ are asked alike, as by a template without a field.
+fn asks_the_same(sweep: &Sweep) -> bool {
+    let prompts = sweep.arms(None).first().map(|arm| &sweep.asked(*arm).prompts);
+    prompts.is_some_and(|prompts| prompts.len() > 1 && prompts.iter().all(|prompt| *prompt == prompts[0]))
 }
 
 /// Asks those models that are wanted for what the log does not have, with a bar.
@@ -89,11 +152,10 @@ pub fn ask(
 fn imported(paths: &[PathBuf]) -> anyhow::Result<Vec<ImportedArm>> {
     let mut all = Vec::new();
     for path in paths {
+        let found = std::fs::metadata(path).with_context(|| format!("cannot read the results {}", path.display()))?;
+        // A pipe would be waited for without end.
+        ensure!(found.is_file(), "cannot read the results {}: it is not a file", path.display());
         all.extend(import::read(path)?);
     }
     Ok(all)
-}
-
-fn toml_text(spec: &SweepSpec) -> anyhow::Result<String> {
-    toml::to_string_pretty(spec).context("the sweep cannot be written down")
 }

@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, ensure};
 use mergescope_core::alignment::Role;
-use mergescope_core::evaluate::grade::{Grader, Pattern};
 use mergescope_core::evaluate::questions::perturb::Perturbation;
 use mergescope_core::evaluate::questions::{Mapping, Preset, QuestionFile, Template};
 use mergescope_core::evaluate::sweep::{
     ChoiceScoring, ControlArm, ControlsAt, ExamplesSpec, PerturbationSpec, PromptArm, SplitSpec, SweepSpec,
 };
 
-use crate::cli::args::{PerturbationKind, ReferenceArg, SweepArgs};
-use crate::evaluate::{grid, presets};
+use crate::cli::args::{Grid, PerturbationKind, ReferenceArg, SweepArgs};
+use crate::cli::exit::Usage;
+use crate::evaluate::presets;
 
 /// The choices that flags, a preset and an earlier sweep make.
 pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
@@ -27,8 +27,8 @@ pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
     if let Some(questions) = &args.questions {
         spec.questions = questions.to_string_lossy().into_owned();
     }
-    if let Some(w) = &args.w {
-        spec.w = grid(w)?;
+    if let Some(Grid(w)) = &args.w {
+        spec.w.clone_from(w);
     }
     if let Some(share) = args.split {
         spec.split = (share > 0.0).then_some(SplitSpec { share, seed: 0 });
@@ -56,7 +56,27 @@ pub fn spec(args: &SweepArgs) -> anyhow::Result<SweepSpec> {
     if !args.sampling.stop.is_empty() {
         spec.stop.clone_from(&args.sampling.stop);
     }
+    if spec.samples > 1 && spec.sampling.temperature <= 0.0 {
+        let samples = spec.samples;
+        let message = format!("--samples {samples} gives {samples} times the same at temperature 0; add --temperature");
+        return Err(Usage(message).into());
+    }
     Ok(spec)
+}
+
+/// The values of w that --only asks for now; `None` where it asks for all.
+pub fn only(args: &SweepArgs, spec: &SweepSpec) -> Result<Option<Vec<f64>>, Usage> {
+    let Some(Grid(only)) = &args.only else { return Ok(None) };
+    let mut grid: Vec<f64> = spec.w.iter().copied().chain([0.0]).collect();
+    grid.sort_by(f64::total_cmp);
+    // 0 and −0 are one w.
+    grid.dedup();
+    if let Some(w) = only.iter().find(|w| !grid.contains(w)) {
+        let known: Vec<String> = grid.iter().map(f64::to_string).collect();
+        let message = format!("--only {w} is none of the values of w, which are {}; add it to -w", known.join(", "));
+        return Err(Usage(message));
+    }
+    Ok(Some(only.clone()))
 }
 
 fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
@@ -77,12 +97,7 @@ fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
     }
     if !asking.ask.is_empty() {
         let mut prompts = vec![PromptArm { label: "plain".to_owned(), instruction: String::new() }];
-        for arm in &asking.ask {
-            let (label, text) = arm
-                .split_once('=')
-                .with_context(|| format!("--ask {arm}: write it as NAME=TEXT, such as steps=Think step by step."))?;
-            prompts.push(PromptArm { label: label.to_owned(), instruction: text.to_owned() });
-        }
+        prompts.extend(asking.ask.iter().cloned());
         spec.prompts = prompts;
     }
     if let Some(count) = asking.examples {
@@ -99,7 +114,7 @@ fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
         spec.perturbation = Some(PerturbationSpec { change, seed: asking.perturb_seed.unwrap_or(0) });
     }
     if !asking.grader.is_empty() {
-        spec.graders = asking.grader.iter().flat_map(|names| graders(names)).collect::<anyhow::Result<_>>()?;
+        spec.graders = asking.grader.iter().flat_map(|named| named.0.iter().cloned()).collect();
     }
     spec.choices = match asking.choices_by.as_deref() {
         Some("letter") => Some(ChoiceScoring::Letter),
@@ -126,29 +141,12 @@ fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Graders by name, separated by commas; a pattern may hold commas itself.
-fn graders(names: &str) -> Vec<anyhow::Result<Grader>> {
-    if let Some(pattern) = names.strip_prefix("regex:") {
-        return vec![Pattern::new(pattern).map(Grader::Regex).map_err(Into::into)];
-    }
-    let known = |name: &str| {
-        let found = Grader::BUILT_IN.into_iter().find(|grader| grader.label() == name);
-        found.with_context(|| {
-            let names: Vec<_> = Grader::BUILT_IN.iter().map(Grader::label).collect();
-            format!("--grader {name}: expected {} or regex:PATTERN", names.join(", "))
-        })
-    };
-    names.split(',').map(|name| known(name.trim())).collect()
-}
-
-/// Values of w: a list, or from:to:step.
-pub fn grid(text: &str) -> anyhow::Result<Vec<f64>> {
-    grid::parse(text).map_err(|reason| anyhow!("-w {text}: {reason}"))
-}
-
 fn read_spec(path: &Path) -> anyhow::Result<SweepSpec> {
     const MAX_BYTES: u64 = 1 << 20;
-    let bytes = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?.len();
+    let found = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    // A pipe would be waited for without end.
+    ensure!(found.is_file(), "{} cannot be read: it is not a file", path.display());
+    let bytes = found.len();
     ensure!(bytes <= MAX_BYTES, "{} has {bytes} bytes and is no sweep", path.display());
     let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is no sweep", path.display()))

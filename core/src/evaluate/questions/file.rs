@@ -1,6 +1,6 @@
 //! A question file as it stands: records with named fields, whatever the fields mean.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::{io, str};
@@ -64,10 +64,11 @@ impl QuestionFile {
     /// When it cannot be read, is larger than the limits of this module, or is in none of these formats.
     pub fn read(path: &Path) -> Result<Self, QuestionsError> {
         let io = |source| QuestionsError::Io { file: path.display().to_string(), source };
-        let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(io(io::Error::other("it is not a file")));
+        // Before it is opened: opening a pipe waits until somebody writes to it.
+        if !fs::metadata(path).map_err(io)?.is_file() {
+            return Err(io(io::Error::other("it is not a regular file")));
         }
+        let file = File::open(path).map_err(io)?;
         let mut bytes = Vec::new();
         file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
         Ok(Self { path: Some(path.to_owned()), ..Self::from_bytes(&path.to_string_lossy(), &bytes)? })

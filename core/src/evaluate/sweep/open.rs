@@ -455,7 +455,7 @@ fn check(recipe: &Recipe, spec: &SweepSpec) -> Result<(), SweepError> {
         return refuse("an answer of at most 0 tokens is none".to_owned());
     }
     if spec.limit == Some(0) {
-        return refuse("at most 0 questions are none".to_owned());
+        return refuse("at most 0 questions leave nothing to ask; raise the limit".to_owned());
     }
     Ok(())
 }
