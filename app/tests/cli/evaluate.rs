@@ -161,8 +161,26 @@ fn a_dry_run_shows_what_would_be_asked() {
         "raw text",
         "問題:",
         "答え:",
+        "The same, steps:",
+        "答え: Think step by step.",
     ]);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn records_and_lines_that_cannot_be_used_are_told() {
+    let folder = folder();
+    let lines = [r#"{"id":"a","question":"1?","answer":"1"}"#, r#"{"id":"b","question":"2?","answer":null}"#];
+    fs::write(folder.path().join("q.jsonl"), lines.join("\n")).unwrap();
+    let args = ["--questions", "q.jsonl", "--out", "s", "-w", "0", "--reference", "none", "--max-tokens", "2"];
+    let args = [&args[..], &["--raw", "--template", "{question}"]].concat();
+    let skipped = "1 record of the file without a question; the first is line 2";
+    on_demo(&folder, "sweep", &args).ends_with_code(0).says(&["1 question of", skipped, "null"]);
+    let log = folder.path().join("s/samples.jsonl");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, format!("nonsense\n{text}")).unwrap();
+    let unusable = "NOTE  1 line of the log cannot be used and count as not asked; the first is line 1";
+    on_demo(&folder, "sweep", &args).ends_with_code(0).complains(&[unusable]);
 }
 
 #[test]

@@ -18,9 +18,10 @@ use mergescope_core::merge::open;
 
 use super::args::SweepArgs;
 use super::exit::{Exit, Usage};
-use super::print::{Printer, note};
+use super::print::{self, Printer, note};
 use super::progress::{Job, SweepBar};
 use super::server;
+use crate::format;
 use outcome::{Failures, Pace};
 
 /// Asks what is missing, then tells what all of it comes to.
@@ -73,6 +74,14 @@ fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
     }
     let mut engine = server::engine(&args.engine, &args.server, &recipe, &folder.join("served"), &job.control)?;
     let mut log = files::begin(&folder, &spec)?;
+    if let Some(first) = log.contents().damaged().first() {
+        let lines = format::plural(log.contents().damaged_count() as usize, "line");
+        note(&format!(
+            "NOTE  {lines} of the log cannot be used and count as not asked; the first is line {}: {}",
+            first.line,
+            print::line(&first.reason)
+        ));
+    }
     let identity = engine.identity();
     let before = Pace::of(&sweep, &wanted, log.contents(), Some(&identity), at_once(args));
     printer.text(&format!("{}{}\n", text::heading(&sweep, &identity), before.text()))?;

@@ -28,6 +28,12 @@ pub fn heading(sweep: &Sweep, engine: &str) -> String {
             format::count((questions.len() - dev) as u64)
         );
     }
+    if let Some(first) = sweep.skipped().first() {
+        let place = first.line.map_or_else(|| format!("record {}", first.record + 1), |line| format!("line {line}"));
+        let records = format::plural(sweep.skipped().len(), "record");
+        text +=
+            &format!("{records} of the file without a question; the first is {place}: {}\n", print::line(&first.why));
+    }
     if !sweep.left_out().is_empty() {
         text += &format!("{} cannot be changed so and left out\n", format::plural(sweep.left_out().len(), "question"));
     }
@@ -35,7 +41,10 @@ pub fn heading(sweep: &Sweep, engine: &str) -> String {
         text += "A fast preview: rounding to 8 bits can hide a small step in w\n";
     }
     if let Some(least) = sweep.detectable_before() {
-        text += &format!("So many questions show a gain from about {} on\n", words::points(least));
+        text += &format!(
+            "So many questions show a gain from about {} on, if half are right at w = 0\n",
+            words::points(least)
+        );
     }
     text
 }
@@ -60,7 +69,28 @@ pub fn plan_text(sweep: &Sweep, wanted: &dyn Fn(ArmModel) -> bool, pace: &Pace) 
             print::line(&question.answer)
         );
     }
+    // Other ways of asking put their words somewhere, and where matters.
+    let mut others: Vec<Arm> = Vec::new();
+    for arm in &arms {
+        let is_asked_alike = |other: &Arm| (other.prompt, other.perturbed) == (arm.prompt, arm.perturbed);
+        if !arms.first().is_some_and(is_asked_alike) && !others.iter().any(is_asked_alike) {
+            others.push(*arm);
+        }
+    }
+    for arm in others {
+        let asked = sweep.asked(arm);
+        if let Some(question) = asked.set.questions.first() {
+            let shown = asked.prompter.preview(question);
+            text += &format!("\nThe same, {}:\n\n{shown}\n", print::line(&asked_how(sweep, arm)));
+        }
+    }
     text
+}
+
+/// How an arm is asked, without who is: "step by step, irrelevant sentence".
+fn asked_how(sweep: &Sweep, arm: Arm) -> String {
+    let label = sweep.label(arm);
+    label.split_once(", ").map_or(String::new(), |(_, how)| how.to_owned())
 }
 
 fn wanted_arms(sweep: &Sweep, wanted: &dyn Fn(ArmModel) -> bool) -> Vec<Arm> {
