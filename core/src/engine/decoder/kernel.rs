@@ -6,9 +6,11 @@
 //! matrices of f32, into which a part of the weights is widened at a time.
 
 use candle_core::{DType, Device, Result, Storage, Tensor};
-use half::{bf16, f16};
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+
+use super::weights::Weights;
 
 /// Most tokens that are multiplied row by row; from more on, products of matrices are faster, widening included.
 const MAX_TOKENS: usize = 48;
@@ -27,91 +29,6 @@ const PANEL: usize = 1 << 20;
 /// Weights that are worth a task of their own.
 const TASK: usize = 64 << 10;
 
-/// A matrix in 8 bits: for each 32 weights of a row one scale, as in GGUF's `Q8_0`. The weight is quant · scale.
-#[derive(Clone, Debug)]
-pub(super) struct Q8 {
-    quants: Vec<i8>,
-    /// One for each [`Self::GROUP`] quants; f16 numbers, kept as f32.
-    scales: Vec<f32>,
-}
-
-impl Q8 {
-    /// Weights that share a scale.
-    pub const GROUP: usize = 32;
-
-    /// Rounds rows whose length is a multiple of [`Self::GROUP`].
-    pub fn new(weights: &[f32]) -> Self {
-        let mut quants = vec![0; weights.len()];
-        let mut scales = vec![0.0; weights.len() / Self::GROUP];
-        let groups = weights.par_chunks_exact(Self::GROUP).zip(quants.par_chunks_exact_mut(Self::GROUP));
-        groups.zip(&mut scales).with_min_len(256).for_each(|((weights, quants), scale)| {
-            let largest = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs()));
-            let step = largest / 127.0;
-            let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-            *scale = f16::from_f32(step).to_f32();
-            for (quant, weight) in quants.iter_mut().zip(weights) {
-                *quant = (weight * inverse).round() as i8;
-            }
-        });
-        Self { quants, scales }
-    }
-}
-
-/// Weights of a matrix, row by row.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Weights<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-    Q8(&'a Q8),
-}
-
-impl Weights<'_> {
-    fn len(self) -> usize {
-        match self {
-            Self::F32(weights) => weights.len(),
-            Self::Bf16(weights) => weights.len(),
-            Self::Q8(weights) => weights.quants.len(),
-        }
-    }
-
-    /// Those from `first` on, as f32.
-    #[inline(always)]
-    fn widen(self, first: usize, out: &mut [f32]) {
-        match self {
-            Self::F32(weights) => out.copy_from_slice(&weights[first..first + out.len()]),
-            Self::Bf16(weights) => {
-                for (out, weight) in out.iter_mut().zip(&weights[first..]) {
-                    *out = f32::from_bits(u32::from(weight.to_bits()) << 16);
-                }
-            }
-            Self::Q8(Q8 { quants, scales }) => {
-                let (quants, _) = quants[first..first + out.len()].as_chunks::<{ Q8::GROUP }>();
-                let (out, _) = out.as_chunks_mut::<{ Q8::GROUP }>();
-                for ((out, quants), scale) in out.iter_mut().zip(quants).zip(&scales[first / Q8::GROUP..]) {
-                    scaled(quants, *scale, out);
-                }
-            }
-        }
-    }
-}
-
-/// A group of quants as weights; in two steps, each of which compilers have an instruction for.
-#[inline(always)]
-fn scaled(quants: &[i8; Q8::GROUP], scale: f32, out: &mut [f32; Q8::GROUP]) {
-    const LANES: usize = 8;
-    let (quants, _) = quants.as_chunks::<LANES>();
-    let (out, _) = out.as_chunks_mut::<LANES>();
-    for (out, quants) in out.iter_mut().zip(quants) {
-        let mut wide = [0_i32; LANES];
-        for lane in 0..LANES {
-            wide[lane] = i32::from(quants[lane]);
-        }
-        for lane in 0..LANES {
-            out[lane] = wide[lane] as f32 * scale;
-        }
-    }
-}
-
 /// Whether so few tokens are multiplied row by row by weights in f32.
 pub(super) fn is_by_rows(x: &Tensor) -> Result<bool> {
     Ok(x.dim(0)? <= MAX_TOKENS_F32)
@@ -122,6 +39,9 @@ pub(super) fn product(x: &Tensor, weights: Weights<'_>, columns: usize) -> Resul
     let x = x.contiguous()?;
     let tokens = x.dim(0)?;
     let rows = weights.len() / columns.max(1);
+    if tokens == 0 {
+        return Tensor::zeros((0, rows), DType::F32, x.device());
+    }
     if tokens > MAX_TOKENS {
         return by_panels(&x, weights, rows, columns);
     }
@@ -367,6 +287,7 @@ impl WithSimd for Widen<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::decoder::weights::Q8;
 
     /// Numbers between −1 and 1 that look random.
     fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -415,7 +336,7 @@ mod tests {
 
     #[test]
     fn products_are_those_of_exact_arithmetic() {
-        for tokens in [1, 2, 7, FEW_TOKENS + 1, MAX_TOKENS, MAX_TOKENS + 1] {
+        for tokens in [0, 1, 2, 7, FEW_TOKENS + 1, MAX_TOKENS, MAX_TOKENS + 1] {
             for (rows, columns) in [(1, 1), (3, 31), (5, 32), (7, 256), (130, 896), (2, 1000)] {
                 check(tokens, rows, columns);
             }
@@ -438,13 +359,5 @@ mod tests {
     fn matrices_larger_than_a_panel_come_out_whole() {
         let columns = 4096;
         check(MAX_TOKENS + 1, PANEL / columns + 3, columns);
-    }
-
-    #[test]
-    fn a_group_of_zeros_stays_zero() {
-        let quantised = Q8::new(&[0.0; 64]);
-        let mut out = [1.0; 64];
-        Weights::Q8(&quantised).widen(0, &mut out);
-        assert_eq!(out, [0.0; 64]);
     }
 }

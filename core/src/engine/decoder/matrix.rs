@@ -6,7 +6,8 @@ use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 use candle_core::{CpuStorage, DType, Device, Module as _, Result, Storage, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{self, Q8};
+use super::kernel;
+use super::weights::{Q8, Weights as InMemory};
 
 /// The number format that weights are held in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,8 +16,8 @@ pub enum Precision {
     /// 32 bits: 4 bytes a parameter, and the reference for all others.
     #[default]
     F32,
-    /// 16 bits, as most models are written: 2 bytes a parameter. Hidden states stay in f32 on a processor, and are rounded to bf16 before
-    /// each matrix on an accelerator.
+    /// 16 bits, as most models are written: 2 bytes a parameter. Hidden states stay in f32 on a processor, and are rounded to
+    /// bf16 before each matrix on an accelerator.
     Bf16,
     /// 8 bits with a scale for each 32 weights: about 1 byte a parameter. A fast preview: its rounding can hide a small step in
     /// w.
@@ -102,7 +103,7 @@ impl Matrix {
     /// x of shape (tokens, in) → (tokens, out), in f32.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = match &self.weights {
-            Weights::Q8(weights) => kernel::product(x, kernel::Weights::Q8(weights), self.columns)?,
+            Weights::Q8(weights) => kernel::product(x, InMemory::Q8(weights), self.columns)?,
             Weights::Quantised(weights) => weights.forward(x)?,
             Weights::Dense(weights) => self.dense(x, weights)?,
         };
@@ -116,10 +117,10 @@ impl Matrix {
         let (storage, layout) = weights.storage_and_layout();
         match (&*storage, layout.contiguous_offsets()) {
             (Storage::Cpu(CpuStorage::BF16(all)), Some((first, end))) => {
-                kernel::product(x, kernel::Weights::Bf16(&all[first..end]), self.columns)
+                kernel::product(x, InMemory::Bf16(&all[first..end]), self.columns)
             }
             (Storage::Cpu(CpuStorage::F32(all)), Some((first, end))) if kernel::is_by_rows(x)? => {
-                kernel::product(x, kernel::Weights::F32(&all[first..end]), self.columns)
+                kernel::product(x, InMemory::F32(&all[first..end]), self.columns)
             }
             _ if weights.dtype() == DType::F32 => x.matmul(&weights.t()?),
             _ => x.to_dtype(weights.dtype())?.matmul(&weights.t()?)?.to_dtype(DType::F32),

@@ -12,6 +12,7 @@ mod load;
 mod matrix;
 mod rope;
 mod sequence;
+mod weights;
 
 use candle_core::{DType, Device, Result, Tensor};
 
