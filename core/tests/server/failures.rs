@@ -81,7 +81,7 @@ fn what_would_fail_again_is_not_tried_again() {
         (
             "401 Unauthorized",
             r#"{"error":"Unauthorized"}"#,
-            "Unauthorized; name the variable that holds its key under key_env",
+            "Unauthorized; name the environment variable that holds its key",
         ),
         ("422 Unprocessable Entity", r#"{"detail":[{"msg":"x"}]}"#, r#"{"detail":[{"msg":"x"}]}"#),
         ("307 Temporary Redirect", "", "give the address that it leads to"),

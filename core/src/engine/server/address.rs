@@ -152,12 +152,12 @@ pub enum ServerUrlError {
     NoTls,
     /// It holds a user or a password.
     #[error(
-        "the address holds a user or a password, which would be stored and shown; take it out, and name the environment variable that holds a key under key_env"
+        "the address holds a user or a password, which would be stored and shown; take it out, and name the environment variable that holds the key instead"
     )]
     Password,
     /// It holds a query, which might hold a key.
     #[error(
-        "the address has something behind ? or #; leave that out, and name the environment variable that holds a key under key_env"
+        "the address has something behind ? or #; leave that out, and name the environment variable that holds the key instead"
     )]
     Query,
 }
@@ -165,7 +165,7 @@ pub enum ServerUrlError {
 /// Why a text is no name of an environment variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "key_env must be the name of the environment variable that holds the key, in capital letters, digits and underscores, such as OPENAI_API_KEY; never write the key itself here"
+    "the key is told by the name of the environment variable that holds it, in capital letters, digits and underscores, such as OPENAI_API_KEY; never write the key itself here"
 )]
 pub struct KeyVariableError;
 

@@ -218,7 +218,7 @@ impl Client {
         let said = self.shown(&String::from_utf8_lossy(&bytes));
         let hint = match (status, &self.key) {
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, None) => {
-                "; name the variable that holds its key under key_env".to_owned()
+                "; name the environment variable that holds its key".to_owned()
             }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(key)) => {
                 format!("; check the key in {}", key.variable)

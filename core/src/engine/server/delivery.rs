@@ -32,8 +32,8 @@ struct LlamaCppAdapter {
 impl Server {
     /// Makes `model` the one that the server answers with.
     pub(super) fn deliver(&mut self, model: &ModelChoice, control: &Control) -> Result<Served, EngineError> {
-        match self.spec.delivery {
-            Delivery::AsLoaded => self.list_models(control).map(|_| self.as_it_is()),
+        match self.link.spec.delivery {
+            Delivery::AsLoaded => self.link.models(control).map(|_| self.as_it_is()),
             Delivery::Sglang => self.update_weights(model, control),
             Delivery::VllmLora => self.load_adapter(model, control),
             Delivery::LlamaCppLora => self.scale_adapter(model, control),
@@ -53,15 +53,15 @@ impl Server {
                 let folder = hub::resolve(name);
                 // What is not here may yet be in the server's own cache.
                 let elsewhere = hub::is_hub_id(name) && !folder.exists();
-                if elsewhere { name.clone() } else { paths::on_server(&folder, &self.spec.paths)? }
+                if elsewhere { name.clone() } else { paths::on_server(&folder, &self.link.spec.paths)? }
             }
         };
         // Cached prefixes were computed with the weights before.
         let body = json!({ "model_path": path, "flush_cache": true });
         let updated: Updated =
-            self.change("/update_weights_from_disk", &body, control, |client, call| client.json(call))?;
+            self.link.change("/update_weights_from_disk", &body, control, |client, call| client.json(call))?;
         if !updated.success {
-            let said = self.client.clean(&updated.message);
+            let said = self.link.client.clean(&updated.message);
             return Err(EngineError::failed(format!("SGLang did not take the weights in {path}: {said}")));
         }
         Ok(self.as_it_is())
@@ -71,7 +71,7 @@ impl Server {
     fn load_adapter(&mut self, model: &ModelChoice, control: &Control) -> Result<Served, EngineError> {
         self.unload_adapter(control)?;
         let Some(recipe) = self.beside_target(model)? else {
-            self.list_models(control)?;
+            self.link.models(control)?;
             return Ok(self.as_it_is());
         };
         let recipe = recipe.clone();
@@ -81,7 +81,7 @@ impl Server {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let name = format!("mergescope-{now:x}-{}-{}", std::process::id(), self.adapters_loaded);
         let body = json!({ "lora_name": name, "lora_path": path });
-        self.change("/v1/load_lora_adapter", &body, control, |client, call| client.send(call).map(|_| ()))?;
+        self.link.change("/v1/load_lora_adapter", &body, control, |client, call| client.send(call).map(|_| ()))?;
         self.adapter = Some(name.clone());
         Ok(Served { model: name, extra: Map::new() })
     }
@@ -90,8 +90,9 @@ impl Server {
     pub(super) fn unload_adapter(&mut self, control: &Control) -> Result<(), EngineError> {
         if let Some(name) = self.adapter.take() {
             let body = json!({ "lora_name": name });
-            let unloaded =
-                self.change("/v1/unload_lora_adapter", &body, control, |client, call| client.send(call).map(|_| ()));
+            let unloaded = self
+                .link
+                .change("/v1/unload_lora_adapter", &body, control, |client, call| client.send(call).map(|_| ()));
             if let Err(error @ EngineError::Cancelled(_)) = unloaded {
                 self.adapter = Some(name);
                 return Err(error);
@@ -107,10 +108,11 @@ impl Server {
             Some(recipe) => self.scale_of(recipe)?,
             None => 0.0,
         };
-        let id = self.spec.lora_id;
-        let adapters: Vec<LlamaCppAdapter> = self.question("/lora-adapters", control)?;
+        let id = self.link.spec.lora_id;
+        let adapters: Vec<LlamaCppAdapter> = self.link.question("/lora-adapters", control)?;
         if !adapters.iter().any(|adapter| adapter.id == id) {
-            let has = adapters.iter().map(|adapter| format!("{} ({})", adapter.id, self.client.clean(&adapter.path)));
+            let has =
+                adapters.iter().map(|adapter| format!("{} ({})", adapter.id, self.link.client.clean(&adapter.path)));
             let has = if adapters.is_empty() { "none".to_owned() } else { has.collect::<Vec<_>>().join(", ") };
             return Err(EngineError::failed(format!(
                 "the server has no adapter with the number {id} (lora_id); it has: {has}; start it with `--lora` and the adapter as GGUF"
@@ -168,7 +170,7 @@ impl Server {
     fn prepared(&mut self, recipe: &Recipe, control: &Control) -> Result<String, EngineError> {
         let folder = (self.prepare)(recipe, control)?;
         control.check()?;
-        paths::on_server(&folder, &self.spec.paths)
+        paths::on_server(&folder, &self.link.spec.paths)
     }
 }
 

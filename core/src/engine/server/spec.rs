@@ -105,6 +105,18 @@ impl ServerSpec {
         }
     }
 
+    /// What numbers depend on beside the weights, where the model has that name on the server; see
+    /// [`Engine::identity`](crate::engine::Engine::identity).
+    pub fn identity(&self, model: &str) -> String {
+        // An adapter is an approximation: what it answers is not what the merge would.
+        let by = match self.delivery {
+            Delivery::AsLoaded | Delivery::Sglang => "",
+            Delivery::VllmLora => ", adapter in vLLM",
+            Delivery::LlamaCppLora => ", adapter in llama.cpp",
+        };
+        format!("server {}/{model}{by}", self.url.host())
+    }
+
     /// Refuses numbers that no run could keep to.
     ///
     /// # Errors
