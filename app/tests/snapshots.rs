@@ -454,6 +454,44 @@ fn try_loading() {
     picture(&mut harness, "try-loading-dark");
 }
 
+#[test]
+fn answerer() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Dark, "answerer-dark"), (Theme::Light, "answerer-light")] {
+        let mut harness = trying(theme, name, 0.25, Script::default());
+        let open = |harness: &mut Harness<'_, App>| {
+            harness.get_by_label("More choices").click();
+            harness.run_steps(3);
+            harness.get_by_label("Change…").click();
+            harness.run_steps(4);
+        };
+        open(&mut harness);
+        if theme == Theme::Dark {
+            picture(&mut harness, "answerer-program-dark");
+        }
+        harness.get_by_label("a server").click();
+        harness.run_steps(3);
+        common::fill(&mut harness, "Address", "gpu-box.local:30000");
+        harness.get_by_label("List models").click();
+        wait(&mut harness, "the models are listed", |_| true);
+        common::wait_for_label(&mut harness, "The server answers");
+        harness.get_by_label_contains("Delivery: ").click();
+        harness.run_steps(3);
+        harness.get_by_label("a merge for each w (SGLang)").click();
+        harness.run_steps(3);
+        common::fill(&mut harness, "Folder for the server", "/mnt/shared/merges");
+        common::fill(&mut harness, "Folder as the server sees it", "/data/merges");
+        picture(&mut harness, name);
+        harness.get_by_label("Use it").click();
+        harness.run_steps(4);
+        answer(&mut harness, "Run both");
+        if theme == Theme::Light {
+            picture(&mut harness, "answerer-try-light");
+        }
+        results.extend_harness(&mut harness);
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

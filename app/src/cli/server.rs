@@ -1,19 +1,16 @@
-//! From flags to a server that answers, and the folders that it is to load.
+//! From flags to a server that answers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::anyhow;
-use mergescope_core::adapter;
-use mergescope_core::engine::server::{Delivery, KeyVariable, Prepare, Server, ServerSpec, ServerUrl};
-use mergescope_core::engine::{Engine, EngineError};
+use mergescope_core::engine::Engine;
+use mergescope_core::engine::server::{Delivery, KeyVariable, Server, ServerSpec, ServerUrl};
 use mergescope_core::error::chain;
-use mergescope_core::merge::merge;
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
-use mergescope_core::stream::Resources;
 
 use super::args::{EngineArgs, ServerArgs};
-use crate::format;
+use crate::served;
 
 /// The engine that the flags ask for: a server, or the one that is part of this program. `folder` is where folders for a
 /// server go, if the flags do not say.
@@ -26,14 +23,14 @@ pub fn engine(
 ) -> anyhow::Result<Box<dyn Engine>> {
     let Some(spec) = server.spec()? else { return Ok(Box::new(engine.embedded()?)) };
     let folder = server.server_folder.clone().unwrap_or_else(|| folder.to_owned());
-    let prepare = prepare(spec.delivery, folder);
+    let prepare = served::prepare(spec.delivery, folder);
     Ok(Box::new(Server::connect(spec, recipe.clone(), prepare, control)?))
 }
 
 /// Settings by the names that the engine has for them, and the flags that they are here.
 const FLAGS: [(&str, &str); 4] = [
-    ("name one under model", "name one with --server-model"),
-    ("under key_env", "with --server-key-env"),
+    ("or name the one to ask", "or name one with --server-model"),
+    ("name the environment variable that holds its key", "name the variable that holds its key with --server-key-env"),
     ("told to be the question; choose it among", "told to be the question; name it with --question-field, one of"),
     ("told to be the answer; choose it among", "told to be the answer; name it with --answer-field, one of"),
 ];
@@ -70,34 +67,4 @@ impl ServerArgs {
         spec.check()?;
         Ok(Some(spec))
     }
-}
-
-/// Writes what a server is to load, one folder for each recipe; one that is there already is taken as it is.
-fn prepare(delivery: Delivery, folder: PathBuf) -> Prepare {
-    Box::new(move |recipe: &Recipe, control: &Control| {
-        let failed =
-            |source: std::io::Error| EngineError::caused(format!("{} cannot be made", folder.display()), source);
-        std::fs::create_dir_all(&folder).map_err(failed)?;
-        let place = folder.join(folder_name(delivery, recipe));
-        if place.exists() {
-            return Ok(place);
-        }
-        match delivery {
-            Delivery::VllmLora => {
-                adapter::export(recipe, &place, &Resources::default(), control)
-                    .map_err(|error| EngineError::failed(chain(&error)))?;
-            }
-            _ => {
-                merge(recipe, &place, &Resources::default(), control)?;
-            }
-        }
-        Ok(place)
-    })
-}
-
-/// A name that tells one recipe from every other.
-fn folder_name(delivery: Delivery, recipe: &Recipe) -> String {
-    let hash = format::short_hash(&format!("{recipe:?}"));
-    let kind = if delivery == Delivery::VllmLora { "adapter" } else { "merged" };
-    format!("{kind}-w{}-{hash}", format::w_in_name(recipe.vector.w))
 }

@@ -7,6 +7,7 @@ use eframe::egui::{self, CentralPanel, ColorImage, Context, Frame, Margin, Panel
 use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::Recipe;
 
+use super::answerer::AnswererSettings;
 use super::command::Command;
 use super::dialogs::Dialog;
 use super::engine::Engine;
@@ -73,6 +74,8 @@ pub struct App {
     pub(super) evaluation: Evaluation,
     pub(super) evaluate_view: EvaluateView,
     pub(super) try_view: TryView,
+    /// What answers prompts and questions.
+    pub(super) answerer: AnswererSettings,
     pub(super) dialog: Option<Dialog>,
     pub(super) palette: Option<PaletteState>,
     /// Whether the three sentences on what to do are shown.
@@ -141,6 +144,7 @@ impl App {
             evaluation: Evaluation::new(storage.and_then(persist::load_evaluation).unwrap_or_default()),
             evaluate_view: EvaluateView::default(),
             try_view: TryView::new(storage.map(persist::load_try).unwrap_or_default()),
+            answerer: storage.and_then(persist::load_answerer).unwrap_or_default(),
             dialog: None,
             palette: None,
             first_steps: first_start,
@@ -184,6 +188,11 @@ impl App {
     fn on_event(&mut self, event: Event) {
         let Some(event) = self.evaluation.handle(event) else { return };
         let Some(event) = self.try_view.handle(event) else { return };
+        let event = match &mut self.dialog {
+            Some(Dialog::Answerer(dialog)) => dialog.handle(event),
+            _ => Some(event),
+        };
+        let Some(event) = event else { return };
         let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
             return;
         };
@@ -361,6 +370,7 @@ impl eframe::App for App {
         .store(storage);
         persist::store_try(&self.try_view.saved(), storage);
         persist::store_evaluation(&self.evaluation.settings, storage);
+        persist::store_answerer(&self.answerer, storage);
     }
 
     fn persist_egui_memory(&self) -> bool {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui::{self, Context};
 
+use super::answerer::AnswererDialog;
 use super::app::{App, Tab};
 use super::command::Command;
 use super::dialogs::Dialog;
@@ -50,6 +51,7 @@ impl App {
             }
             Command::CancelWriting => self.session.writing.is_some(),
             Command::StopAnswers => self.try_view.is_under_way(),
+            Command::ChooseAnswerer => !self.try_view.is_under_way() && !self.evaluation.is_running(),
             Command::SaveTranscript => !self.try_view.transcript.entries().is_empty(),
             Command::RemoveVector => self.session.count() > 1,
             Command::NextVector | Command::MoveVectorDown => self.session.shown() + 1 < self.session.count(),
@@ -151,6 +153,9 @@ impl App {
             Command::RunBoth => self.run_both(),
             Command::RunStrip => self.run_strip(),
             Command::StopAnswers => self.stop_answers(),
+            Command::ChooseAnswerer => {
+                self.dialog = Some(Dialog::Answerer(Box::new(AnswererDialog::new(self))));
+            }
             Command::SaveTranscript => {
                 let lines = self.try_view.transcript.json_lines();
                 self.pick(PickFor::SaveTranscript(lines), self.recipe_folder(), "transcript.jsonl".to_owned());

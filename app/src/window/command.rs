@@ -85,6 +85,8 @@ pub enum Command {
     RunStrip,
     /// Stops the answers under way.
     StopAnswers,
+    /// Opens the dialog for what answers.
+    ChooseAnswerer,
     /// Writes what was asked and answered to a file.
     SaveTranscript,
     /// Reads the curve from a file of values.
@@ -109,7 +111,7 @@ pub enum Command {
 
 impl Command {
     /// All, in the order of the palette.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 67] = [
         Self::Merge,
         Self::ExportAdapter,
         Self::SaveVector,
@@ -130,6 +132,7 @@ impl Command {
         Self::RunBoth,
         Self::RunStrip,
         Self::StopAnswers,
+        Self::ChooseAnswerer,
         Self::SaveTranscript,
         Self::OpenValues,
         Self::ToggleTable,
@@ -224,6 +227,7 @@ impl Command {
             Self::RunBoth => "Run both",
             Self::RunStrip => "Strip of w",
             Self::StopAnswers => "Stop the answers",
+            Self::ChooseAnswerer => "Choose what answers…",
             Self::SaveTranscript => "Save transcript…",
             Self::OpenValues => "Curve from a file of values…",
             Self::ToggleTable => "Table",
@@ -285,6 +289,7 @@ impl Command {
             }
             Self::RunStrip => "Let the prompt be answered at several w in a row; no file is written",
             Self::StopAnswers => "Stop the answers under way; what was said so far stays",
+            Self::ChooseAnswerer => "Choose between this program, its number format, and a server",
             Self::SaveTranscript => "Write prompts and answers to a file: a line of JSON for each answer",
             Self::OpenValues => "Read one number for each layer into the curve",
             Self::ToggleTable => "Show the chart's numbers as a table",

@@ -19,7 +19,9 @@ impl App {
         match purpose {
             PickFor::Model(role) => self.session.set_model(*role, &path.to_string_lossy()),
             PickFor::OutputFolder => {
-                if let Some(destination) = self.dialog.as_mut().and_then(Dialog::destination_mut) {
+                if let Some(Dialog::Answerer(dialog)) = &mut self.dialog {
+                    dialog.set_folder(&path);
+                } else if let Some(destination) = self.dialog.as_mut().and_then(Dialog::destination_mut) {
                     destination.set_parent(&path);
                 }
             }
@@ -113,6 +115,7 @@ impl App {
                 self.dialog = Some(dialog);
                 self.open_folder(&folder);
             }
+            DialogEnd::Answerer(settings) => self.answerer = *settings,
             DialogEnd::ForgetAnswers => self.forget_answers(),
             DialogEnd::Quit => {
                 self.quit_confirmed = true;

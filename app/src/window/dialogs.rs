@@ -7,6 +7,7 @@ use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::Recipe;
 
 use super::adapter_dialog::{self, AdapterDialog};
+use super::answerer::{self, AnswererDialog, AnswererEnd, AnswererSettings};
 use super::app::App;
 use super::destination::Destination;
 use super::dialog_parts::{DialogStep, buttons_ui, focus_end, is_entered, title_ui};
@@ -34,6 +35,8 @@ pub enum Dialog {
     Quit,
     /// Forget answers that took long to get?
     ForgetAnswers,
+    /// What answers prompts and questions.
+    Answerer(Box<AnswererDialog>),
     /// Merges of the past.
     Past(Box<PastDialog>),
     /// Why a file could not be read, in all its words.
@@ -80,6 +83,8 @@ pub enum DialogEnd {
     Imported(PathBuf, Box<Recipe>),
     /// Ask where to write that merge file.
     SaveMergeFile(String),
+    /// Let that answer from now on.
+    Answerer(Box<AnswererSettings>),
     /// Show that folder; the dialog stays.
     Folder(Dialog, PathBuf),
     /// Leave.
@@ -163,6 +168,12 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
                 MergeFileEnd::Closed => DialogEnd::Closed,
                 MergeFileEnd::Take(path, recipe) => DialogEnd::Imported(path, recipe),
                 MergeFileEnd::Save(yaml) => DialogEnd::SaveMergeFile(yaml),
+            },
+            Dialog::Answerer(mut dialog) => match answerer::dialog_ui(app, ui, &mut dialog) {
+                AnswererEnd::Open => DialogEnd::Open(Dialog::Answerer(dialog)),
+                AnswererEnd::Closed => DialogEnd::Closed,
+                AnswererEnd::Take(settings) => DialogEnd::Answerer(settings),
+                AnswererEnd::Browse => DialogEnd::Browse(Dialog::Answerer(dialog), None),
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
             Dialog::Quit => quit_ui(app, ui),

@@ -8,7 +8,8 @@ use mergescope_core::analysis::{
     self, AnalysisCache, LayerProducts, LayerProductsError, Spectrum, SpectrumError, VectorAnalysis,
 };
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
-use mergescope_core::engine::{self, EmbeddedEngine, EmbeddedOptions, EngineError, Precision};
+use mergescope_core::engine::server::{self, Server, ServerSpec};
+use mergescope_core::engine::{self, EmbeddedEngine, EmbeddedOptions, EngineError};
 use mergescope_core::hub::{self, CachedModel};
 use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError, SavedVector};
 use mergescope_core::preflight::{self, Preflight, PreflightError};
@@ -17,12 +18,43 @@ use mergescope_core::recipe::{OutputDtype, Recipe};
 use mergescope_core::stream::{Resources, StreamError};
 
 use crate::past::PastMerges;
+use crate::served;
 
 /// Which engine answers prompts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EngineChoice {
-    /// The number format of weights in memory.
-    pub precision: Precision,
+#[derive(Clone, Debug, PartialEq)]
+pub enum EngineChoice {
+    /// The decoder that is part of this program.
+    Embedded(EmbeddedOptions),
+    /// A server.
+    Server(Box<ServerChoice>),
+}
+
+/// A server, and what it is to answer for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerChoice {
+    /// Where it is and how it is asked; with the name of a model there.
+    pub spec: ServerSpec,
+    /// What is tried or evaluated, at w = 0: models alone answer elsewhere where they are others.
+    pub recipe: Recipe,
+    /// Where merges and adapters are written for it.
+    pub folder: PathBuf,
+}
+
+impl EngineChoice {
+    /// What numbers depend on beside the weights, as [`engine::Engine::identity`] will say it. Nobody is asked for it.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Embedded(options) => options.identity(),
+            Self::Server(server) => server.spec.identity(server.spec.model.as_deref().unwrap_or_default()),
+        }
+    }
+}
+
+impl Default for EngineChoice {
+    /// The decoder, as it comes.
+    fn default() -> Self {
+        Self::Embedded(EmbeddedOptions::default())
+    }
 }
 
 /// The work that the window starts. Every method but those that plan may take long and runs off the window's thread.
@@ -114,9 +146,20 @@ pub trait Engine: Send + Sync {
     }
 
     /// What answers prompts. It is asked for on the thread that will own it, once for each choice.
-    fn answering(&self, choice: EngineChoice) -> Result<Box<dyn engine::Engine>, EngineError> {
-        let options = EmbeddedOptions { precision: choice.precision, ..EmbeddedOptions::default() };
-        Ok(Box::new(EmbeddedEngine::new(options)?))
+    fn answering(&self, choice: &EngineChoice, control: &Control) -> Result<Box<dyn engine::Engine>, EngineError> {
+        Ok(match choice {
+            EngineChoice::Embedded(options) => Box::new(EmbeddedEngine::new(*options)?),
+            EngineChoice::Server(choice) => {
+                let ServerChoice { spec, recipe, folder } = (**choice).clone();
+                let prepare = served::prepare(spec.delivery, folder);
+                Box::new(Server::connect(spec, recipe, prepare, control)?)
+            }
+        })
+    }
+
+    /// The names of the models that a server has.
+    fn model_names(&self, spec: ServerSpec, control: &Control) -> Result<Vec<String>, EngineError> {
+        server::model_names(spec, control)
     }
 
     /// Whether a model has a chat template.

@@ -113,9 +113,9 @@ fn run(tasks: &Receiver<Task>, maker: &dyn Engine, sender: &Sender<Event>, waker
         let result = guarded(|| {
             control.check().map_err(|_| JobError::Cancelled)?;
             // Another engine goes before the next is made: both may not fit into memory.
-            let (_, mut engine) = match held.take().filter(|(of, _)| *of == choice) {
-                Some(held) => held,
-                None => (choice, maker.answering(choice).map_err(|error| failed(&error))?),
+            let mut engine = match held.take().filter(|(of, _)| *of == choice) {
+                Some((_, engine)) => engine,
+                None => maker.answering(&choice, &control).map_err(|error| failed(&error))?,
             };
             let result = work(engine.as_mut(), &control, &teller);
             held = Some((choice, engine));
@@ -135,17 +135,17 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use mergescope_core::engine::{ModelChoice, Precision, Request};
+    use mergescope_core::engine::{EmbeddedOptions, ModelChoice, Precision, Request};
 
     use super::*;
 
     /// Knows how many of it were made.
     #[derive(Default)]
-    struct Maker(Arc<Mutex<Vec<Precision>>>);
+    struct Maker(Arc<Mutex<Vec<String>>>);
 
     impl Engine for Maker {
-        fn answering(&self, choice: EngineChoice) -> Result<Box<dyn engine::Engine>, EngineError> {
-            self.0.lock().unwrap().push(choice.precision);
+        fn answering(&self, choice: &EngineChoice, _: &Control) -> Result<Box<dyn engine::Engine>, EngineError> {
+            self.0.lock().unwrap().push(choice.identity());
             Ok(Box::new(Mute))
         }
     }
@@ -171,13 +171,18 @@ mod tests {
         }
     }
 
-    const F32: EngineChoice = EngineChoice { precision: Precision::F32 };
-    const Q8: EngineChoice = EngineChoice { precision: Precision::Q8_0 };
+    fn f32() -> EngineChoice {
+        EngineChoice::default()
+    }
+
+    fn q8() -> EngineChoice {
+        EngineChoice::Embedded(EmbeddedOptions { precision: Precision::Q8_0, ..EmbeddedOptions::default() })
+    }
 
     struct Bench {
         thread: EngineThread,
         events: Receiver<Event>,
-        made: Arc<Mutex<Vec<Precision>>>,
+        made: Arc<Mutex<Vec<String>>>,
     }
 
     impl Bench {
@@ -218,18 +223,18 @@ mod tests {
     #[test]
     fn one_engine_serves_all_jobs_of_a_choice_and_another_choice_has_its_own() {
         let mut bench = Bench::new();
-        for (id, choice) in [(1, F32), (2, F32), (3, Q8), (4, F32)] {
+        for (id, choice) in [(1, f32()), (2, f32()), (3, q8()), (4, f32())] {
             bench.start(id, choice, done()).unwrap();
             assert!(matches!(bench.end(), (ended, Ok(Outcome::Answered)) if ended == id));
         }
-        assert_eq!(*bench.made.lock().unwrap(), [Precision::F32, Precision::Q8_0, Precision::F32]);
+        assert_eq!(*bench.made.lock().unwrap(), ["embedded f32", "embedded q8_0", "embedded f32"]);
     }
 
     #[test]
     fn a_job_that_waits_can_be_cancelled_before_it_begins() {
         let mut bench = Bench::new();
-        bench.start(1, F32, endless()).unwrap();
-        bench.start(2, F32, Box::new(|_, _, _| panic!("it was cancelled"))).unwrap();
+        bench.start(1, f32(), endless()).unwrap();
+        bench.start(2, f32(), Box::new(|_, _, _| panic!("it was cancelled"))).unwrap();
         bench.thread.cancel(2);
         bench.thread.cancel(1);
         for id in [1, 2] {
@@ -240,8 +245,8 @@ mod tests {
     #[test]
     fn a_panic_ends_its_job_alone_and_its_engine() {
         let mut bench = Bench::new();
-        bench.start(1, F32, Box::new(|_, _, _| panic!("on purpose"))).unwrap();
-        bench.start(2, F32, done()).unwrap();
+        bench.start(1, f32(), Box::new(|_, _, _| panic!("on purpose"))).unwrap();
+        bench.start(2, f32(), done()).unwrap();
         assert!(matches!(bench.end(), (1, Err(JobError::Failed(why))) if why.contains("on purpose")));
         assert!(matches!(bench.end(), (2, Ok(Outcome::Answered))));
         assert_eq!(bench.made.lock().unwrap().len(), 2);
@@ -250,8 +255,8 @@ mod tests {
     #[test]
     fn too_many_jobs_are_refused_and_stopping_ends_the_thread() {
         let mut bench = Bench::new();
-        bench.start(0, F32, endless()).unwrap();
-        let refused = (1..=MAX_WAITING as JobId + 2).find_map(|id| bench.start(id, F32, done()).err());
+        bench.start(0, f32(), endless()).unwrap();
+        let refused = (1..=MAX_WAITING as JobId + 2).find_map(|id| bench.start(id, f32(), done()).err());
         assert!(refused.unwrap().contains("too much waits"));
         let Bench { thread, events, .. } = bench;
         drop(events);

@@ -15,6 +15,7 @@ use mergescope_core::adapter::{AdapterError, AdapterReport};
 use mergescope_core::alignment::{Alignment, Triple, VectorPair};
 use mergescope_core::analysis::{LayerProducts, RoundingPreview, Spectrum, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
+use mergescope_core::engine::server::ServerSpec;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::sweep::Sweep;
 use mergescope_core::hub::{self, CachedModel};
@@ -64,6 +65,11 @@ pub enum Job {
         triple: Triple,
         /// Which of their tensors belong together.
         alignment: Alignment,
+    },
+    /// Asks a server for its models.
+    FindModels {
+        /// The server.
+        spec: ServerSpec,
     },
     /// Looks whether a model has a chat template.
     FindTemplate {
@@ -128,6 +134,7 @@ impl Job {
             Self::Open { .. } => "open",
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
+            Self::FindModels { .. } => "server",
             Self::FindTemplate { .. } => "template",
             Self::Evaluate(_) => "evaluate",
             Self::Preview { .. } => "preview",
@@ -153,6 +160,8 @@ pub enum Outcome {
     Checked(Preflight),
     /// The vector was measured.
     Measured(Box<Measured>),
+    /// The models of a server.
+    Models(Vec<String>),
     /// Whether a model has a chat template.
     Template(bool),
     /// All prompts were answered; the answers came as news.
@@ -427,6 +436,7 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
             Ok(Outcome::Opened { place: path.canonicalize().unwrap_or(path), model })
         }
         Job::Evaluate(work) => work(engine, control),
+        Job::FindModels { spec } => engine.model_names(spec, control).map(Outcome::Models).map_err(|e| failed(&e)),
         Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {

@@ -102,6 +102,7 @@ const MENUS: [(&str, &[Item]); 4] = [
             Do(Command::RunStrip),
             Do(Command::StopAnswers),
             Do(Command::SaveTranscript),
+            Do(Command::ChooseAnswerer),
             Line,
             Do(Command::PreviousVector),
             Do(Command::NextVector),

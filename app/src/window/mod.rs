@@ -4,6 +4,7 @@
 //! the only place with threads; `theme` is the only place with colours.
 
 mod adapter_dialog;
+pub mod answerer;
 mod app;
 mod asking;
 mod carry_out;

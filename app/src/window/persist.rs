@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use mergescope_core::recipe::Recipe;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::answerer::AnswererSettings;
 use super::evaluation::Settings as EvaluationSettings;
 use super::try_tab::SavedTry;
 
@@ -12,6 +14,9 @@ use super::try_tab::SavedTry;
 const KEY: &str = "mergescope";
 /// Key of the Try tab, apart from the rest: neither is lost with the other.
 const TRY_KEY: &str = "mergescope try";
+
+/// Key of what answers.
+const ANSWERER_KEY: &str = "mergescope answerer";
 
 /// Key of the Evaluate tab's choices.
 const EVALUATE_KEY: &str = "mergescope evaluate";
@@ -60,15 +65,33 @@ pub fn store_try(saved: &SavedTry, storage: &mut dyn eframe::Storage) {
 
 /// Reads the choices of the Evaluate tab; `None` where there are none that can be read.
 pub fn load_evaluation(storage: &dyn eframe::Storage) -> Option<EvaluationSettings> {
-    // As JSON, in which recipes of sweeps are written as well: every optional part may be left out.
-    let text: String = eframe::get_value(storage, EVALUATE_KEY)?;
-    serde_json::from_str(&text).ok()
+    json(storage, EVALUATE_KEY)
 }
 
 /// Writes them.
 pub fn store_evaluation(settings: &EvaluationSettings, storage: &mut dyn eframe::Storage) {
-    if let Ok(text) = serde_json::to_string(settings) {
-        eframe::set_value(storage, EVALUATE_KEY, &text);
+    store_json(storage, EVALUATE_KEY, settings);
+}
+
+/// Reads what answers; `None` where nothing can be read.
+pub fn load_answerer(storage: &dyn eframe::Storage) -> Option<AnswererSettings> {
+    json(storage, ANSWERER_KEY)
+}
+
+/// Writes it.
+pub fn store_answerer(settings: &AnswererSettings, storage: &mut dyn eframe::Storage) {
+    store_json(storage, ANSWERER_KEY, settings);
+}
+
+/// Reads a value as JSON, in which every optional part may be left out.
+fn json<T: DeserializeOwned>(storage: &dyn eframe::Storage, key: &str) -> Option<T> {
+    let text: String = eframe::get_value(storage, key)?;
+    serde_json::from_str(&text).ok()
+}
+
+fn store_json<T: Serialize>(storage: &mut dyn eframe::Storage, key: &str, value: &T) {
+    if let Ok(text) = serde_json::to_string(value) {
+        eframe::set_value(storage, key, &text);
     }
 }
 
@@ -129,6 +152,7 @@ mod tests {
         let said = Said {
             title: "w = 0.25".into(),
             w: vec![0.25],
+            is_loaded: false,
             text: "2。\n".into(),
             tokens: 2,
             speed: Some(12.5),
@@ -136,7 +160,13 @@ mod tests {
         };
         let recipe = Recipe::new("pre", "post", "target");
         let mut transcript = Transcript::default();
-        transcript.add(Entry { settings: settings.clone(), raw: true, recipe, answers: vec![said] });
+        transcript.add(Entry {
+            settings: settings.clone(),
+            raw: true,
+            engine: "embedded f32".into(),
+            recipe,
+            answers: vec![said],
+        });
         let saved = SavedTry { settings, transcript };
         let mut storage = Memory::default();
         store_try(&saved, &mut storage);
@@ -152,6 +182,21 @@ mod tests {
         assert_eq!(load_evaluation(&storage), None);
         store_evaluation(&settings, &mut storage);
         assert_eq!(load_evaluation(&storage), Some(settings));
+    }
+
+    #[test]
+    fn what_answers_comes_back() {
+        use mergescope_core::engine::server::{Delivery, ServerSpec, ServerUrl};
+
+        use crate::window::answerer::{By, ServerSettings};
+        let mut spec = ServerSpec::new(ServerUrl::parse("localhost:8000").unwrap());
+        (spec.model, spec.delivery) = (Some("m".into()), Delivery::Sglang);
+        let server = Some(ServerSettings { spec, loaded_w: 0.5, folder: "/日本語".into() });
+        let settings = AnswererSettings { by: By::Server, server, ..AnswererSettings::default() };
+        let mut storage = Memory::default();
+        assert_eq!(load_answerer(&storage), None);
+        store_answerer(&settings, &mut storage);
+        assert_eq!(load_answerer(&storage), Some(settings));
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 mod evaluate;
 mod history;
+#[path = "../common/http.rs"]
+mod http;
 mod methods;
 mod recipes;
 #[path = "../../../core/tests/support/mod.rs"]

@@ -8,6 +8,7 @@ use mergescope::window::engine::{Engine, EngineChoice};
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
 use mergescope_core::checkpoint::Checkpoint;
+use mergescope_core::engine::server::ServerSpec;
 use mergescope_core::engine::{
     Completion, Engine as Answering, EngineError, Event, Finish, ModelChoice, Request, RequestError,
 };
@@ -34,6 +35,8 @@ pub struct Script {
     pub has_template: bool,
     /// What was asked of which model.
     pub asked: Mutex<Vec<(ModelChoice, Request)>>,
+    /// What engines were made for.
+    pub choices: Mutex<Vec<String>>,
     /// Engines that were made.
     pub made: AtomicUsize,
 }
@@ -68,9 +71,14 @@ impl Engine for Scripted {
         Ok(analysis)
     }
 
-    fn answering(&self, _choice: EngineChoice) -> Result<Box<dyn Answering>, EngineError> {
+    fn answering(&self, choice: &EngineChoice, _control: &Control) -> Result<Box<dyn Answering>, EngineError> {
+        self.0.choices.lock().unwrap().push(choice.identity());
         self.0.made.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(ScriptedAnswers { script: self.0.clone(), model: None }))
+    }
+
+    fn model_names(&self, _spec: ServerSpec, _control: &Control) -> Result<Vec<String>, EngineError> {
+        Ok(vec!["EZO-Qwen2.5-32B".to_owned(), "Qwen2.5-32B-Instruct".to_owned()])
     }
 
     fn has_chat_template(&self, _model: &Checkpoint) -> bool {

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod answering;
+pub mod http;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

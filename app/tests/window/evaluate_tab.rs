@@ -45,7 +45,7 @@ impl Engine for Ruled {
         Some(self.folder.clone())
     }
 
-    fn answering(&self, _choice: EngineChoice) -> Result<Box<dyn answering::Engine>, EngineError> {
+    fn answering(&self, _choice: &EngineChoice, _control: &Control) -> Result<Box<dyn answering::Engine>, EngineError> {
         Ok(Box::new(ByRule { rule: self.rule.clone(), w: 0.0 }))
     }
 }
@@ -57,7 +57,7 @@ struct ByRule {
 
 impl answering::Engine for ByRule {
     fn identity(&self) -> String {
-        "by rule".to_owned()
+        EngineChoice::default().identity()
     }
 
     fn load(&mut self, model: &ModelChoice, control: &Control) -> Result<(), EngineError> {
@@ -328,7 +328,7 @@ fn a_model_that_cannot_be_loaded_is_told_with_a_way_around() {
     let mut harness = stand.asking();
     run(&mut harness, "Run");
     assert!(says(&harness, "PhoForCausalLM is no architecture"));
-    assert!(says(&harness, "mergescope sweep --server"));
+    assert!(says(&harness, "choose one under More, Answered by"));
     stand.rule.cannot_load.store(false, Ordering::Relaxed);
     run(&mut harness, "Try again");
     assert!(says(&harness, "w = 0.50 answers "));
@@ -472,8 +472,8 @@ fn demo_window(root: &Path) -> Option<Harness<'static, App>> {
 }
 
 /// The real engine, with answers in a folder of the test's own.
-struct Kept {
-    folder: PathBuf,
+pub struct Kept {
+    pub folder: PathBuf,
 }
 
 impl Engine for Kept {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be prepared should say so and stop")]
 
+mod answerer;
 #[path = "../common/mod.rs"]
 mod common;
 mod drawing;

@@ -25,7 +25,7 @@ use super::command::Command;
 use super::evaluation::Filter;
 use super::figures::TextRoom;
 use super::picker::PickFor;
-use super::{number_table, theme, widgets};
+use super::{answerer, number_table, theme, widgets};
 use crate::demo;
 use crate::evaluate::{page, tables};
 use crate::format;
@@ -119,9 +119,23 @@ impl App {
                 evaluation.problem.clone().unwrap_or_else(|| "The questions have not been read yet".to_owned())
             })
         };
+        let prepared = evaluation.prepared.as_ref();
+        let loaded = prepared.and_then(|prepared| prepared.loaded_w);
+        let not_asked = || {
+            let asked = prepared.map(|prepared| prepared.sweep.spec().w.as_slice()).unwrap_or_default();
+            let w = format::w(loaded.filter(|w| !asked.contains(w))?);
+            Some(format!("The server has w = {w} loaded, which is not among the w that are asked for"))
+        };
         let whole = || {
-            let progress = evaluation.progress().filter(|progress| progress.answered >= progress.total);
-            progress.map(|_| "Every question is answered; change what is asked to ask again".to_owned())
+            let whole = prepared.is_some_and(|prepared| prepared.missing == 0);
+            whole.then(|| match loaded.map(format::w) {
+                None => "Every question is answered; change what is asked to ask again".to_owned(),
+                Some(w) => {
+                    format!(
+                        "Every question is answered at w = {w}; load another on the server, and say so under Change"
+                    )
+                }
+            })
         };
         let running = || evaluation.is_running().then(|| "A run is under way: stop it first".to_owned());
         running()
@@ -130,6 +144,7 @@ impl App {
             .or_else(no_w)
             .or_else(reading)
             .or_else(unread)
+            .or_else(not_asked)
             .or_else(whole)
     }
 
@@ -156,7 +171,7 @@ impl App {
             }
         }
         if self.session.merge_obstacle().is_none() {
-            self.evaluation.follow(&self.session.recipe, &mut self.session.jobs);
+            self.evaluation.follow(&self.session.recipe, &self.answerer, &mut self.session.jobs);
         }
     }
 
@@ -203,6 +218,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     }
     controls::ui(app, ui);
     ui.add_space(8.0);
+    answerer::line_ui(app, ui);
     status::ui(app, ui);
     match app.evaluate_view.shown {
         Shown::Fields => return fields::ui(app, ui),

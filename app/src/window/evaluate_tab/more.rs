@@ -1,7 +1,6 @@
 //! What is seldom changed, and what is done with answers as a whole.
 
 use eframe::egui::{Button, DragValue, Popup, PopupCloseBehavior, RichText, ScrollArea, TextEdit, Ui, Vec2};
-use mergescope_core::engine::Precision;
 use mergescope_core::evaluate::questions::perturb::Perturbation;
 use mergescope_core::evaluate::sweep::{ChoiceScoring, PerturbationSpec, PromptArm, SweepSpec};
 
@@ -11,7 +10,7 @@ use crate::format;
 use crate::window::app::App;
 use crate::window::command::Command;
 use crate::window::evaluation::Settings;
-use crate::window::{fonts, theme, widgets};
+use crate::window::{answerer, fonts, theme, widgets};
 
 /// Width of the popup.
 const WIDTH: f32 = 400.0;
@@ -35,7 +34,9 @@ fn one_of<T: PartialEq + Copy>(ui: &mut Ui, current: &mut T, options: &[(T, &str
 
 /// Draws the button and what is behind it.
 pub fn ui(app: &mut App, ui: &mut Ui) {
-    let label = match app.evaluation.settings.set_apart() {
+    // A server has a line of its own.
+    let engine = usize::from(app.answerer.is_set_apart() && app.answerer.server().is_none());
+    let label = match app.evaluation.settings.set_apart() + engine {
         0 => format!("More {}", fonts::DOWN),
         count => format!("More: {count} set {}", fonts::DOWN),
     };
@@ -54,6 +55,7 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
                     });
                 let usual = app.evaluation.prepared.as_ref().map(|prepared| prepared.sweep.max_tokens());
                 answers_ui(&mut app.evaluation.settings, ui, usual);
+                answerer::setting_ui(&app.answerer, &mut app.commands, ui);
                 ui.separator();
                 asking_ui(&mut app.evaluation.settings.spec, ui, has_choices);
                 ui.separator();
@@ -71,7 +73,7 @@ fn whole(value: &mut usize) -> DragValue<'_> {
 }
 
 fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
-    let Settings { spec, precision, .. } = settings;
+    let spec = &mut settings.spec;
     let tooltip = "At most so many questions, drawn by their ids and not from the beginning of the file; 0 asks all";
     widgets::setting_ui(ui, "At most", tooltip, |ui| {
         let mut limit = spec.limit.unwrap_or(0);
@@ -115,23 +117,6 @@ fn answers_ui(settings: &mut Settings, ui: &mut Ui, usual: Option<usize>) {
             ui.add(samples).on_hover_text(tooltip).accessible_name("Samples");
         });
     });
-    widgets::setting_ui(
-        ui,
-        "Number format",
-        "The number format of weights in memory; less takes less memory and time",
-        |ui| {
-            let options = [
-                (Precision::F32, Precision::F32.label(), "4 bytes a parameter, and the reference for the others"),
-                (Precision::Bf16, Precision::Bf16.label(), "2 bytes a parameter, rounded as most models are stored"),
-                (
-                    Precision::Q8_0,
-                    Precision::Q8_0.label(),
-                    "A fast preview of about 1 byte a parameter. It can hide a small step in w",
-                ),
-            ];
-            one_of(ui, precision, &options);
-        },
-    );
 }
 
 fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {

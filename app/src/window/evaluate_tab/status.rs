@@ -43,7 +43,7 @@ pub fn ui(app: &App, ui: &mut Ui) {
     }
     let Some(prepared) = &evaluation.prepared else { return };
     let progress = prepared.progress;
-    if progress.answered < progress.total {
+    if prepared.missing > 0 {
         line_ui(ui, plan(app, progress), palette.weak);
     }
 }
@@ -74,9 +74,9 @@ fn plan(app: &App, progress: SweepProgress) -> String {
     let left = evaluation.estimate().map(|time| format!("about {}", format::duration(time)));
     let left = left.or_else(|| {
         // Answers of the Try tab say how fast the engine is, not how long these answers will be.
-        let run = app.try_view.run.as_ref().filter(|run| run.settings.precision == evaluation.settings.precision)?;
+        let run = app.try_view.run.as_ref().filter(|run| run.engine == prepared.identity)?;
         let speed = run.answers.iter().rev().find_map(|answer| answer.speed())?;
-        let tokens = (progress.total - progress.answered) * sweep.max_tokens();
+        let tokens = prepared.missing * sweep.max_tokens();
         let time = Duration::try_from_secs_f64(tokens as f64 / speed).ok()?;
         Some(format!("at most about {}", format::duration(time)))
     });
@@ -126,7 +126,7 @@ fn running_ui(ui: &mut Ui, run: &Run) {
 /// What to do about a run that failed.
 fn advice(message: &str) -> &'static str {
     if message.contains("architecture") {
-        "A model server may know these models: mergescope sweep --server asks one from the command line"
+        "A server may know these models: choose one under More, Answered by"
     } else {
         "What was answered is kept; Try again goes on from there"
     }

@@ -12,14 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mergescope_core::engine::Precision;
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::log::Contents;
 use mergescope_core::evaluate::sweep::{SweepProgress, SweepTable};
 use mergescope_core::progress::Progress;
 use mergescope_core::recipe::Recipe;
 
-use super::engine::EngineChoice;
+use super::answerer::AnswererSettings;
 use super::jobs::{Event, Job, JobError, JobId, Jobs, Outcome};
 use crate::format;
 pub use items::{Answer, Filter, Items};
@@ -82,8 +81,8 @@ pub struct Evaluation {
     known: Option<Wish>,
     preparing: Option<(JobId, Wish)>,
     grading: Option<JobId>,
-    /// Seconds that an answer took in the last run, with that number format.
-    pace: Option<(Precision, f64)>,
+    /// Seconds that an answer took in the last run, with what answered.
+    pace: Option<(String, f64)>,
 }
 
 impl Evaluation {
@@ -118,23 +117,26 @@ impl Evaluation {
 
     /// Time that the answers which are missing will take, if they come as those of the last run did.
     pub fn estimate(&self) -> Option<Duration> {
-        let progress = self.prepared.as_ref()?.progress;
-        let (_, secs) = self.pace.filter(|(precision, _)| *precision == self.settings.precision)?;
-        let left = progress.total.saturating_sub(progress.answered);
-        Duration::try_from_secs_f64(secs * left as f64).ok()
+        let prepared = self.prepared.as_ref()?;
+        let (_, secs) = self.pace.as_ref().filter(|(engine, _)| *engine == prepared.identity)?;
+        Duration::try_from_secs_f64(secs * prepared.missing as f64).ok()
     }
 
     /// Reads questions and answers if what they depend on has changed.
-    pub fn follow(&mut self, recipe: &Recipe, jobs: &mut Jobs) {
+    pub fn follow(&mut self, recipe: &Recipe, answerer: &AnswererSettings, jobs: &mut Jobs) {
         if self.is_running() || self.settings.spec.questions.is_empty() {
             return;
         }
-        let mut recipe = recipe.clone();
-        recipe.vector.w = 0.0;
+        let at_zero = {
+            let mut recipe = recipe.clone();
+            recipe.vector.w = 0.0;
+            recipe
+        };
         let wish = Wish {
-            recipe,
+            recipe: at_zero,
             asked: self.settings.asked(),
-            precision: self.settings.precision,
+            choice: answerer.choice(recipe),
+            loaded_w: answerer.loaded_w(),
             imports: self.settings.imports.clone(),
         };
         let latest = self.preparing.as_ref().map(|(_, wish)| wish).or(self.known.as_ref());
@@ -171,8 +173,7 @@ impl Evaluation {
     pub fn start(&mut self, jobs: &mut Jobs) {
         let Some(prepared) = self.prepared.clone().filter(|_| !self.is_running() && !self.is_reading()) else { return };
         let shared = Arc::new(Shared::new(prepared.sweep.graders().to_vec(), prepared.progress));
-        let choice = EngineChoice { precision: self.settings.precision };
-        let id = jobs.ask(choice, work::run(prepared, shared.clone()));
+        let id = jobs.ask(prepared.choice.clone(), work::run(prepared, shared.clone()));
         self.ended = None;
         let model = "the engine".to_owned();
         self.run = Some(Run { id, model, is_loading: true, loading: None, stopping: false, shared });
@@ -281,21 +282,21 @@ impl Evaluation {
             SweepNews::Loading(model) => (run.model, run.is_loading, run.loading) = (model, true, None),
             SweepNews::Asking(model) => (run.model, run.is_loading) = (model, false),
             SweepNews::Findings(findings) => self.take(*findings),
-            SweepNews::Ended(findings, contents, progress) => {
-                self.on_contents(contents, progress);
+            SweepNews::Ended(findings, contents, progress, missing) => {
+                self.on_contents(contents, progress, missing);
                 self.take(*findings);
             }
         }
     }
 
-    fn on_contents(&mut self, contents: Arc<Contents>, progress: SweepProgress) {
+    fn on_contents(&mut self, contents: Arc<Contents>, progress: SweepProgress, missing: usize) {
         if progress.generated > 0 {
             let secs = progress.elapsed.as_secs_f64() / progress.generated as f64;
-            self.pace = Some((self.settings.precision, secs));
+            self.pace = self.prepared.as_ref().map(|prepared| (prepared.identity.clone(), secs));
         }
         let graders = self.run.as_ref().map(|run| run.shared.graders());
         if let Some(prepared) = &mut self.prepared {
-            prepared.contents = contents;
+            (prepared.contents, prepared.missing) = (contents, missing);
             prepared.progress =
                 SweepProgress { answered: progress.answered, total: progress.total, ..Default::default() };
             if let Some(graders) = graders.filter(|graders| prepared.sweep.graders() != graders.as_slice()) {

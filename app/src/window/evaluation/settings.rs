@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use mergescope_core::engine::Precision;
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::sweep::{ControlArm, SweepSpec};
 use mergescope_core::recipe::ControlKind;
@@ -19,8 +18,6 @@ const MAX_RECENT: usize = 8;
 pub struct Settings {
     /// What is asked of whom.
     pub spec: SweepSpec,
-    /// The number format of weights in memory.
-    pub precision: Precision,
     /// Files with results that others measured.
     pub imports: Vec<PathBuf>,
     /// Question files used before, the latest first.
@@ -35,7 +32,7 @@ impl Default for Settings {
             controls: vec![ControlArm { kind: ControlKind::ShuffleSigns, seed: 0 }],
             ..SweepSpec::default()
         };
-        Self { spec, precision: Precision::default(), imports: Vec::new(), recent: Vec::new() }
+        Self { spec, imports: Vec::new(), recent: Vec::new() }
     }
 }
 
@@ -77,7 +74,6 @@ impl Settings {
             !spec.prompts.is_empty(),
             spec.perturbation.is_some(),
             spec.choices.is_some(),
-            self.precision != Precision::default(),
             !self.imports.is_empty(),
         ]
         .into_iter()

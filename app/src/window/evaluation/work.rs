@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mergescope_core::engine::{EngineError, Precision};
+use mergescope_core::engine::EngineError;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::log::import::{self, ImportedArm};
 use mergescope_core::evaluate::log::{Contents, SampleLog};
-use mergescope_core::evaluate::questions::{Field, Mapping, Preset, QuestionFile, Template};
-use mergescope_core::evaluate::sweep::{Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
+use mergescope_core::evaluate::questions::{Field, Mapping, Preset, PromptForm, QuestionFile, Template};
+use mergescope_core::evaluate::sweep::{ArmModel, Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 
@@ -27,6 +27,10 @@ const TABLE_EVERY: Duration = Duration::from_millis(500);
 /// A table is made so many times less often than making it takes, so that a run is not slowed down by being watched.
 const TABLE_SHARE: u32 = 10;
 
+/// Why a conversation cannot be had with the target.
+const NO_TEMPLATE: &str = "the target has no chat template that makes a conversation of the questions: choose raw text under \
+                           Fields and prompt";
+
 /// Everything that questions and answers depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wish {
@@ -34,8 +38,10 @@ pub struct Wish {
     pub recipe: Recipe,
     /// What is asked, whatever grades it.
     pub asked: SweepSpec,
-    /// The number format of weights in memory.
-    pub precision: Precision,
+    /// What answers.
+    pub choice: EngineChoice,
+    /// The w that a server has loaded, where no other reaches it.
+    pub loaded_w: Option<f64>,
     /// Files with results that others measured.
     pub imports: Vec<PathBuf>,
 }
@@ -60,6 +66,10 @@ pub struct Prepared {
     pub sweep: Arc<Sweep>,
     /// Where its answers are.
     pub folder: PathBuf,
+    /// What answers.
+    pub choice: EngineChoice,
+    /// The w that a server has loaded, where no other reaches it: it alone is asked for.
+    pub loaded_w: Option<f64>,
     /// What numbers depend on beside the weights.
     pub identity: String,
     /// Results that others measured.
@@ -68,6 +78,8 @@ pub struct Prepared {
     pub contents: Arc<Contents>,
     /// How many answers there are, of how many.
     pub progress: SweepProgress,
+    /// How many a run would ask for.
+    pub missing: usize,
     /// The first prompt as text.
     pub first_prompt: String,
 }
@@ -99,8 +111,8 @@ pub enum SweepNews {
     Asking(String),
     /// What the answers so far come to.
     Findings(Box<Findings>),
-    /// What all answers come to, also of a run that ended early.
-    Ended(Box<Findings>, Arc<Contents>, SweepProgress),
+    /// What all answers come to, also of a run that ended early, and how many are missing.
+    Ended(Box<Findings>, Arc<Contents>, SweepProgress, usize),
 }
 
 /// What the window and a run tell each other at any time: the latest is what counts, and nothing waits in line.
@@ -188,8 +200,13 @@ fn open(
     for path in &wish.imports {
         imported.extend(import::read(path).map_err(|error| words(&error))?);
     }
-    let choice = EngineChoice { precision: wish.precision };
-    let identity = engine.answering(choice).map_err(|error| words(&error))?.identity();
+    if matches!(wish.choice, EngineChoice::Embedded(_)) && sweep.template().form == PromptForm::Chat {
+        let target = engine.open(&wish.recipe.target).map_err(|error| words(&error))?;
+        if !engine.has_chat_template(&target) {
+            return Err(NO_TEMPLATE.to_owned());
+        }
+    }
+    let identity = wish.choice.identity();
     let folder = place::folder(parent, &wish.asked.questions, &wish.recipe);
     let log = place::log(&folder);
     let contents = match log.exists() {
@@ -198,18 +215,30 @@ fn open(
     };
     let findings = Findings::of(&sweep, &contents, &identity, &imported, true);
     let progress = sweep.progress(&contents, &identity);
+    let missing = missing(&sweep, wish.loaded_w, progress, &contents, &identity);
     let first = sweep.arms(None).first().map(|arm| sweep.asked(*arm));
     let first = first.and_then(|asked| Some(asked.prompter.preview(asked.set.questions.first()?)));
     let prepared = Prepared {
         sweep: Arc::new(sweep),
         folder,
+        choice: wish.choice.clone(),
+        loaded_w: wish.loaded_w,
         identity,
         imported: Arc::new(imported),
         contents: Arc::new(contents),
         progress,
+        missing,
         first_prompt: first.unwrap_or_default(),
     };
     Ok((prepared, findings))
+}
+
+/// How many answers a run would ask for.
+fn missing(sweep: &Sweep, loaded_w: Option<f64>, all: SweepProgress, log: &Contents, engine: &str) -> usize {
+    match loaded_w {
+        None => all.total.saturating_sub(all.answered),
+        Some(w) => sweep.missing(&|model| model == ArmModel::W(w), log, engine),
+    }
 }
 
 /// Grades the answers that are there by others: a job of its own.
@@ -227,7 +256,8 @@ pub fn grade(
 /// Asks for what the log does not have: a job of the engine's thread.
 pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
     Box::new(move |engine, control, teller| {
-        let Prepared { sweep, folder, imported, .. } = &prepared;
+        let Prepared { sweep, folder, imported, loaded_w, .. } = &prepared;
+        let wanted = |model| loaded_w.is_none_or(|w| model == ArmModel::W(w));
         let kept =
             |error: std::io::Error| EngineError::caused(format!("cannot keep answers in {}", folder.display()), error);
         fs::create_dir_all(folder).map_err(kept)?;
@@ -235,7 +265,7 @@ pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
         let identity = engine.identity();
         let mut watch = Watch { sweep: (**sweep).clone(), shared: &shared, imported, identity: &identity, next: None };
         shared.set_progress(sweep.progress(log.contents(), &identity));
-        let result = sweep.run_watched(&|_| true, engine, &mut log, control, &mut |event, contents| match event {
+        let result = sweep.run_watched(&wanted, engine, &mut log, control, &mut |event, contents| match event {
             SweepEvent::Loading { model } => teller.tell_sweep(SweepNews::Loading(model.label())),
             SweepEvent::Asking { model } => teller.tell_sweep(SweepNews::Asking(model.label())),
             SweepEvent::Answered { progress } => {
@@ -255,7 +285,8 @@ pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
         let findings = Findings::of(&watch.sweep, &contents, &identity, imported, true);
         let now = watch.sweep.progress(&contents, &identity);
         let progress = SweepProgress { answered: now.answered, total: now.total, ..shared.progress() };
-        teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress));
+        let missing = missing(&watch.sweep, *loaded_w, now, &contents, &identity);
+        teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress, missing));
         result.map(|()| Outcome::Answered).map_err(|error| failed(&error))
     })
 }

@@ -14,8 +14,6 @@ use crate::window::{fonts, theme, widgets};
 const COLUMN_GAP: f32 = 40.0;
 /// Width of the titles of a strip.
 const TITLE_WIDTH: f32 = 176.0;
-/// What is said below the answers.
-const NOTE: &str = "Nothing was written: the merge is made while the model loads.";
 
 /// What was asked for in this frame.
 #[derive(Default)]
@@ -89,7 +87,7 @@ fn note_ui(ui: &mut Ui, run: &Run, is_table: bool) {
         }
         (true, ..) => " What differs from the target's answer is marked.".to_owned(),
     };
-    let text = RichText::new(format!("{NOTE}{against}")).color(palette.weak).line_height(Some(theme::TEXT_LINE));
+    let text = RichText::new(format!("{}{against}", run.note)).color(palette.weak).line_height(Some(theme::TEXT_LINE));
     ui.add(Label::new(text).wrap());
 }
 
@@ -108,6 +106,9 @@ fn both_ui(ui: &mut Ui, run: &Run, again: Option<&(String, Option<String>)>, is_
             ui.add(Label::new(words).wrap());
         }
     };
+    if run.is_loaded() {
+        return column_ui(ui, 0, wishes);
+    }
     if is_narrow {
         column_ui(ui, 0, wishes);
         ui.add_space(24.0);

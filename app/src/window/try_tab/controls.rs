@@ -4,13 +4,13 @@ use eframe::egui::{
     Align, Button, DragValue, Frame, Layout, Margin, Popup, PopupCloseBehavior, Response, RichText, ScrollArea, Stroke,
     StrokeKind, TextEdit, Ui, Vec2,
 };
-use mergescope_core::engine::{Precision, Sampling};
+use mergescope_core::engine::Sampling;
 
 use super::settings::{MAX_LIST_CHARS, MAX_PROMPT_CHARS, MOST_TOKENS, Settings};
 use crate::format;
 use crate::window::app::App;
 use crate::window::command::Command;
-use crate::window::{fonts, theme, widgets};
+use crate::window::{answerer, fonts, theme, widgets};
 
 /// Most of the height that the prompt takes; a longer one scrolls.
 const MAX_PROMPT_HEIGHT: f32 = 220.0;
@@ -21,30 +21,30 @@ const STRIP_WIDTH: f32 = 244.0;
 
 /// Draws them.
 pub fn ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
-    let lacks_template = app.try_view.lacks_template();
-    choices_ui(&mut app.try_view.settings, ui, lacks_template);
+    let lacks_template = app.try_view.lacks_template(&app.answerer);
+    choices_ui(app, ui, lacks_template);
     if lacks_template {
         ui.add_space(2.0);
         widgets::note_ui(ui, "The target has no chat template: the prompt is given to the models as it stands");
     }
     ui.add_space(8.0);
+    answerer::line_ui(app, ui);
     prompt_ui(&mut app.try_view.settings.prompt, ui);
     ui.add_space(8.0);
     buttons_ui(app, ui, is_narrow);
 }
 
-fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
+fn choices_ui(app: &mut App, ui: &mut Ui, lacks_template: bool) {
+    let App { try_view, answerer, commands, .. } = app;
+    let settings = &mut try_view.settings;
     let palette = theme::palette(ui);
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.y = 6.0;
-        let options = [
-            (
-                false,
-                "From the target",
-                "The prompt becomes a message of a conversation, as the target's template writes it",
-            ),
-            (true, "Raw text", "The models go on from the prompt as it stands"),
-        ];
+        let template = match answerer.server() {
+            Some(_) => (false, "From the server", "A message of a conversation, as the server's template writes it"),
+            None => (false, "From the target", "A message of a conversation, as the target's template writes it"),
+        };
+        let options = [template, (true, "Raw text", "The models go on from the prompt as it stands")];
         let tooltip = "How the prompt becomes what the models are given";
         if lacks_template {
             let mut raw = true;
@@ -74,17 +74,21 @@ fn choices_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
         ui.add(tokens.update_while_editing(false)).on_hover_text(tooltip).accessible_name("Most tokens");
         ui.add_space(8.0);
 
-        let more = match settings.set_apart(settings.raw || lacks_template) {
+        // A server has a line of its own.
+        let engine = usize::from(answerer.is_set_apart() && answerer.server().is_none());
+        let more = match settings.set_apart(settings.raw || lacks_template) + engine {
             0 => format!("More {}", fonts::DOWN),
             count => format!("More: {count} set {}", fonts::DOWN),
         };
         let button = ui.button(more).accessible_name("More choices");
-        let button =
-            button.on_hover_text("System prompt, how tokens are drawn, what ends an answer, and number format");
+        let button = button.on_hover_text("System prompt, how tokens are drawn, what ends an answer, and what answers");
         let popup = Popup::from_toggle_button_response(&button).width(MORE_WIDTH);
         popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
             ui.set_width(MORE_WIDTH);
-            Frame::new().inner_margin(Margin::same(8)).show(ui, |ui| more_ui(settings, ui, lacks_template));
+            Frame::new().inner_margin(Margin::same(8)).show(ui, |ui| {
+                more_ui(settings, ui, lacks_template);
+                answerer::setting_ui(answerer, commands, ui);
+            });
         });
     });
 }
@@ -144,26 +148,6 @@ fn more_ui(settings: &mut Settings, ui: &mut Ui, lacks_template: bool) {
     let hint = RichText::new("One text a line").color(palette.weak);
     let field = text_ui(ui, field.hint_text(hint).char_limit(MAX_LIST_CHARS), Margin::symmetric(8, 5));
     field.on_hover_text(tooltip).accessible_name("Texts to stop before");
-
-    let tooltip = "The number format of weights in memory; less takes less memory and time";
-    widgets::setting_ui(ui, "Number format", tooltip, |ui| {
-        for precision in Precision::ALL {
-            let text = RichText::new(precision.label()).color(palette.text);
-            let button = ui.add(Button::selectable(settings.precision == precision, text));
-            if button.on_hover_text(precision_words(precision)).clicked() {
-                settings.precision = precision;
-            }
-        }
-    });
-    widgets::note_ui(ui, precision_words(settings.precision));
-}
-
-fn precision_words(precision: Precision) -> &'static str {
-    match precision {
-        Precision::F32 => "f32: 4 bytes a parameter, and the reference for the others",
-        Precision::Bf16 => "bf16: 2 bytes a parameter, rounded as most models are stored",
-        Precision::Q8_0 => "q8_0: a fast preview of about 1 byte a parameter. It can hide a small step in w",
-    }
 }
 
 /// A field for text, with a line around it that shows where the keyboard is.
@@ -205,8 +189,12 @@ fn buttons_ui(app: &mut App, ui: &mut Ui, is_narrow: bool) {
             }
         } else {
             let run = Command::RunBoth;
-            let button = widgets::main_button(ui, run.label(), obstacle.is_none()).min_size(size);
-            let button = ui.add_enabled(obstacle.is_none(), button).on_hover_text(run.explanation());
+            let (label, about) = match app.answerer.loaded_w() {
+                Some(_) => ("Ask the server", "Let the server answer with what it has loaded"),
+                None => (run.label(), run.explanation()),
+            };
+            let button = widgets::main_button(ui, label, obstacle.is_none()).min_size(size);
+            let button = ui.add_enabled(obstacle.is_none(), button).on_hover_text(about);
             if button.on_disabled_hover_text(obstacle.as_deref().unwrap_or_default()).clicked() {
                 given = Some(run);
             }

@@ -20,9 +20,9 @@ use mergescope_core::alignment::Role;
 use mergescope_core::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
+use super::answerer::{AnswererSettings, ServerSettings};
 use super::app::{App, Tab};
 use super::asking;
-use super::engine::EngineChoice;
 use super::jobs::{Event, Job, Outcome};
 use super::method_words;
 use super::stage::Stage;
@@ -34,6 +34,8 @@ pub use transcript::{Entry, Said, Transcript};
 
 /// Windows narrower than this have one column.
 const NARROW: f32 = 1000.0;
+/// What is said below answers of this program.
+const NOTE: &str = "Nothing was written: the merge is made while the model loads.";
 /// What the demo's models are asked at first: one of the problems that their training never saw.
 const DEMO_PROMPT: &str = "問題:15と38と7と24の合計は?\n答え:";
 
@@ -82,14 +84,14 @@ impl TryView {
         self.run.as_ref().is_some_and(Run::is_under_way)
     }
 
-    /// Whether the target is known to have no chat template.
-    fn lacks_template(&self) -> bool {
-        matches!(&self.template, Some((_, Stage::Done(false))))
+    /// Whether the target is known to have no chat template. A server has its own.
+    fn lacks_template(&self, answerer: &AnswererSettings) -> bool {
+        answerer.server().is_none() && matches!(&self.template, Some((_, Stage::Done(false))))
     }
 
     /// Whether the prompt is given as it stands.
-    fn is_raw(&self) -> bool {
-        self.settings.raw || self.lacks_template()
+    fn is_raw(&self, answerer: &AnswererSettings) -> bool {
+        self.settings.raw || self.lacks_template(answerer)
     }
 
     /// Takes what is about answers, and gives the rest back.
@@ -153,20 +155,29 @@ impl App {
     pub(super) fn strip_obstacle(&self) -> Option<String> {
         let method = self.session.recipe.method.name;
         let no_w = || (!method.uses_w()).then(|| format!("{} needs no w", method_words::name(method)));
-        self.asking_obstacle().or_else(no_w).or_else(|| self.try_view.settings.strip_values().err())
+        let loaded = || {
+            let loaded = self.answerer.loaded_w();
+            loaded.map(|_| "The server answers with what it has loaded: no other w reaches it".to_owned())
+        };
+        self.asking_obstacle().or_else(no_w).or_else(loaded).or_else(|| self.try_view.settings.strip_values().err())
     }
 
     /// Asks the target and what the recipe would write.
     pub(super) fn run_both(&mut self) {
         let (settings, recipe) = (self.try_view.settings.clone(), self.session.recipe.clone());
-        self.start_run(Run::both(settings, self.try_view.is_raw(), recipe));
+        let raw = self.try_view.is_raw(&self.answerer);
+        self.start_run(match self.answerer.loaded_w() {
+            Some(w) => Run::loaded(settings, raw, recipe, w),
+            None => Run::both(settings, raw, recipe),
+        });
     }
 
     /// Asks what the recipe would write at several w.
     pub(super) fn run_strip(&mut self) {
         let (settings, recipe) = (self.try_view.settings.clone(), self.session.recipe.clone());
         let Ok(values) = settings.strip_values() else { return };
-        self.start_run(Run::strip(settings, self.try_view.is_raw(), recipe, self.session.shown(), &values));
+        let raw = self.try_view.is_raw(&self.answerer);
+        self.start_run(Run::strip(settings, raw, recipe, self.session.shown(), &values));
     }
 
     /// Asks again what was asked last, of the models as they are now.
@@ -177,7 +188,9 @@ impl App {
 
     fn start_run(&mut self, mut run: Run) {
         self.tab = Tab::Try;
-        let choice = EngineChoice { precision: run.settings.precision };
+        let choice = self.answerer.choice(&run.recipe);
+        run.engine = choice.identity();
+        run.note = self.answerer.server().map_or_else(|| NOTE.to_owned(), ServerSettings::delivery_words);
         run.id = Some(self.session.jobs.ask(choice, asking::ask(run.questions())));
         self.try_view.run = Some(run);
     }

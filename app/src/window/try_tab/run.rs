@@ -21,6 +21,8 @@ pub enum Of {
     Target,
     /// That of what the recipe would write with these w, one for each vector.
     Merged(Vec<f64>),
+    /// That of what somebody loaded on a server, who says that it has this w.
+    Loaded(f64),
 }
 
 /// How far an answer is.
@@ -121,6 +123,10 @@ pub struct Run {
     pub settings: Settings,
     /// Whether the prompt was given as it stands.
     pub raw: bool,
+    /// What answers, by [`Engine::identity`](mergescope_core::engine::Engine::identity).
+    pub engine: String,
+    /// What is said of how the answers came about.
+    pub note: String,
     /// What w was a choice of.
     pub recipe: Recipe,
     /// Whether several w are answered one below the other.
@@ -144,6 +150,11 @@ impl Run {
         Self::new(settings, raw, recipe, answers, false)
     }
 
+    /// What somebody loaded on a server, who says that it is what `recipe` writes at `w`.
+    pub fn loaded(settings: Settings, raw: bool, recipe: Recipe, w: f64) -> Self {
+        Self::new(settings, raw, recipe, vec![Answer::new(Of::Loaded(w))], false)
+    }
+
     /// What `recipe` would write at each of `values` for the w of the vector at `vector`.
     pub fn strip(settings: Settings, raw: bool, recipe: Recipe, vector: usize, values: &[f64]) -> Self {
         let answers = values.iter().map(|&w| {
@@ -158,7 +169,8 @@ impl Run {
     }
 
     fn new(settings: Settings, raw: bool, recipe: Recipe, answers: Vec<Answer>, is_strip: bool) -> Self {
-        Self { id: None, settings, raw, recipe, is_strip, answers, progress: None, stopping: false }
+        let (engine, note) = (String::new(), String::new());
+        Self { id: None, settings, raw, engine, note, recipe, is_strip, answers, progress: None, stopping: false }
     }
 
     /// The questions to be answered, in the order of the answers.
@@ -172,6 +184,8 @@ impl Run {
         match of {
             Of::Target => ModelChoice::Alone(self.recipe.target.clone()),
             Of::Merged(weights) => ModelChoice::Merged(Box::new(with_weights(&self.recipe, weights))),
+            // Whatever is named, the server answers with what it has.
+            Of::Loaded(_) => ModelChoice::Alone(self.recipe.target.clone()),
         }
     }
 
@@ -182,7 +196,12 @@ impl Run {
 
     /// Whether the target alone was asked, since w is 0.
     pub fn is_target_alone(&self) -> bool {
-        !self.is_strip && self.answers.len() == 1
+        !self.is_strip && self.answers.len() == 1 && !self.is_loaded()
+    }
+
+    /// Whether a server was asked for what it has loaded.
+    pub fn is_loaded(&self) -> bool {
+        matches!(self.answers.as_slice(), [Answer { of: Of::Loaded(_), .. }])
     }
 
     /// Whether all answers came, and say the same.
@@ -197,6 +216,7 @@ impl Run {
         let is_plain = |answer: &Answer| match &answer.of {
             Of::Target => true,
             Of::Merged(weights) => weights.iter().all(|w| *w == 0.0),
+            Of::Loaded(w) => *w == 0.0,
         };
         self.answers.iter().position(is_plain).unwrap_or(0)
     }
@@ -209,6 +229,8 @@ impl Run {
                 "w = 0, the target alone".to_owned()
             }
             Of::Target => "The target alone".to_owned(),
+            Of::Loaded(w) if uses_w => format!("w = {}, as loaded", w_text(*w)),
+            Of::Loaded(_) => "As loaded".to_owned(),
             Of::Merged(_) if !uses_w => format!("Merged by {}", method_words::name(self.recipe.method.name)),
             Of::Merged(weights) => {
                 let shown: Vec<String> = weights.iter().map(|&w| w_text(w)).collect();
@@ -219,7 +241,7 @@ impl Run {
 
     /// What would be asked for with `recipe` and was not: `None` while the answers are those of `recipe`.
     pub fn changed_since(&self, recipe: &Recipe) -> Option<String> {
-        if self.is_strip && same_but_w(&self.recipe, recipe) {
+        if self.is_loaded() || (self.is_strip && same_but_w(&self.recipe, recipe)) {
             return None;
         }
         if weightless(&self.recipe) == weightless(recipe) && weights(&self.recipe) == weights(recipe) {
@@ -376,6 +398,15 @@ mod tests {
         assert_eq!(questions[0].request, questions[1].request);
         let titles: Vec<String> = run.answers.iter().map(|answer| run.title(answer)).collect();
         assert_eq!(titles, ["w = 0, the target alone", "w = 0.25"]);
+    }
+
+    #[test]
+    fn what_a_server_has_loaded_is_one_answer_whatever_the_recipe_says() {
+        let run = Run::loaded(Settings::default(), false, Recipe::new("pre", "post", "target"), 0.5);
+        assert_eq!(run.questions().len(), 1);
+        assert_eq!(run.title(&run.answers[0]), "w = 0.50, as loaded");
+        assert!(run.is_loaded() && !run.is_target_alone());
+        assert_eq!(run.changed_since(&Recipe::new("a", "b", "c")), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is asked, and how it is to be answered.
 
-use mergescope_core::engine::{ChatRole, Message, Precision, Prompt, Request, Sampling};
+use mergescope_core::engine::{ChatRole, Message, Prompt, Request, Sampling};
 use serde::{Deserialize, Serialize};
 
 use crate::curve_edit;
@@ -33,8 +33,6 @@ pub struct Settings {
     pub max_tokens: usize,
     /// An answer ends before any of these, one a line, with `\n` for a new line.
     pub stop: String,
-    /// The number format of weights in memory.
-    pub precision: Precision,
     /// Values of w for a strip, as they were typed.
     pub strip: String,
 }
@@ -48,7 +46,6 @@ impl Default for Settings {
             sampling: Sampling::default(),
             max_tokens: 128,
             stop: String::new(),
-            precision: Precision::default(),
             strip: "−0.5, 0, 0.25, 0.5, 0.75, 1, 1.5".to_owned(),
         }
     }
@@ -104,7 +101,6 @@ impl Settings {
             repetition_penalty != plain.sampling.repetition_penalty,
             seed != plain.sampling.seed,
             !self.stop_strings().is_empty(),
-            self.precision != plain.precision,
         ]
         .into_iter()
         .filter(|is_set| *is_set)

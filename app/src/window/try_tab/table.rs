@@ -30,6 +30,7 @@ pub fn of(run: &Run) -> Table {
     let rows = run.answers.iter().map(|answer| {
         let w = match &answer.of {
             Of::Target => Cell::Text("target".to_owned()),
+            Of::Loaded(w) => Cell::Figure(Figure::Number(*w)),
             Of::Merged(weights) => match weights.as_slice() {
                 [w] => Cell::Figure(Figure::Number(*w)),
                 several => Cell::Text(several.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")),

@@ -18,6 +18,9 @@ pub struct Entry {
     pub settings: Settings,
     /// Whether the prompt was given as it stands.
     pub raw: bool,
+    /// What answered.
+    #[serde(default)]
+    pub engine: String,
     /// What w was a choice of.
     pub recipe: Recipe,
     /// The answers.
@@ -31,6 +34,9 @@ pub struct Said {
     pub title: String,
     /// The w of each vector; empty for the target alone.
     pub w: Vec<f64>,
+    /// Whether a server gave it with what somebody had loaded there, so that w is what that person said.
+    #[serde(default)]
+    pub is_loaded: bool,
     /// The answer.
     pub text: String,
     /// Its tokens.
@@ -51,15 +57,17 @@ impl Entry {
                 w: match &answer.of {
                     Of::Target => Vec::new(),
                     Of::Merged(weights) => weights.clone(),
+                    Of::Loaded(w) => vec![*w],
                 },
+                is_loaded: matches!(answer.of, Of::Loaded(_)),
                 text: answer.text.clone(),
                 tokens: answer.tokens,
                 speed: answer.speed(),
                 finish: answer.finish().to_owned(),
             })
             .collect();
-        let (settings, recipe) = (run.settings.clone(), run.recipe.clone());
-        (!answers.is_empty()).then_some(Self { settings, raw: run.raw, recipe, answers })
+        let (settings, engine, recipe) = (run.settings.clone(), run.engine.clone(), run.recipe.clone());
+        (!answers.is_empty()).then_some(Self { settings, raw: run.raw, engine, recipe, answers })
     }
 
     /// The first line of the prompt that says something.
@@ -80,13 +88,13 @@ impl Entry {
     /// One JSON object for each answer, with what is needed to get it again.
     fn json_lines(&self) -> String {
         let lines = self.answers.iter().map(|said| {
-            let merged = (!said.w.is_empty()).then(|| with_weights(&self.recipe, &said.w));
+            let merged = (!said.w.is_empty() && !said.is_loaded).then(|| with_weights(&self.recipe, &said.w));
             let sampling = self.settings.sampling;
             let line = serde_json::json!({
                 "prompt": self.settings.prompt,
                 "system": (!self.raw && !self.settings.system.trim().is_empty()).then_some(&self.settings.system),
                 "template": if self.raw { "raw" } else { "chat" },
-                "model": merged.is_none().then_some(&self.recipe.target),
+                "model": said.w.is_empty().then_some(&self.recipe.target),
                 "w": said.w,
                 "text": said.text,
                 "tokens": said.tokens,
@@ -95,7 +103,8 @@ impl Entry {
                 "sampling": sampling,
                 "max_tokens": self.settings.max_tokens,
                 "stop": self.settings.request(self.raw).stop,
-                "precision": self.settings.precision,
+                "engine": self.engine,
+                "as_loaded": said.is_loaded,
                 "recipe": merged,
             });
             format!("{line}\n")
@@ -162,10 +171,16 @@ mod tests {
         let settings = Settings { prompt: prompt.to_owned(), system: "Think.".into(), ..Settings::default() };
         let said = |title: &str, w: Vec<f64>| {
             let (text, finish) = (text.to_owned(), "stop".to_owned());
-            Said { title: title.to_owned(), w, text, tokens: 3, speed: Some(412.0), finish }
+            Said { title: title.to_owned(), w, is_loaded: false, text, tokens: 3, speed: Some(412.0), finish }
         };
         let answers = vec![said("w = 0, the target alone", Vec::new()), said("w = 0.25", vec![0.25])];
-        Entry { settings, raw: false, recipe: Recipe::new("pre", "post", "target"), answers }
+        Entry {
+            settings,
+            raw: false,
+            engine: "embedded f32".into(),
+            recipe: Recipe::new("pre", "post", "target"),
+            answers,
+        }
     }
 
     #[test]

@@ -45,6 +45,15 @@ impl Accelerator {
     /// Every choice.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Cuda, Self::Metal];
 
+    /// Whether this program was built with what it needs.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Cuda => cfg!(feature = "cuda"),
+            Self::Metal => cfg!(feature = "metal"),
+        }
+    }
+
     /// Its name on the command line and in logs.
     pub fn label(self) -> &'static str {
         match self {
@@ -66,6 +75,18 @@ pub struct EmbeddedOptions {
     pub batch: usize,
     /// Most bytes that keys and values of all answers take together; one answer is always let in.
     pub cache_bytes: u64,
+}
+
+impl EmbeddedOptions {
+    /// What numbers depend on beside the weights; see [`Engine::identity`]. Accelerators add up in other orders than the
+    /// processor does, and in 16 bits with other roundings.
+    pub fn identity(&self) -> String {
+        let on = match self.accelerator {
+            Accelerator::Cpu => String::new(),
+            other => format!(" on {}", other.label()),
+        };
+        format!("embedded {}{on}", self.precision.label())
+    }
 }
 
 impl Default for EmbeddedOptions {
@@ -214,7 +235,7 @@ impl Engine for EmbeddedEngine {
     }
 
     fn identity(&self) -> String {
-        format!("embedded {}", self.options.precision.label())
+        self.options.identity()
     }
 
     fn load(&mut self, model: &ModelChoice, control: &Control) -> Result<(), EngineError> {

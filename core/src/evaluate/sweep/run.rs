@@ -96,6 +96,13 @@ impl Sweep {
         (arms.iter().map(of).sum(), arms.len() * self.answers_per_arm())
     }
 
+    /// How many answers of those models that are `wanted` the log does not have, as far as it is known which models those are.
+    pub fn missing(&self, wanted: &dyn Fn(ArmModel) -> bool, log: &Contents, engine: &str) -> usize {
+        let arms: Vec<Arm> = self.arms(None).into_iter().filter(|arm| wanted(arm.model)).collect();
+        let (answered, total) = self.answered(&arms, log, engine);
+        total - answered
+    }
+
     /// Answers in all.
     fn total(&self) -> usize {
         let arms = self.arms(None).len();
