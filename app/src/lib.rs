@@ -2,6 +2,7 @@
 //!
 //! Both build the same [`Recipe`](mergescope_core::recipe::Recipe) and call the same functions.
 
+pub mod bench;
 pub mod bundled;
 pub mod cli;
 pub mod curve_edit;

@@ -8,6 +8,7 @@
 //! Modules stand in the order in which data passes through them; each may use those above it and none below.
 
 pub mod error;
+pub mod positional;
 pub mod progress;
 
 pub mod hub;

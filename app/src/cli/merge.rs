@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use mergescope_core::merge::{MergeError, MergeReport, Plan, check_inputs, check_output, merge, open, plan};
+use mergescope_core::merge::{
+    MergeError, MergeReport, Plan, Resume, check_inputs, check_output, merge_with, open, plan,
+};
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
 use mergescope_core::scaling::moving_tensors;
@@ -58,7 +60,12 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         printer.document(&plan_document(&plan, &recipe, &args.out, free_bytes, &warnings))?;
         return Ok(Exit::Done);
     }
-    let report = merge(&recipe, &args.out, &args.resources.resources(), &job.control)?;
+    let resume = match (args.resume, args.anew) {
+        (true, _) => Resume::Only,
+        (_, true) => Resume::Never,
+        _ => Resume::IfPossible,
+    };
+    let report = merge_with(&recipe, &args.out, resume, &args.resources.resources(), &job.control)?;
     drop(job);
     remember(&report);
     printer.text(&report::text(&report))?;

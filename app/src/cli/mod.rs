@@ -2,6 +2,7 @@
 
 mod analyze;
 mod args;
+mod bench;
 mod demo;
 mod engine;
 mod exit;
@@ -22,6 +23,7 @@ mod size;
 mod sweep;
 mod table;
 mod try_prompt;
+mod unfinished;
 
 use std::process::ExitCode;
 
@@ -57,6 +59,8 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::History(args)) => history::run(&args),
         Some(Command::Recipe(command)) => recipes::run(&command),
         Some(Command::Lora(args)) => lora::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Unfinished(args)) => unfinished::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         print::note(&format!("error: {}", print::error_line(&chain(error.as_ref()))));

@@ -66,7 +66,8 @@ pub fn text(report: &MergeReport) -> String {
         );
     }
     let secs = report.elapsed.as_secs_f64();
-    let speed = if secs > 0.0 { format::speed(report.bytes_written as f64 / secs) } else { format::NONE.to_owned() };
+    let made = report.bytes_written.saturating_sub(report.resumed_bytes);
+    let speed = if secs > 0.0 { format::speed(made as f64 / secs) } else { format::NONE.to_owned() };
     let _ = writeln!(
         text,
         "Written: {} ({} of weights, {}, {speed})",
@@ -74,6 +75,10 @@ pub fn text(report: &MergeReport) -> String {
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
     );
+    if report.resumed_bytes > 0 {
+        let there = format::bytes(report.resumed_bytes);
+        let _ = writeln!(text, "Of these, {there} were there already, from a run that was interrupted");
+    }
     text
 }
 
@@ -106,6 +111,7 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
     json!({
         "output": print::path(&report.output),
         "bytes_written": report.bytes_written,
+        "resumed_bytes": report.resumed_bytes,
         "elapsed_secs": report.elapsed.as_secs_f64(),
         "total": change(&report.total(), report.asked()),
         "layers": layers.collect::<Vec<_>>(),

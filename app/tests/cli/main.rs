@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
 mod evaluate;
+mod faults;
 mod history;
 #[path = "../common/http.rs"]
 mod http;

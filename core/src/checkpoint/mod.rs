@@ -23,6 +23,7 @@ pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
 use shard::{FileState, Shard};
 
 use crate::hub;
+use crate::positional::read_exact_at;
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,7 +271,7 @@ impl Checkpoint {
             let io = |source| OpenError::Io { path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
             let file_bytes = file.metadata().map_err(io)?.len();
-            let header = read_header(file_bytes, |offset, buffer| shard::read_exact_at(&file, offset, buffer))
+            let header = read_header(file_bytes, |offset, buffer| read_exact_at(&file, offset, buffer))
                 .map_err(|source| OpenError::Header { path: path.clone(), source })?;
             for HeaderTensor { name: tensor, dtype, shape, offset, bytes } in header {
                 // A tensor that lies in several shards is the one the index points to.

@@ -100,7 +100,8 @@ impl Merged {
             rest = behind;
         }
         stream::run(units.len(), self.resources.threads, control, Buffers::default, |buffers, index| {
-            let bytes = maker.make(&units[index], buffers)?;
+            maker.make(&units[index], buffers)?;
+            let bytes = buffers.output(units[index].bytes_of(planned).1);
             places[index].lock().unwrap_or_else(PoisonError::into_inner).copy_from_slice(bytes);
             Ok::<_, MergeError>(())
         })?;

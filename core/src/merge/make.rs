@@ -14,7 +14,7 @@ use crate::method::mix::{Base, Mix, MixBuffers, MixStretch, VectorBytes, mix};
 use crate::method::{Leaf, Stretch, combine};
 use crate::numeric::{StochasticKey, first_nonfinite};
 use crate::recipe::Recipe;
-use crate::stream::{self, Resources, StreamError};
+use crate::stream::{self, StreamError};
 
 /// A piece of one segment, small enough for a worker's buffers.
 pub(super) struct Unit {
@@ -26,11 +26,17 @@ pub(super) struct Unit {
 pub(super) struct Buffers {
     read: RangeBuffers,
     rows: RangeBuffers,
-    bytes: Vec<u8>,
     out: Vec<u8>,
     /// What the unit that was made last did, stretch by stretch.
     pub leaves: Vec<Leaf>,
     mix: MixBuffers,
+}
+
+impl Buffers {
+    /// Room for the `length` bytes of a unit; after it was made, what it is made of.
+    pub fn output(&mut self, length: u64) -> &mut [u8] {
+        stream::sized(&mut self.out, length)
+    }
 }
 
 /// Makes units, the same bytes wherever they go.
@@ -52,9 +58,8 @@ pub(super) fn units_of(planned: &PlannedTensor, tensor: usize, elements: u64) ->
     })
 }
 
-/// Cuts all tensors into units in the order of the output.
-pub(super) fn units(weights: Weights<'_>, resources: &Resources) -> Vec<Unit> {
-    let elements = weights.unit_elements(resources);
+/// Cuts all tensors into units of at most `elements`, in the order of the output.
+pub(super) fn units(weights: Weights<'_>, elements: u64) -> Vec<Unit> {
     let tensors = weights.plan.tensors.iter().enumerate();
     tensors.flat_map(|(tensor, planned)| units_of(planned, tensor, elements)).collect()
 }
@@ -84,27 +89,24 @@ impl<'a> Maker<'a> {
         !self.mixes.is_empty()
     }
 
-    /// Makes a unit; its bytes lie in the buffers.
-    pub fn make<'b>(&self, unit: &Unit, buffers: &'b mut Buffers) -> Result<&'b [u8], MergeError> {
+    /// Makes a unit; its bytes lie in the buffers ([`Buffers::output`]), and what it did in `leaves`.
+    pub fn make(&self, unit: &Unit, buffers: &mut Buffers) -> Result<(), MergeError> {
         let planned = &self.weights.plan.tensors[unit.tensor];
         let target = self.weights.tensor(planned, 0);
         let Segment { first, count, source } = unit.segment;
         buffers.leaves.clear();
         match source {
             Source::Bytes => {
-                let bytes = stream::sized(&mut buffers.bytes, count);
+                let bytes = stream::sized(&mut buffers.out, count);
                 let model = &self.weights.models.target;
                 model.read_by(self.weights.read_path, target, first, bytes).map_err(StreamError::from)?;
                 let refuse = takes_part(target.dtype) && !self.recipe.output.allow_nonfinite;
                 if refuse && first_nonfinite(target.dtype, bytes).is_some() {
                     return Err(self.nonfinite(planned, 0));
                 }
-                Ok(bytes)
+                Ok(())
             }
-            Source::Converted | Source::Moved => {
-                self.combine(planned, target, unit, buffers)?;
-                Ok(stream::sized(&mut buffers.out, count * element_bytes(planned.output.dtype)))
-            }
+            Source::Converted | Source::Moved => self.combine(planned, target, unit, buffers),
         }
     }
 

@@ -3,6 +3,7 @@
 mod card;
 pub(crate) mod fit;
 mod in_memory;
+mod journal;
 mod make;
 mod measure;
 mod mixes;
@@ -10,6 +11,7 @@ pub(crate) mod output;
 mod permute;
 mod plan;
 mod report;
+mod resume;
 mod run;
 mod saved;
 mod weights;
@@ -34,6 +36,7 @@ pub use crate::method::ChangeSums;
 pub use in_memory::Merged;
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
+pub use resume::{Partial, Resume, partials};
 pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector, vector_bytes};
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
@@ -108,6 +111,12 @@ pub enum MergeError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// There is no interrupted merge that could be gone on with.
+    #[error("no interrupted merge of these models and choices to {} is there to go on with; begin it anew", path.display())]
+    NothingToResume {
+        /// The output folder.
+        path: PathBuf,
     },
     /// Another merge writes to the same output.
     #[error("another run is writing to {}; wait for it, or choose another name", path.display())]
@@ -194,10 +203,28 @@ impl MergeError {
 /// Runs the recipe: reads its three models and writes a fourth to the folder `output`, which must not exist.
 ///
 /// The weights are the same for the same inputs and recipe, whatever the resources. Work happens in a hidden folder
-/// beside `output` that is synced and then renamed, so that `output` is either absent or complete.
+/// beside `output` that is synced and then renamed, so that `output` is either absent or complete. Where the same merge was
+/// interrupted before, it goes on from there ([`Resume::IfPossible`]).
+///
+/// # Errors
+/// Whatever the reason, nothing is left behind, and the inputs are unchanged.
 pub fn merge(
     recipe: &Recipe,
     output: &Path,
+    resources: &Resources,
+    control: &Control,
+) -> Result<MergeReport, MergeError> {
+    merge_with(recipe, output, Resume::default(), resources, control)
+}
+
+/// The same, with a choice of what becomes of an interrupted merge.
+///
+/// # Errors
+/// As for [`merge`].
+pub fn merge_with(
+    recipe: &Recipe,
+    output: &Path,
+    resume: Resume,
     resources: &Resources,
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
@@ -215,18 +242,22 @@ pub fn merge(
     }
     let recipe = lasting(recipe, &models, control)?;
 
-    let staging = place.stage()?;
-    staging.place().check_space(plan.bytes() + sidecars.bytes)?;
-    let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
     let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
+    let started = resume::start(place, weights, &recipe, resume, resources)?;
+    let (staging, journal) = (started.staging, started.journal);
+    staging.place().check_space((plan.bytes() + sidecars.bytes).saturating_sub(journal.earlier_bytes()))?;
+    let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
     let measured = measure::measure(weights, &recipe, resources)?;
-    let tensors = run::write_weights(weights, &recipe, &measured, staging.path(), resources)?;
+    let written = run::write_weights(weights, &recipe, &measured, staging.path(), resources, Some(&journal))?;
     check_unchanged(&models)?;
+    let journal_path = journal.path().to_owned();
+    journal.remove().map_err(|source| MergeError::Write { path: journal_path, source })?;
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
-        tensors,
+        tensors: written.tensors,
         bytes_written: plan.bytes(),
+        resumed_bytes: written.resumed_bytes,
         left_out,
         elapsed: began.elapsed(),
     };

@@ -21,8 +21,8 @@ use crate::stream::StreamError;
 const MAX_SIDECAR_BYTES: u64 = 256 << 20;
 
 /// What the names of staging folders and of their locks end with.
-const STAGING_SUFFIX: &str = ".mergescope-partial";
-const LOCK_SUFFIX: &str = ".mergescope-lock";
+pub(super) const STAGING_SUFFIX: &str = ".mergescope-partial";
+pub(super) const LOCK_SUFFIX: &str = ".mergescope-lock";
 
 /// Bytes of the output's name that a staging folder's name repeats: file systems allow 255 in all.
 const NAME_BYTES: usize = 100;
@@ -70,6 +70,11 @@ pub(crate) fn check(output: &Path, models: &Models) -> Result<OutputPlace, Merge
 }
 
 impl OutputPlace {
+    /// The folder that the output will be.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// Refuses an output that the disk has no room for.
     pub(crate) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
         // A file system that does not tell is tried.
@@ -86,7 +91,28 @@ impl OutputPlace {
     /// Each has a random name and a lock file beside it that is held while the merge lives. Two merges that begin at the
     /// same moment may not see each other: then both work, and the one that ends first has the output.
     pub(crate) fn stage(self) -> Result<Staging, MergeError> {
-        self.clear_dead()?;
+        for dead in self.dead()? {
+            dead.remove();
+        }
+        self.stage_anew()
+    }
+
+    /// Takes over the folder of a dead merge, with all that is in it, if `adopt` finds there what can be gone on with; the others
+    /// are removed. Gives the place back where there is none, and removes nothing.
+    pub(crate) fn adopt<T>(self, adopt: impl Fn(&Path) -> Option<T>) -> Result<Result<(Staging, T), Self>, MergeError> {
+        let (mut adopted, mut others) = (None, Vec::new());
+        for dead in self.dead()? {
+            match adopted.is_none().then(|| adopt(&dead.folder)).flatten() {
+                Some(found) => adopted = Some((dead, found)),
+                None => others.push(dead),
+            }
+        }
+        let Some((Dead { folder, lock_path, lock }, found)) = adopted else { return Ok(Err(self)) };
+        others.into_iter().for_each(Dead::remove);
+        Ok(Ok((Staging { place: self, folder, lock_path, lock: Some(lock), committed: false }, found)))
+    }
+
+    fn stage_anew(self) -> Result<Staging, MergeError> {
         let unwritable = |source| MergeError::Unwritable { path: self.parent.clone(), source };
         loop {
             let id = RandomState::new().hash_one(std::process::id()) as u32;
@@ -110,10 +136,11 @@ impl OutputPlace {
         }
     }
 
-    /// Removes the staging folders of merges that no longer live; refuses while one lives.
-    fn clear_dead(&self) -> Result<(), MergeError> {
+    /// What merges to this output left that no longer live, each with its lock; refuses while one lives.
+    fn dead(&self) -> Result<Vec<Dead>, MergeError> {
+        let mut dead = Vec::new();
         // A folder that cannot be listed cannot be written to either, which is told next.
-        let Ok(entries) = fs::read_dir(&self.parent) else { return Ok(()) };
+        let Ok(entries) = fs::read_dir(&self.parent) else { return Ok(dead) };
         for entry in entries.flatten() {
             let file_name = entry.file_name();
             let Some(name) = file_name.to_str().and_then(|name| name.strip_suffix(LOCK_SUFFIX)) else { continue };
@@ -127,13 +154,29 @@ impl OutputPlace {
                 Err(TryLockError::Error(_)) => {}
                 Ok(()) => {
                     let folder = self.parent.join(format!("{name}{STAGING_SUFFIX}"));
-                    // What cannot be removed only takes room: this merge has a folder of its own.
-                    let _ = fs::remove_dir_all(folder);
-                    let _ = fs::remove_file(entry.path());
+                    dead.push(Dead { folder, lock_path: entry.path(), lock });
                 }
             }
         }
-        Ok(())
+        Ok(dead)
+    }
+}
+
+/// What a merge left that no longer lives.
+struct Dead {
+    folder: PathBuf,
+    lock_path: PathBuf,
+    /// Held, so that nobody else takes it.
+    lock: File,
+}
+
+impl Dead {
+    /// What cannot be removed only takes room: every merge has a folder of its own.
+    fn remove(self) {
+        let _ = fs::remove_dir_all(&self.folder);
+        // Closed before it is removed, since Windows keeps a file that is open.
+        drop(self.lock);
+        let _ = fs::remove_file(&self.lock_path);
     }
 }
 
@@ -150,6 +193,25 @@ pub(crate) struct Staging {
 impl Staging {
     pub(crate) fn path(&self) -> &Path {
         &self.folder
+    }
+
+    /// Removes what is not among `kept`, of a folder that was taken over.
+    pub(crate) fn keep_only(&self, kept: &[&str]) -> Result<(), MergeError> {
+        let failed = |source| MergeError::Write { path: self.folder.clone(), source };
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if entry.file_name().to_str().is_some_and(|name| kept.contains(&name)) {
+                continue;
+            }
+            let path = entry.path();
+            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.map_err(|source| MergeError::Write { path, source })?;
+        }
+        Ok(())
     }
 
     /// Where the output will be.

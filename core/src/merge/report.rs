@@ -51,6 +51,9 @@ pub struct MergeReport {
     pub tensors: Vec<TensorReport>,
     /// Bytes of the weight files.
     pub bytes_written: u64,
+    /// Of these, what an earlier run had written that was interrupted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed_bytes: u64,
     /// Files and subfolders of the target that were not carried over.
     pub left_out: Vec<String>,
     /// Time from opening the models to the committed output.
@@ -106,6 +109,10 @@ impl MergeReport {
 
 fn spread<'a>(tensors: impl Iterator<Item = &'a TensorReport>) -> Option<Spread> {
     Spread::of(tensors.map(|tensor| (tensor.coefficient, tensor.change.vector_sq)))
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// A path as text; a name that is not Unicode loses what JSON cannot hold.

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::journal::{Checksum, Journal};
 use super::make::{Buffers, Maker, Unit, units};
 use super::measure::Measured;
 use super::plan::PlannedTensor;
@@ -12,6 +14,7 @@ use super::report::TensorReport;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError};
 use crate::method::Leaf;
+use crate::positional::{read_exact_at, write_all_at};
 use crate::progress::Stage;
 use crate::recipe::Recipe;
 use crate::stream::{self, Resources, Tally};
@@ -27,16 +30,28 @@ struct Run<'a> {
     maker: Maker<'a>,
     files: Vec<(PathBuf, File)>,
     outcomes: Vec<Outcome>,
+    journal: Option<&'a Journal>,
+    resumed_bytes: AtomicU64,
 }
 
-/// Writes all weight files of the plan into the folder `staging`; gives what was written, tensor by tensor.
+/// What was written.
+pub(super) struct Written {
+    /// Tensor by tensor.
+    pub tensors: Vec<TensorReport>,
+    /// Bytes that an earlier run had written.
+    pub resumed_bytes: u64,
+}
+
+/// Writes all weight files of the plan into the folder `staging`. With a journal, units that it knows and that are there are not
+/// made again.
 pub(super) fn write_weights(
     weights: Weights<'_>,
     recipe: &Recipe,
     measured: &Measured,
     staging: &Path,
     resources: &Resources,
-) -> Result<Vec<TensorReport>, MergeError> {
+    journal: Option<&Journal>,
+) -> Result<Written, MergeError> {
     let Weights { plan, control, .. } = weights;
     let total_bytes = plan.files.slots.iter().map(|slot| slot.bytes).sum();
     control.begin(Stage::Merging, total_bytes);
@@ -48,15 +63,18 @@ pub(super) fn write_weights(
         files.push((path, handle));
     }
 
-    let units = units(weights, resources);
+    let elements = journal.map_or_else(|| weights.unit_elements(resources), |journal| journal.head().unit_elements);
+    let units = units(weights, elements);
     let outcomes: Vec<Outcome> = plan.tensors.iter().map(|_| Outcome::default()).collect();
     for unit in &units {
         outcomes[unit.tensor].leaves.expect_unit();
     }
-    let run = Run { maker: Maker::new(weights, recipe, measured, 0..plan.tensors.len()), files, outcomes };
+    let maker = Maker::new(weights, recipe, measured, 0..plan.tensors.len());
+    let run = Run { maker, files, outcomes, journal, resumed_bytes: AtomicU64::new(0) };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
-        run.unit(&units[index], buffers)
+        run.unit(index, &units[index], buffers)
     })?;
+    let resumed_bytes = run.resumed_bytes.into_inner();
 
     let report = |(tensor, outcome): (&PlannedTensor, Outcome)| TensorReport {
         name: tensor.output.name.clone(),
@@ -67,28 +85,53 @@ pub(super) fn write_weights(
         other_coefficients: tensor.coefficients.iter().skip(1).copied().collect(),
         change: outcome.change.into_inner().unwrap_or_default(),
     };
-    Ok(plan.tensors.iter().zip(run.outcomes).map(report).collect())
+    Ok(Written { tensors: plan.tensors.iter().zip(run.outcomes).map(report).collect(), resumed_bytes })
 }
 
+/// Opens a weight file of the output, or makes it, in its whole length.
 fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<File> {
-    let file = File::options().write(true).create_new(true).open(path)?;
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     file.set_len(bytes)?;
     write_all_at(&file, 0, header)?;
     Ok(file)
 }
 
 impl Run<'_> {
-    fn unit(&self, unit: &Unit, buffers: &mut Buffers) -> Result<(), MergeError> {
+    fn unit(&self, index: usize, unit: &Unit, buffers: &mut Buffers) -> Result<(), MergeError> {
         let Weights { plan, control, .. } = self.maker.weights;
         let planned = &plan.tensors[unit.tensor];
         let slot = plan.files.slots[unit.tensor];
-        let bytes = self.maker.make(unit, buffers)?;
         let (path, file) = &self.files[slot.file];
-        write_all_at(file, slot.offset + unit.bytes_of(planned).0, bytes)
-            .map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        control.advance(bytes.len() as u64, planned.place.layer);
+        let (first, length) = unit.bytes_of(planned);
+        let offset = slot.offset + first;
+        if let Some(leaves) = self.earlier(index, file, offset, buffers.output(length)) {
+            self.resumed_bytes.fetch_add(length, Ordering::Relaxed);
+            control.advance(length, planned.place.layer);
+            self.tally(unit, &leaves);
+            return Ok(());
+        }
+        let written = |path: &Path| {
+            let path = path.to_owned();
+            move |source| MergeError::Write { path, source }
+        };
+        self.maker.make(unit, buffers)?;
+        let bytes = buffers.output(length);
+        write_all_at(file, offset, bytes).map_err(written(path))?;
+        control.advance(length, planned.place.layer);
+        if let Some(journal) = self.journal {
+            let checksum = Checksum::of(bytes);
+            journal.record(index, checksum, &buffers.leaves).map_err(written(journal.path()))?;
+        }
         self.tally(unit, &buffers.leaves);
         Ok(())
+    }
+
+    /// What an earlier run did in a unit that is still there as it was written.
+    fn earlier(&self, index: usize, file: &File, offset: u64, bytes: &mut [u8]) -> Option<Vec<Leaf>> {
+        // Whatever cannot be read is made again.
+        let record = self.journal?.earlier(index).ok()??;
+        read_exact_at(file, offset, bytes).ok()?;
+        record.fits(bytes).then_some(record.leaves)
     }
 
     /// Keeps the unit's leaves; the last unit of a tensor adds all of them up in the order of the elements.
@@ -107,26 +150,4 @@ impl Run<'_> {
             let _ = outcome.change.set(change);
         }
     }
-}
-
-#[cfg(unix)]
-fn write_all_at(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    use std::os::windows::fs::FileExt as _;
-    while !bytes.is_empty() {
-        match file.seek_write(bytes, offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                bytes = &bytes[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

@@ -107,7 +107,7 @@ pub fn save_vector(
     let as_it_is = Recipe { output: OutputSpec::default(), ..recipe.clone() };
     config.copy(&pair.post, &as_it_is, staging.path(), control)?;
     let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
-    let tensors = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources)?;
+    let written = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources, None)?;
     super::check_unchanged(&models)?;
     if let Some(index) = &plan.files.index {
         staging.write(&format!("{VECTOR_STEM}.safetensors.index.json"), index)?;
@@ -115,7 +115,7 @@ pub fn save_vector(
     let mut saved = SavedVector {
         output: output.to_owned(),
         provenance,
-        tensors,
+        tensors: written.tensors,
         left_out,
         bytes_written: plan.bytes(),
         elapsed: began.elapsed(),

@@ -106,7 +106,7 @@ impl<'a> std::iter::Sum<&'a Self> for ChangeSums {
 }
 
 /// What happened in up to [`LEAF`] elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Leaf {
     pub vector_sq: f64,
     pub vector_written: f64,

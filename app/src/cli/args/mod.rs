@@ -1,5 +1,6 @@
 //! What can be said on the command line.
 
+mod bench;
 mod evaluate;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
 use crate::report::svg::Theme;
+pub use bench::BenchArgs;
 pub use evaluate::{EngineArgs, Grid, PerturbationKind, ReferenceArg, SamplingArgs, ServerArgs, SweepArgs, TryArgs};
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
@@ -72,6 +74,17 @@ pub enum Command {
     /// too. How much of w·v it keeps is measured and told, and so is what it leaves out.
     #[command(after_help = exit::HELP)]
     Lora(LoraArgs),
+    /// Measure merging and analysis on this machine, against the time that reading and writing the same bytes takes
+    ///
+    /// Makes models in the shape of real ones, measures in turns with and without them in the page cache, and tells ratios:
+    /// times alone depend on what else the machine does.
+    #[command(after_help = exit::HELP)]
+    Bench(BenchArgs),
+    /// List merges that were interrupted, with what is there of each
+    ///
+    /// `merge` to the same folder goes on with one. They lie in hidden folders beside the output that was to be.
+    #[command(after_help = exit::HELP)]
+    Unfinished(UnfinishedArgs),
     /// Check recipe files, and translate the merge files of mergekit
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -95,6 +108,20 @@ pub enum RecipeCommand {
     /// What mergekit has no word for is named, and without --lossy nothing is written then.
     #[command(after_help = exit::HELP)]
     Export(ConvertArgs),
+}
+
+/// Arguments of `unfinished`.
+#[derive(Debug, Args)]
+pub struct UnfinishedArgs {
+    /// The folder that outputs were to be written into
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Remove those that no process works on
+    #[arg(long)]
+    pub remove: bool,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `recipe check`.
@@ -292,6 +319,12 @@ pub struct MergeArgs {
     /// Carry NaN and infinity in a model through instead of refusing them
     #[arg(long)]
     pub allow_nonfinite: bool,
+    /// Go on with a run of the same that was interrupted, or do nothing; without this one is gone on with if it is there
+    #[arg(long, conflicts_with_all = ["anew", "dry_run"])]
+    pub resume: bool,
+    /// Begin anew, and remove what a run to the same folder left that was interrupted
+    #[arg(long)]
+    pub anew: bool,
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,

@@ -208,6 +208,10 @@ fn summary_ui(ui: &mut Ui, written: &Written) -> bool {
     let begins = if formula.starts_with(&written.target) { formula } else { format::sentence(&formula) };
     sentences_ui(ui, &format!("{begins} is in "), &format::path(&report.output), |ui| {
         words_ui(ui, format!(": {}. ", facts(report.bytes_written, report.elapsed, report.tensors.len())));
+        if report.resumed_bytes > 0 {
+            let there = format::bytes(report.resumed_bytes);
+            words_ui(ui, format!("Of these, {there} were there already, from a run that was interrupted. "));
+        }
         words_ui(ui, numbers_sentence(written));
         let beyond = total.overflowed + total.clipped;
         if beyond > 0 {

@@ -1,0 +1,212 @@
+//! What is measured: the floor, and what stands on it.
+
+use std::fs::{self, File};
+use std::io;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use mergescope_core::alignment::{Alignment, Triple};
+use mergescope_core::analysis;
+use mergescope_core::merge;
+use mergescope_core::positional::{read_exact_at, write_all_at};
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::{Method, Recipe};
+use mergescope_core::stream::Resources;
+
+use super::triple::BenchTriple;
+
+/// Bytes that the floor reads and writes at a time.
+const BLOCK: u64 = 4 << 20;
+
+/// One thing that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reads the bytes of three models and writes those of one, and syncs it: no merge can do with less.
+    MergeFloor,
+    /// Writes target + w·v: opening, preflight, weights, files beside them, report, sync and rename.
+    Merge,
+    /// TIES, with mergekit's defaults.
+    Ties,
+    /// DARE without election, half of v kept.
+    Dare,
+    /// DELLA without election, half of v kept.
+    Della,
+    /// Reads the bytes of three models.
+    ReadFloor,
+    /// Measures v: every sum, histogram and sample.
+    Analysis,
+    /// Compares v between all layers.
+    LayerCosine,
+}
+
+impl Step {
+    /// All, each floor before what stands on it.
+    pub const ALL: [Self; 8] = [
+        Self::MergeFloor,
+        Self::Merge,
+        Self::Ties,
+        Self::Dare,
+        Self::Della,
+        Self::ReadFloor,
+        Self::Analysis,
+        Self::LayerCosine,
+    ];
+
+    /// Those that are measured where nobody asks for more.
+    pub const USUAL: [Self; 4] = [Self::MergeFloor, Self::Merge, Self::ReadFloor, Self::Analysis];
+
+    /// Its name on the command line and in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::MergeFloor => "merge-floor",
+            Self::Merge => "merge",
+            Self::Ties => "ties",
+            Self::Dare => "dare",
+            Self::Della => "della",
+            Self::ReadFloor => "read-floor",
+            Self::Analysis => "analysis",
+            Self::LayerCosine => "layer-cosine",
+        }
+    }
+
+    /// What it is held against.
+    pub fn floor(self) -> Self {
+        match self {
+            Self::MergeFloor | Self::Merge | Self::Ties | Self::Dare | Self::Della => Self::MergeFloor,
+            Self::ReadFloor | Self::Analysis | Self::LayerCosine => Self::ReadFloor,
+        }
+    }
+
+    /// Does it once, and gives the time that it took; what it writes goes to `scratch`, which must not exist.
+    ///
+    /// # Errors
+    /// When the models cannot be read, or `scratch` cannot be written.
+    pub fn run(self, triple: &BenchTriple, scratch: &Path, resources: &Resources) -> anyhow::Result<Duration> {
+        let recipe = triple.recipe();
+        let began = Instant::now();
+        match self {
+            Self::MergeFloor => floor(triple, Some(scratch), resources.threads)?,
+            Self::ReadFloor => floor(triple, None, resources.threads)?,
+            Self::Merge => drop(merge::merge(&recipe, scratch, resources, &Control::new())?),
+            Self::Ties | Self::Dare | Self::Della => {
+                drop(merge::merge(&self.of_method(recipe), scratch, resources, &Control::new())?);
+            }
+            Self::Analysis | Self::LayerCosine => {
+                let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+                let alignment = Alignment::new(&triple);
+                if self == Self::Analysis {
+                    drop(analysis::measure(&triple, &alignment, resources, &Control::new())?);
+                } else {
+                    drop(analysis::layer_products(&triple, &alignment, resources, &Control::new())?);
+                }
+            }
+        }
+        Ok(began.elapsed())
+    }
+
+    fn of_method(self, mut recipe: Recipe) -> Recipe {
+        recipe.method.name = match self {
+            Self::Ties => Method::Ties,
+            Self::Dare => Method::DareLinear,
+            _ => Method::DellaLinear,
+        };
+        if self != Self::Ties {
+            recipe.method.density = Some(0.5);
+        }
+        recipe
+    }
+}
+
+/// A piece of the floor's work: the same stretch of a weight file of each model.
+struct Piece {
+    file: usize,
+    offset: u64,
+    length: u64,
+}
+
+/// Reads all weight files in large pieces by several threads; with `scratch`, each piece of the target is written there too,
+/// and all of it synced.
+fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow::Result<()> {
+    let models = ["pre", "post", "target"].map(|role| triple.weights(role));
+    let [pre, post, target] = models;
+    let (pre, post, target) = (pre?, post?, target?);
+    let open = |paths: &[std::path::PathBuf]| paths.iter().map(File::open).collect::<io::Result<Vec<_>>>();
+    let inputs = [open(&pre)?, open(&post)?, open(&target)?];
+    if let Some(scratch) = scratch {
+        fs::create_dir(scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
+    }
+    let mut outputs = Vec::new();
+    let mut pieces = Vec::new();
+    for (file, path) in target.iter().enumerate() {
+        let size = inputs[2][file].metadata()?.len();
+        if let (Some(scratch), Some(name)) = (scratch, path.file_name()) {
+            let output = File::create_new(scratch.join(name))?;
+            output.set_len(size)?;
+            outputs.push(output);
+        }
+        pieces.extend((0..size).step_by(BLOCK as usize).map(|offset| Piece {
+            file,
+            offset,
+            length: BLOCK.min(size - offset),
+        }));
+    }
+
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<()> {
+        let mut buffer = vec![0; BLOCK as usize];
+        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let bytes = &mut buffer[..piece.length as usize];
+            for model in &inputs {
+                read_exact_at(&model[piece.file], piece.offset, bytes)?;
+            }
+            if let Some(output) = outputs.get(piece.file) {
+                write_all_at(output, piece.offset, bytes)?;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            // A panic of the floor is a fault of this program, which ends with it.
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    for output in outputs {
+        output.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Threads that a step uses where nobody says: one a core.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+mod tests {
+    use super::super::shape::Shape;
+    use super::*;
+
+    #[test]
+    fn every_step_runs_and_the_floor_writes_as_many_bytes_as_a_model_has() {
+        let root = tempfile::tempdir().unwrap();
+        let triple = BenchTriple::prepare(&root.path().join("triple"), Shape::Tiny, &Control::new()).unwrap();
+        for step in Step::ALL {
+            let scratch = root.path().join(step.label());
+            step.run(&triple, &scratch, &Resources::default()).unwrap();
+            let writes = step.floor() == Step::MergeFloor;
+            assert_eq!(scratch.exists(), writes, "{}", step.label());
+            if writes {
+                let size = |path: &Path| fs::metadata(path).unwrap().len();
+                let written = size(&scratch.join("model.safetensors"));
+                assert_eq!(written, size(&triple.weights("target").unwrap()[0]), "{}", step.label());
+            }
+        }
+    }
+}

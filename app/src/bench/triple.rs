@@ -1,0 +1,238 @@
+//! Three synthetic models with small differences, as fine-tuning by reinforcement learning makes them.
+
+use std::f32::consts::TAU;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use half::bf16;
+use mergescope_core::checkpoint::WeightFiles;
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::Recipe;
+
+use super::shape::Shape;
+
+/// Bytes of a weight file at most, as the Hub's models have them.
+const SHARD_BYTES: u64 = 5_000_000_000;
+/// Numbers that look random, drawn once and reused from places that differ: making them must not take longer than writing.
+const POOL: usize = 1 << 22;
+/// Elements made at a time.
+const STEP: u64 = 1 << 20;
+/// Standard deviations of weights, of v, and of what the target differs from pre by.
+const DEVIATIONS: [f32; 3] = [0.02, 3e-4, 2e-4];
+/// The models, in the order of [`DEVIATIONS`]: each is pre and a difference of its own.
+const ROLES: [&str; 3] = ["pre", "post", "target"];
+/// Says that the models are whole, and of which shape.
+const MARK: &str = "mergescope-bench.txt";
+
+/// The models below a folder.
+#[derive(Clone, Debug)]
+pub struct BenchTriple {
+    folder: PathBuf,
+}
+
+impl BenchTriple {
+    /// Takes those that are in `folder`, or writes them there.
+    ///
+    /// # Errors
+    /// When the folder holds something else, or the disk has no room for the models and one more.
+    pub fn prepare(folder: &Path, shape: Shape, control: &Control) -> anyhow::Result<Self> {
+        let triple = Self { folder: folder.to_owned() };
+        if triple.shape() == Some(shape) {
+            return Ok(triple);
+        }
+        for role in ROLES {
+            let place = folder.join(role);
+            ensure!(
+                !place.exists(),
+                "{} is there already, and not from this benchmark; choose another --dir",
+                place.display()
+            );
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let files = WeightFiles::plan("model", &shape.tensors(), SHARD_BYTES);
+        let needed = files.bytes() * (ROLES.len() as u64 + 1);
+        let free = fs4::available_space(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+        ensure!(
+            free > needed,
+            "{} has {free} bytes free and the benchmark needs {needed}: three models and one that is written; choose another --dir or a smaller --shape",
+            folder.display()
+        );
+        triple.write(shape, &files, control)?;
+        fs::write(folder.join(MARK), shape.label()).context("the mark cannot be written")?;
+        Ok(triple)
+    }
+
+    /// The models of a folder that [`Self::prepare`] filled.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
+        let triple = Self { folder: folder.to_owned() };
+        ensure!(triple.shape().is_some(), "{} has no models of this benchmark", folder.display());
+        Ok(triple)
+    }
+
+    fn shape(&self) -> Option<Shape> {
+        let label = fs::read_to_string(self.folder.join(MARK)).ok()?;
+        Shape::ALL.into_iter().find(|shape| shape.label() == label.trim())
+    }
+
+    /// The folder of a model.
+    pub fn model(&self, role: &str) -> PathBuf {
+        self.folder.join(role)
+    }
+
+    /// The weight files of a model, in order.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn weights(&self, role: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let folder = self.model(role);
+        let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
+        files.sort();
+        Ok(files)
+    }
+
+    /// The weight files of all models.
+    ///
+    /// # Errors
+    /// When a folder cannot be listed.
+    pub fn all_weights(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let all = ROLES.map(|role| self.weights(role));
+        Ok(all.into_iter().collect::<anyhow::Result<Vec<_>>>()?.concat())
+    }
+
+    /// target + 0.5·(post − pre).
+    pub fn recipe(&self) -> Recipe {
+        let [pre, post, target] = ROLES.map(|role| self.model(role).to_string_lossy().into_owned());
+        let mut recipe = Recipe::new(pre, post, target);
+        recipe.vector.w = 0.5;
+        recipe
+    }
+
+    /// Removes the models and, where nothing else is in it, the folder.
+    pub fn remove(&self) {
+        // What cannot be removed only takes room, and the folder is named in the report.
+        for role in ROLES {
+            drop(fs::remove_dir_all(self.model(role)));
+        }
+        drop(fs::remove_file(self.folder.join(MARK)));
+        drop(fs::remove_dir(&self.folder));
+    }
+
+    fn write(&self, shape: Shape, files: &WeightFiles, control: &Control) -> anyhow::Result<()> {
+        let mut random = Random::new();
+        let tensors = shape.tensors();
+        for role in ROLES {
+            let folder = self.model(role);
+            fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::write(folder.join("config.json"), format!("{:#}\n", shape.config()))?;
+            if let Some(index) = &files.index {
+                fs::write(folder.join("model.safetensors.index.json"), index)?;
+            }
+        }
+        for (number, file) in files.files.iter().enumerate() {
+            let mut writers = Vec::new();
+            for role in ROLES {
+                let path = self.model(role).join(&file.name);
+                let mut writer = BufWriter::with_capacity(1 << 20, File::create(&path)?);
+                writer.write_all(&file.header)?;
+                writers.push(writer);
+            }
+            for (tensor, _) in tensors.iter().zip(&files.slots).filter(|(_, slot)| slot.file == number) {
+                let centre = if tensor.name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+                let elements: u64 = tensor.shape.iter().product();
+                for first in (0..elements).step_by(STEP as usize) {
+                    control.check()?;
+                    let count = STEP.min(elements - first) as usize;
+                    let [weights, v, other] = DEVIATIONS.map(|deviation| (random.stretch(count), deviation));
+                    let mut write = |writer: usize, difference: Option<(usize, f32)>| -> std::io::Result<()> {
+                        let at =
+                            |(start, deviation): (usize, f32), index: usize| random.pool[start + index] * deviation;
+                        let bytes: Vec<u8> = (0..count)
+                            .flat_map(|index| {
+                                let value = centre + at(weights, index);
+                                let value = value + difference.map_or(0.0, |difference| at(difference, index));
+                                bf16::from_f32(value).to_le_bytes()
+                            })
+                            .collect();
+                        writers[writer].write_all(&bytes)
+                    };
+                    write(0, None)?;
+                    write(1, Some(v))?;
+                    write(2, Some(other))?;
+                }
+            }
+            for writer in writers {
+                writer.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of a normal distribution, the same in every run.
+struct Random {
+    pool: Vec<f32>,
+    state: u64,
+}
+
+impl Random {
+    fn new() -> Self {
+        let mut random = Self { pool: Vec::new(), state: 1 };
+        // Box and Muller (1958), from two even numbers in (0, 1] and [0, 1).
+        random.pool = (0..POOL)
+            .map(|_| {
+                let radius = (-2.0 * (1.0 - random.even()).ln()).sqrt();
+                radius * (TAU * random.even()).cos()
+            })
+            .collect();
+        random
+    }
+
+    /// Sebastiano Vigna's splitmix64.
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    fn even(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1_u64 << 24) as f32
+    }
+
+    /// Where `count` numbers of the pool begin.
+    fn stretch(&mut self, count: usize) -> usize {
+        (self.next() % (POOL - count) as u64) as usize
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+mod tests {
+    use mergescope_core::merge::open;
+
+    use super::*;
+
+    #[test]
+    fn the_models_are_sound_are_taken_again_and_leave_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("bench");
+        let triple = BenchTriple::prepare(&folder, Shape::Tiny, &Control::new()).unwrap();
+        let models = open(&triple.recipe()).unwrap();
+        assert_eq!(models.target.tensors().len(), Shape::Tiny.tensors().len());
+        let written = fs::metadata(&triple.weights("pre").unwrap()[0]).unwrap().modified().unwrap();
+        let again = BenchTriple::prepare(&folder, Shape::Tiny, &Control::new()).unwrap();
+        assert_eq!(fs::metadata(&again.weights("pre").unwrap()[0]).unwrap().modified().unwrap(), written);
+        let refused = BenchTriple::prepare(&folder, Shape::Qwen05b, &Control::new()).unwrap_err().to_string();
+        assert!(refused.contains("choose another --dir"), "{refused}");
+        triple.remove();
+        assert!(!folder.exists());
+    }
+}

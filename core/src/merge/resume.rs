@@ -1,0 +1,162 @@
+//! Where a merge begins: in a folder of its own, or in that of one that was interrupted.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::MergeError;
+use super::journal::{self, Head, JOURNAL_FILE, Journal};
+use super::make;
+use super::output::{LOCK_SUFFIX, OutputPlace, STAGING_SUFFIX, Staging};
+use super::weights::Weights;
+use crate::recipe::Recipe;
+use crate::stream::Resources;
+
+/// What becomes of a merge to the same output that was interrupted: by a kill, a crash or a power cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// It is gone on with where it wrote the same from the same files; else it is removed.
+    #[default]
+    IfPossible,
+    /// It is gone on with, or nothing is done.
+    Only,
+    /// It is removed.
+    Never,
+}
+
+/// Where the work goes on.
+pub(super) struct Started {
+    pub staging: Staging,
+    pub journal: Journal,
+}
+
+/// Takes over what an interrupted merge left, or begins anew.
+pub(super) fn start(
+    place: OutputPlace,
+    weights: Weights<'_>,
+    recipe: &Recipe,
+    resume: Resume,
+    resources: &Resources,
+) -> Result<Started, MergeError> {
+    let identity = identity(weights, recipe);
+    let place = match resume {
+        Resume::Never => place,
+        // What cannot be read is not gone on with.
+        Resume::IfPossible | Resume::Only => {
+            match place.adopt(|folder| Journal::go_on(folder, &identity).ok().flatten())? {
+                Ok((staging, journal)) => {
+                    let files = weights.plan.files.files.iter().map(|file| file.name.as_str());
+                    staging.keep_only(&files.chain([JOURNAL_FILE]).collect::<Vec<_>>())?;
+                    return Ok(Started { staging, journal });
+                }
+                Err(place) if resume == Resume::Only => {
+                    return Err(MergeError::NothingToResume { path: place.output().to_owned() });
+                }
+                Err(place) => place,
+            }
+        }
+    };
+    let staging = place.stage()?;
+    let elements = weights.unit_elements(resources);
+    let units = make::units(weights, elements).len() as u64;
+    let head = Head::new(identity, elements, units, weights.plan.bytes(), recipe.to_toml());
+    let journal = Journal::begin(staging.path(), head)
+        .map_err(|source| MergeError::Write { path: staging.path().join(JOURNAL_FILE), source })?;
+    Ok(Started { staging, journal })
+}
+
+/// A hash of everything that decides which bytes go where: the recipe, this version, the state of every weight file that is read,
+/// and the files that are written.
+fn identity(weights: Weights<'_>, recipe: &Recipe) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(env!("CARGO_PKG_VERSION").as_bytes());
+    field(recipe.to_toml().as_bytes());
+    for model in weights.models.ids() {
+        for state in weights.models.get(model).file_states() {
+            field(&state.to_bytes());
+        }
+    }
+    for file in &weights.plan.files.files {
+        field(file.name.as_bytes());
+        field(&file.header);
+        field(&file.bytes.to_le_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// What a merge left behind that was interrupted, or is under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    /// The staging folder.
+    pub folder: PathBuf,
+    /// Whether a process is at work on it.
+    pub is_alive: bool,
+    /// Bytes of weights that are written.
+    pub done_bytes: u64,
+    /// Bytes of weights in all.
+    pub total_bytes: u64,
+    /// What was being merged, as far as it can be read.
+    pub recipe: Option<Recipe>,
+    lock_path: PathBuf,
+}
+
+impl Partial {
+    /// The name of the output, as far as the folder's name tells it; long names are cut.
+    pub fn output_name(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.strip_suffix(STAGING_SUFFIX).unwrap_or(&name).trim_start_matches('.').to_owned();
+        // `.NAME.HASH-ID`
+        name.rsplit_once('.').map_or(name.clone(), |(name, _)| name.to_owned())
+    }
+
+    /// Removes it with all that was written.
+    ///
+    /// # Errors
+    /// When a process works on it, or it cannot be removed.
+    pub fn remove(self) -> Result<(), MergeError> {
+        let busy = || MergeError::Busy { path: self.folder.clone() };
+        let lock = File::options().write(true).open(&self.lock_path).ok();
+        if let Some(lock) = &lock
+            && !matches!(lock.try_lock(), Ok(()))
+        {
+            return Err(busy());
+        }
+        fs::remove_dir_all(&self.folder).map_err(|source| MergeError::Write { path: self.folder.clone(), source })?;
+        drop(lock);
+        // Without its folder a lock only stands in nobody's way.
+        let _ = fs::remove_file(&self.lock_path);
+        Ok(())
+    }
+}
+
+/// What merges left in a folder, or have under way there, in the order of their names.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn partials(folder: &Path) -> std::io::Result<Vec<Partial>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)?.flatten() {
+        let name = entry.file_name();
+        let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(STAGING_SUFFIX)) else { continue };
+        if !stem.starts_with('.') || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let lock_path = folder.join(format!("{stem}{LOCK_SUFFIX}"));
+        let lock = File::options().write(true).open(&lock_path);
+        let is_alive = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
+        let head = journal::look(&entry.path());
+        found.push(Partial {
+            folder: entry.path(),
+            is_alive,
+            done_bytes: head.as_ref().map_or(0, |(_, done)| *done),
+            total_bytes: head.as_ref().map_or(0, |(head, _)| head.bytes),
+            recipe: head.and_then(|(head, _)| Recipe::from_toml(&head.recipe, Path::new(JOURNAL_FILE)).ok()),
+            lock_path,
+        });
+    }
+    found.sort_by(|one, other| one.folder.cmp(&other.folder));
+    Ok(found)
+}
