@@ -11,6 +11,6 @@ pub mod evaluate;
 pub mod format;
 pub mod past;
 pub mod report;
-mod served;
+pub mod served;
 pub mod vector;
 pub mod window;

@@ -608,6 +608,18 @@ fn run_sweep(harness: &mut Harness<'_, App>) {
 }
 
 #[test]
+fn evaluate_more() {
+    let folder = stage("evaluate-more");
+    let demo = mergescope::demo::folder().unwrap();
+    ["pre", "post", "target"].iter().for_each(|model| copy(&demo.join(model), &folder.join("demo").join(model)));
+    copy(&demo.with_file_name("questions"), &folder.join("questions"));
+    let mut harness = demo_sweep(Theme::Light, &folder);
+    harness.get_by_label("More choices").click();
+    harness.run_steps(4);
+    picture(&mut harness, "evaluate-more-light");
+}
+
+#[test]
 fn evaluate() {
     let mut results = SnapshotResults::new();
     let folder = stage("evaluate");

@@ -226,6 +226,7 @@ fn what_was_left_is_listed_and_removed() {
     let found = partials(scene.root()).unwrap();
     let [partial] = found.as_slice() else { panic!("one merge was interrupted: {found:?}") };
     assert_eq!(partial.output_name(), "merged");
+    assert_eq!(partial.output.as_deref(), Some(scene.root().canonicalize().unwrap().join("merged").as_path()));
     assert!(!partial.is_alive && partial.done_bytes > 0 && partial.done_bytes < partial.total_bytes);
     let recipe = partial.recipe.as_ref().unwrap();
     assert_eq!((recipe.vector.w, &recipe.target), (0.5, &scene.recipe.target));

@@ -10,7 +10,7 @@ use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 
 use super::args::{EngineArgs, ServerArgs};
-use crate::served;
+use crate::served::{self, Reach};
 
 /// The engine that the flags ask for: a server, or the one that is part of this program. `folder` is where folders for a
 /// server go, if the flags do not say.
@@ -51,6 +51,15 @@ impl ServerArgs {
     /// Whether a server answers with whatever somebody has loaded there.
     pub fn is_as_loaded(&self) -> bool {
         self.server.is_some() && self.server_delivery.unwrap_or_default() == Delivery::AsLoaded
+    }
+
+    /// Which models of a sweep can answer. Of a server as it was loaded `--only` says which w that is.
+    pub fn reach(&self) -> Reach {
+        let delivery = self.server_delivery.unwrap_or_default();
+        if self.server.is_none() || delivery == Delivery::AsLoaded {
+            return Reach::All;
+        }
+        Reach::of(delivery, 0.0)
     }
 
     /// What the flags say of a server; `None` where they name none.

@@ -57,9 +57,11 @@ pub fn series(table: &SweepTable) -> Vec<Series<'_>> {
     let others = table.arms.iter().filter(|result| result.arm.is_none() && result.right.is_some());
     for result in others {
         let Some(w) = result.w else { continue };
-        match all.iter_mut().find(|series| series.label == "measured elsewhere") {
+        // A log of lm-eval has an arm for each filter and metric, which are not one line.
+        let label = result.label.split_once(": ").map_or("measured elsewhere", |(_, metric)| metric);
+        match all.iter_mut().find(|series| series.label == label) {
             Some(series) => series.points.push((w, result)),
-            None => all.push(Series { label: "measured elsewhere".to_owned(), points: vec![(w, result)] }),
+            None => all.push(Series { label: label.to_owned(), points: vec![(w, result)] }),
         }
     }
     for series in &mut all {
@@ -73,7 +75,10 @@ pub fn references(table: &SweepTable) -> Vec<Reference<'_>> {
     let first =
         |result: &&ArmResult| result.arm.is_some_and(|arm| arm.prompt == 0 && !arm.perturbed) && result.right.is_some();
     let models = table.arms.iter().filter(first).filter_map(|result| match result.arm?.model {
-        ArmModel::Reference(role) => Some(Reference { label: format!("{} alone", role.label()), arm: result }),
+        ArmModel::Reference(role) => {
+            let so_far = if is_incomplete(result) { ", so far" } else { "" };
+            Some(Reference { label: format!("{} alone{so_far}", role.label()), arm: result })
+        }
         _ => None,
     });
     let target =
@@ -99,12 +104,19 @@ pub fn controls(table: &SweepTable) -> Vec<(f64, &ArmResult)> {
         .collect()
 }
 
+/// Whether some of an arm's answers are still to come: what there is may be of few questions.
+pub fn is_incomplete(arm: &ArmResult) -> bool {
+    arm.arm.is_some() && arm.missing > 0
+}
+
 /// What is under the chart's heading.
 pub fn caption(table: &SweepTable) -> String {
     let held_out = if table.dev_questions.is_some() { "held-out question" } else { "question" };
     let samples = if table.samples > 1 { format!(", {} answers each", table.samples) } else { String::new() };
     let grader = words::grader(&table.grader);
-    format!("{}{samples} · 95 % interval · grader: {grader}", format::plural(table.questions, held_out))
+    let is_open = table.arms.iter().any(|arm| arm.right.is_some() && is_incomplete(arm));
+    let so_far = if is_open { " · hollow: of the answers so far" } else { "" };
+    format!("{}{samples} · 95 % interval{so_far} · grader: {grader}", format::plural(table.questions, held_out))
 }
 
 /// What the pointer shows at a point.
@@ -196,7 +208,11 @@ pub fn sweep(table: &SweepTable) -> Drawing {
         for (w, arm, right) in shares() {
             let radius = if table.chosen.is_some_and(|chosen| chosen.w == w) && number == 0 { 5.5 } else { 3.5 };
             drawing.circle(
-                if number == 0 { "accent" } else { "reference" },
+                match number {
+                    _ if is_incomplete(arm) => "none",
+                    0 => "accent",
+                    _ => "reference",
+                },
                 [x(w), y(right.mean)],
                 radius,
                 &tooltip(arm),

@@ -16,7 +16,10 @@ pub fn parse(text: &str) -> Result<Vec<f64>, String> {
     if parts.len() != 1 {
         return Err("write 0,0.25,0.5 or from:to:step".to_owned());
     }
-    text.split(',').map(number).collect()
+    // As people write lists: with commas, semicolons or spaces, and perhaps one too many.
+    let parts = text.split([',', ';', ' ', '\t', '\n']).filter(|part| !part.trim().is_empty());
+    let values: Vec<f64> = parts.map(number).collect::<Result<_, _>>()?;
+    if values.is_empty() { Err("write values of w, such as 0,0.25,0.5".to_owned()) } else { Ok(values) }
 }
 
 /// The values `from`, `from` + `step` … up to `to`.
@@ -52,6 +55,7 @@ mod tests {
     #[test]
     fn a_grid_is_a_list_or_a_range() {
         assert_eq!(parse("0,0.25,−0.5").unwrap(), [0.0, 0.25, -0.5]);
+        assert_eq!(parse("0; 0.5 1,,").unwrap(), [0.0, 0.5, 1.0]);
         assert_eq!(parse("-0.5:0.7:0.1").unwrap().last(), Some(&0.7));
         assert_eq!(parse("-0.5:1.5:0.25").unwrap().len(), 9);
         assert_eq!(parse("0:1:0.1").unwrap()[3], 0.3);

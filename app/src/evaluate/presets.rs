@@ -37,6 +37,12 @@ pub const PRESETS: [PaperPreset; 2] = [
 /// The graders beside the paper's own, the intervals and the controls are not in the papers: they are what the numbers need
 /// to be read.
 pub fn apply(name: &str, spec: &mut SweepSpec) {
+    if PRESETS.iter().any(|preset| preset.name == name) {
+        // What another paper asked for is no part of this one.
+        let plain = SweepSpec::default();
+        (spec.prompts, spec.perturbation, spec.controls) = (plain.prompts, plain.perturbation, plain.controls);
+        (spec.references, spec.choices, spec.graders) = (plain.references, plain.choices, Vec::new());
+    }
     match name {
         "arXiv-2508.02913" => {
             spec.w = vec![0.0, 0.25, 0.5, 0.75, 1.0];
@@ -59,5 +65,22 @@ pub fn apply(name: &str, spec: &mut SweepSpec) {
             ];
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_paper_leaves_nothing_of_the_other() {
+        for [first, second] in [[0, 1], [1, 0]].map(|order| order.map(|at: usize| PRESETS[at].name)) {
+            let mut after = SweepSpec { questions: "q.jsonl".to_owned(), ..SweepSpec::default() };
+            let mut alone = after.clone();
+            apply(first, &mut after);
+            apply(second, &mut after);
+            apply(second, &mut alone);
+            assert_eq!(after, alone, "{second} after {first}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use eframe::egui::{self, CentralPanel, ColorImage, Context, Frame, Margin, Panel, Rect, RichText, TextStyle, Ui};
-use mergescope_core::merge::MergeReport;
+use mergescope_core::merge::{MergeReport, Partial};
 use mergescope_core::recipe::Recipe;
 
 use super::answerer::AnswererSettings;
@@ -13,7 +13,7 @@ use super::dialogs::Dialog;
 use super::engine::Engine;
 use super::evaluate_tab::EvaluateView;
 use super::evaluation::Evaluation;
-use super::jobs::{Event, Jobs, Waker};
+use super::jobs::{Event, Job, JobId, Jobs, Outcome, Waker};
 use super::live::Live;
 use super::palette::PaletteState;
 use super::persist::{self, Saved};
@@ -100,6 +100,8 @@ pub struct App {
     pub(super) screenshot_for: Option<PathBuf>,
     /// Frames until the picture is taken.
     pub(super) screenshot_in: Option<u32>,
+    /// The job that looks for merges that were interrupted, until it has ended.
+    unfinished: Option<JobId>,
     /// Whether the window closes although something is being written.
     pub(super) quit_confirmed: bool,
 }
@@ -130,6 +132,8 @@ impl App {
             session.reopen_file(saved.file);
             session.show(saved.shown);
         }
+        // Where the last merge went, one that was interrupted has left something.
+        let unfinished = saved.output_parent.clone().map(|folder| session.jobs.start(Job::FindUnfinished { folder }));
         let tab = if setup.report.is_some() { Tab::Results } else { Tab::Vector };
         // No job of this session has the number 0.
         session.end = setup.report.map(|report| End::Merged(Box::new(Written::new(0, report))));
@@ -160,6 +164,7 @@ impl App {
             screenshot: Arc::default(),
             screenshot_for: None,
             screenshot_in: None,
+            unfinished,
             quit_confirmed: false,
         }
     }
@@ -193,6 +198,10 @@ impl App {
             _ => Some(event),
         };
         let Some(event) = event else { return };
+        let event = match event {
+            Event::Finished(id, result) if self.unfinished == Some(id) => return self.on_unfinished(result.ok()),
+            other => other,
+        };
         let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
             return;
         };
@@ -200,6 +209,17 @@ impl App {
             Some(path) => self.on_path(&request.purpose, path),
             None if open_for < NEVER_SHOWN => self.on_no_dialog(request),
             None => {}
+        }
+    }
+
+    /// Offers to go on with a merge that was interrupted.
+    fn on_unfinished(&mut self, found: Option<Outcome>) {
+        self.unfinished = None;
+        let Some(Outcome::Unfinished(found)) = found else { return };
+        let is_whole = |partial: &Partial| partial.recipe.is_some() && partial.output.is_some();
+        let dead = found.into_iter().find(|partial| !partial.is_alive && is_whole(partial));
+        if let (Some(partial), None) = (dead, &self.dialog) {
+            self.dialog = Some(Dialog::Unfinished(Box::new(partial)));
         }
     }
 

@@ -116,6 +116,18 @@ impl App {
                 self.open_folder(&folder);
             }
             DialogEnd::Answerer(settings) => self.answerer = *settings,
+            DialogEnd::GoOn(partial) => {
+                if let (Some(recipe), Some(output)) = (partial.recipe, partial.output) {
+                    self.session.go_on(recipe, output);
+                }
+            }
+            DialogEnd::RemoveUnfinished(partial) => {
+                let name = partial.output_name();
+                match partial.remove() {
+                    Ok(()) => self.session.say(format!("What was there of {name} is removed")),
+                    Err(error) => self.session.fail(format::sentence(&chain(&error))),
+                }
+            }
             DialogEnd::ForgetAnswers => self.forget_answers(),
             DialogEnd::Quit => {
                 self.quit_confirmed = true;

@@ -55,7 +55,8 @@ pub fn buttons_ui(
     ui.add_space(12.0);
     let size = Vec2::new(88.0, 30.0);
     let mut pressed = (false, false);
-    ui.with_layout(Layout::right_to_left(Align::Min), |ui| {
+    let row = Vec2::new(ui.available_width(), size.y);
+    ui.allocate_ui_with_layout(row, Layout::right_to_left(Align::Center), |ui| {
         let button = widgets::main_button(ui, main.0, obstacle.is_none()).min_size(size);
         let response = ui.add_enabled(obstacle.is_none(), button).on_hover_text(main.1);
         pressed.0 = response.on_disabled_hover_text(obstacle.unwrap_or_default()).clicked();

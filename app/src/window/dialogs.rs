@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, RichText, TextEdit, TextStyle, Ui};
-use mergescope_core::merge::MergeReport;
+use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, Order, RichText, TextEdit, TextStyle, Ui};
+use mergescope_core::merge::{MergeReport, Partial};
 use mergescope_core::recipe::Recipe;
 
 use super::adapter_dialog::{self, AdapterDialog};
@@ -37,6 +37,8 @@ pub enum Dialog {
     ForgetAnswers,
     /// What answers prompts and questions.
     Answerer(Box<AnswererDialog>),
+    /// A merge that was interrupted: go on with it?
+    Unfinished(Box<Partial>),
     /// Merges of the past.
     Past(Box<PastDialog>),
     /// Why a file could not be read, in all its words.
@@ -85,6 +87,10 @@ pub enum DialogEnd {
     SaveMergeFile(String),
     /// Let that answer from now on.
     Answerer(Box<AnswererSettings>),
+    /// Go on with that merge.
+    GoOn(Box<Partial>),
+    /// Remove what is there of that merge.
+    RemoveUnfinished(Box<Partial>),
     /// Show that folder; the dialog stays.
     Folder(Dialog, PathBuf),
     /// Leave.
@@ -140,7 +146,10 @@ impl WriteDialog {
 /// Shows `dialog`.
 pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
     let backdrop = if ctx.theme() == egui::Theme::Dark { theme::DARK.backdrop } else { theme::LIGHT.backdrop };
-    let shown = Modal::new(Id::unique("dialog")).backdrop_color(backdrop).frame(frame(ctx)).show(ctx, |ui| {
+    let id = Id::unique("dialog");
+    // Below the layer of menus: one that is opened from the dialog must not come up behind it.
+    let area = Modal::default_area(id).order(Order::Middle);
+    let shown = Modal::new(id).area(area).backdrop_color(backdrop).frame(frame(ctx)).show(ctx, |ui| {
         ui.set_width(match dialog {
             Dialog::Past(_) => past_dialog::WIDTH.min(ctx.content_rect().width() - 64.0),
             Dialog::MergeFile(_) => merge_file_dialog::WIDTH.min(ctx.content_rect().width() - 64.0),
@@ -171,20 +180,29 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
             },
             Dialog::Answerer(mut dialog) => match answerer::dialog_ui(app, ui, &mut dialog) {
                 AnswererEnd::Open => DialogEnd::Open(Dialog::Answerer(dialog)),
-                AnswererEnd::Closed => DialogEnd::Closed,
+                AnswererEnd::Closed => {
+                    dialog.asking().into_iter().for_each(|job| app.session.jobs.cancel(job));
+                    DialogEnd::Closed
+                }
                 AnswererEnd::Take(settings) => DialogEnd::Answerer(settings),
                 AnswererEnd::Browse => DialogEnd::Browse(Dialog::Answerer(dialog), None),
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
             Dialog::Quit => quit_ui(app, ui),
             Dialog::ForgetAnswers => forget_ui(app, ui),
+            Dialog::Unfinished(partial) => unfinished_ui(ui, partial),
             Dialog::Problem(text) => problem_ui(ui, text),
             Dialog::About => about_ui(ui),
         }
     });
     let close = shown.should_close();
     match shown.inner {
-        DialogEnd::Open(_) if close => DialogEnd::Closed,
+        DialogEnd::Open(dialog) if close => {
+            if let Dialog::Answerer(dialog) = dialog {
+                dialog.asking().into_iter().for_each(|job| app.session.jobs.cancel(job));
+            }
+            DialogEnd::Closed
+        }
         end => end,
     }
 }
@@ -222,7 +240,9 @@ fn path_ui(ui: &mut Ui, mut dialog: PathDialog) -> DialogEnd {
         focus_end(ui, &field, &dialog.text);
     }
     let main = match purpose {
-        PickFor::OpenRecipe | PickFor::OpenValues => ("Open", "Read that file"),
+        PickFor::OpenRecipe | PickFor::OpenValues | PickFor::Questions | PickFor::Examples | PickFor::Results => {
+            ("Open", "Read that file")
+        }
         _ if replaces => ("Replace", "Write that file in the place of the one that is there, which is lost"),
         _ => ("Save", "Write that file"),
     };
@@ -273,6 +293,33 @@ fn forget_ui(app: &App, ui: &mut Ui) -> DialogEnd {
         DialogEnd::Closed
     } else {
         DialogEnd::Open(Dialog::ForgetAnswers)
+    }
+}
+
+fn unfinished_ui(ui: &mut Ui, partial: Box<Partial>) -> DialogEnd {
+    title_ui(ui, "A merge was interrupted");
+    let output = partial.output.as_deref().map(format::path).unwrap_or_default();
+    let there = format::bytes_of(partial.done_bytes, partial.total_bytes);
+    let words = format!(
+        "{there} of {output} are written. Going on checks each piece that is there and writes the rest; the result is the same as \
+         without the interruption."
+    );
+    widgets::paragraph_ui(ui, &words);
+    let mut remove = false;
+    ui.add_space(4.0);
+    let tooltip = "Delete what is there of it; the models are only read and stay as they are";
+    remove |= widgets::link_ui(ui, "Remove what is there").on_hover_text(tooltip).clicked();
+    let go_on = ("Go on", "Take the recipe of that merge and write the rest");
+    let (go, later) =
+        buttons_ui(ui, go_on, None, Some(("Later", "Leave it as it is; a merge to the same folder goes on with it")));
+    if go {
+        DialogEnd::GoOn(partial)
+    } else if remove {
+        DialogEnd::RemoveUnfinished(partial)
+    } else if later {
+        DialogEnd::Closed
+    } else {
+        DialogEnd::Open(Dialog::Unfinished(partial))
     }
 }
 

@@ -19,7 +19,7 @@ use mergescope_core::engine::server::ServerSpec;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::sweep::Sweep;
 use mergescope_core::hub::{self, CachedModel};
-use mergescope_core::merge::{MergeError, MergeReport, SavedVector};
+use mergescope_core::merge::{self, MergeError, MergeReport, Partial, SavedVector};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
 use mergescope_core::recipe::{OutputDtype, OutputSpec, Recipe};
@@ -65,6 +65,11 @@ pub enum Job {
         triple: Triple,
         /// Which of their tensors belong together.
         alignment: Alignment,
+    },
+    /// Looks for merges that were interrupted.
+    FindUnfinished {
+        /// The folder that they were to write into.
+        folder: PathBuf,
     },
     /// Asks a server for its models.
     FindModels {
@@ -134,6 +139,7 @@ impl Job {
             Self::Open { .. } => "open",
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
+            Self::FindUnfinished { .. } => "unfinished",
             Self::FindModels { .. } => "server",
             Self::FindTemplate { .. } => "template",
             Self::Evaluate(_) => "evaluate",
@@ -160,6 +166,8 @@ pub enum Outcome {
     Checked(Preflight),
     /// The vector was measured.
     Measured(Box<Measured>),
+    /// Merges that were interrupted.
+    Unfinished(Vec<Partial>),
     /// The models of a server.
     Models(Vec<String>),
     /// Whether a model has a chat template.
@@ -436,6 +444,8 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
             Ok(Outcome::Opened { place: path.canonicalize().unwrap_or(path), model })
         }
         Job::Evaluate(work) => work(engine, control),
+        // What cannot be listed has nothing to go on with.
+        Job::FindUnfinished { folder } => Ok(Outcome::Unfinished(merge::partials(&folder).unwrap_or_default())),
         Job::FindModels { spec } => engine.model_names(spec, control).map(Outcome::Models).map_err(|e| failed(&e)),
         Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),

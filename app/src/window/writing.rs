@@ -1,5 +1,7 @@
 //! What can be written now, and why not; the work under way, and its end.
 
+use std::path::PathBuf;
+
 use mergescope_core::alignment::{Role, VectorPair};
 use mergescope_core::checkpoint::CheckpointKind;
 use mergescope_core::merge::MergeReport;
@@ -160,6 +162,16 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes the recipe of a merge that was interrupted, and goes on with it.
+    pub fn go_on(&mut self, recipe: Recipe, output: PathBuf) {
+        if let Some(obstacle) = self.busy() {
+            return self.fail(obstacle);
+        }
+        // Fingerprints belong to that merge, and not to the choices in the window.
+        self.set_recipe(Recipe { inputs: None, ..recipe.clone() });
+        self.begin(Product::Merge, Job::Merge { recipe: Box::new(recipe), output });
     }
 
     fn begin(&mut self, product: Product, job: Job) {

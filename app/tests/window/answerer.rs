@@ -4,6 +4,7 @@ use std::path::Path;
 
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
+use mergescope::served::Reach;
 use mergescope::window::{App, Setup};
 use serde_json::{Value, json};
 
@@ -88,6 +89,25 @@ fn ask(harness: &mut Harness<'_, App>, button: &str) {
 fn said(harness: &Harness<'_, App>) -> Vec<String> {
     let run = harness.state().try_view().run.as_ref().expect("something was asked");
     run.answers.iter().map(|answer| answer.text.clone()).collect()
+}
+
+/// A window on the Evaluate tab with three questions.
+fn evaluating(triple: &Triple) -> Harness<'static, App> {
+    let questions = triple.root.path().join("questions.jsonl");
+    let lines: String =
+        (0..3).map(|n| format!("{}\n", json!({ "question": format!("{n}?"), "answer": "1" }))).collect();
+    std::fs::write(&questions, lines).unwrap();
+    let engine = super::evaluate_tab::Kept { folder: triple.root.path().join("sweeps") };
+    let picker = std::sync::Arc::new(super::FakePicker(Some(questions)));
+    let recipe = Some(triple.recipe());
+    let mut harness = window(Setup { recipe, picker, ..super::setup_with(engine) });
+    wait_for_vector(&mut harness);
+    harness.get_by_label("Evaluate").click();
+    harness.run_steps(3);
+    harness.get_by_label("Open questions…").click();
+    harness.run_steps(3);
+    wait(&mut harness, "the file is read", |app| app.evaluation().questions.is_some());
+    harness
 }
 
 fn shows(harness: &Harness<'_, App>, text: &str) -> bool {
@@ -202,27 +222,14 @@ fn a_server_that_does_not_answer_is_told_in_the_dialog_and_in_the_answer() {
 #[test]
 fn only_the_w_that_a_server_has_loaded_is_evaluated() {
     let (triple, server) = (Triple::new(TINY), server());
-    let questions = triple.root.path().join("questions.jsonl");
-    let lines: String =
-        (0..3).map(|n| format!("{}\n", json!({ "question": format!("{n}?"), "answer": "1" }))).collect();
-    std::fs::write(&questions, lines).unwrap();
-    let engine = super::evaluate_tab::Kept { folder: triple.root.path().join("sweeps") };
-    let picker = std::sync::Arc::new(super::FakePicker(Some(questions)));
-    let recipe = Some(triple.recipe());
-    let mut harness = window(Setup { recipe, picker, ..super::setup_with(engine) });
-    wait_for_vector(&mut harness);
-    harness.get_by_label("Evaluate").click();
-    harness.run_steps(3);
-    harness.get_by_label("Open questions…").click();
-    harness.run_steps(3);
-    wait(&mut harness, "the file is read", |app| app.evaluation().questions.is_some());
+    let mut harness = evaluating(&triple);
     choose(&mut harness);
     find(&mut harness, &server.url);
     harness.get_by_label("w that is loaded").set_value_accesskit(0.3);
     harness.run_steps(2);
     take(&mut harness);
     wait(&mut harness, "the questions are read", |app| {
-        app.evaluation().prepared.as_ref().is_some_and(|prepared| prepared.loaded_w == Some(0.3))
+        app.evaluation().prepared.as_ref().is_some_and(|prepared| prepared.reach == Reach::Loaded(0.3))
     });
     assert!(is_disabled(&harness, "Run"), "0.3 is not in the grid");
 
@@ -232,7 +239,7 @@ fn only_the_w_that_a_server_has_loaded_is_evaluated() {
     harness.run_steps(2);
     take(&mut harness);
     wait(&mut harness, "the questions are read", |app| {
-        app.evaluation().prepared.as_ref().is_some_and(|prepared| prepared.loaded_w == Some(0.5))
+        app.evaluation().prepared.as_ref().is_some_and(|prepared| prepared.reach == Reach::Loaded(0.5))
     });
     harness.get_by_label("Run").click();
     harness.run_steps(2);
@@ -240,6 +247,53 @@ fn only_the_w_that_a_server_has_loaded_is_evaluated() {
     harness.run_steps(3);
     assert_eq!(server.asked("POST /v1/completions").len(), 3, "the questions at one w");
     let progress = harness.state().evaluation().progress().unwrap();
-    assert!(progress.answered == 3 && progress.total > 3, "{progress:?}");
-    assert!(is_disabled(&harness, "Go on"), "load another w and say so");
+    assert!(progress.answered == 3 && progress.total == 3, "{progress:?}");
+    assert!(shows(&harness, "Only w = 0.50 is asked, which the server has loaded"));
+    assert!(is_disabled(&harness, "Run again"), "load another w and say so");
+}
+
+#[test]
+fn menus_of_the_dialog_come_up_in_front_of_it_also_the_second_time() {
+    let (triple, server) = (Triple::new(TINY), server());
+    let mut harness = trying(&triple);
+    for how in ["a merge for each w (SGLang)", "an adapter for each w (vLLM)"] {
+        choose(&mut harness);
+        if harness.query_by_label("Address").is_none() {
+            harness.get_by_label("a server").click();
+            harness.run_steps(3);
+        }
+        fill(&mut harness, "Address", &server.url);
+        harness.get_by_label_contains("Delivery: ").click();
+        harness.run_steps(3);
+        // Where it is drawn, by the pointer: what lies behind the dialog cannot be reached there.
+        let at = harness.get_by_label(how).rect().center();
+        harness.hover_at(at);
+        harness.run_steps(2);
+        harness.drag_at(at);
+        harness.drop_at(at);
+        harness.run_steps(4);
+        assert!(shows(&harness, &format!("Delivery: {how}")), "{how} was chosen");
+        harness.get_by_label("Cancel").click();
+        harness.run_steps(4);
+    }
+}
+
+#[test]
+fn an_adapter_is_evaluated_at_every_w_and_post_and_controls_are_left_out_with_a_word() {
+    let (triple, server) = (Triple::new(TINY), server());
+    let mut harness = evaluating(&triple);
+    choose(&mut harness);
+    find(&mut harness, &server.url);
+    deliver(&mut harness, "its adapter, scaled (llama.cpp)");
+    take(&mut harness);
+    wait(&mut harness, "the questions are read", |app| {
+        app.evaluation().prepared.as_ref().is_some_and(|prepared| prepared.reach == Reach::Target)
+    });
+    assert!(shows(&harness, "Post and controls left out"));
+    harness.get_by_label("Run").click();
+    harness.run_steps(2);
+    wait(&mut harness, "the run ends", |app| !app.evaluation().is_running());
+    harness.run_steps(3);
+    let progress = harness.state().evaluation().progress().unwrap();
+    assert_eq!((progress.answered, progress.total), (27, 27), "three questions at nine values of w");
 }

@@ -10,6 +10,7 @@ mod evaluate_tab;
 mod past;
 mod scaling;
 mod try_tab;
+mod unfinished;
 mod vector;
 mod vectors;
 mod writing;

@@ -44,14 +44,17 @@ pub(super) struct Head {
     pub units: u64,
     /// Bytes of all weight files' tensors.
     pub bytes: u64,
-    /// The recipe, for people who find the folder.
+    /// The folder that is to be, as text; a name that is not Unicode loses what text cannot hold.
+    pub output: String,
+    /// The recipe.
     pub recipe: String,
 }
 
 impl Head {
-    /// A head of this version's format.
-    pub fn new(identity: [u8; 32], unit_elements: u64, units: u64, bytes: u64, recipe: String) -> Self {
-        Self { format: FORMAT, identity, unit_elements, units, bytes, recipe }
+    /// A head of this version's format, of a merge whose units are not cut yet.
+    pub fn new(identity: [u8; 32], output: &Path, recipe: String) -> Self {
+        let output = output.to_string_lossy().into_owned();
+        Self { format: FORMAT, identity, unit_elements: 0, units: 0, bytes: 0, output, recipe }
     }
 }
 
@@ -267,7 +270,8 @@ mod tests {
     use super::*;
 
     fn head() -> Head {
-        Head::new([7; 32], 8192, 5, 50, "w = 0.5".to_owned())
+        let head = Head::new([7; 32], Path::new("/merged"), "w = 0.5".to_owned());
+        Head { unit_elements: 8192, units: 5, bytes: 50, ..head }
     }
 
     fn leaf(updates: u64) -> Leaf {

@@ -58,7 +58,8 @@ pub(super) fn start(
     let staging = place.stage()?;
     let elements = weights.unit_elements(resources);
     let units = make::units(weights, elements).len() as u64;
-    let head = Head::new(identity, elements, units, weights.plan.bytes(), recipe.to_toml());
+    let mut head = Head::new(identity, staging.place().output(), recipe.to_toml());
+    (head.unit_elements, head.units, head.bytes) = (elements, units, weights.plan.bytes());
     let journal = Journal::begin(staging.path(), head)
         .map_err(|source| MergeError::Write { path: staging.path().join(JOURNAL_FILE), source })?;
     Ok(Started { staging, journal })
@@ -98,6 +99,8 @@ pub struct Partial {
     pub done_bytes: u64,
     /// Bytes of weights in all.
     pub total_bytes: u64,
+    /// The folder that was to be, as far as it can be read and is still beside this one.
+    pub output: Option<PathBuf>,
     /// What was being merged, as far as it can be read.
     pub recipe: Option<Recipe>,
     lock_path: PathBuf,
@@ -148,11 +151,15 @@ pub fn partials(folder: &Path) -> std::io::Result<Vec<Partial>> {
         let lock = File::options().write(true).open(&lock_path);
         let is_alive = lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)));
         let head = journal::look(&entry.path());
+        let output = head.as_ref().map(|(head, _)| PathBuf::from(&head.output));
+        // A folder that was moved has its output elsewhere now.
+        let is_beside = |output: &PathBuf| output.parent() == folder.canonicalize().ok().as_deref();
         found.push(Partial {
             folder: entry.path(),
             is_alive,
             done_bytes: head.as_ref().map_or(0, |(_, done)| *done),
             total_bytes: head.as_ref().map_or(0, |(head, _)| head.bytes),
+            output: output.filter(is_beside),
             recipe: head.and_then(|(head, _)| Recipe::from_toml(&head.recipe, Path::new(JOURNAL_FILE)).ok()),
             lock_path,
         });

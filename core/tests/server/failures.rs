@@ -37,7 +37,7 @@ fn a_server_that_comes_late_is_waited_for() {
     });
     let spec = ServerSpec { backoff_ms: 100, ..ServerSpec::new(ServerUrl::parse(&address.to_string()).unwrap()) };
     let server = connect(spec, never()).unwrap();
-    assert_eq!(mergescope_core::engine::Engine::identity(&server), format!("server {address}/late"));
+    assert_eq!(mergescope_core::engine::Engine::identity(&server), format!("server http://{address} late, as loaded"));
     late.join().unwrap();
 }
 

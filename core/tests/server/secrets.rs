@@ -27,7 +27,7 @@ fn the_key_goes_with_every_question_and_is_nowhere_else() {
     for shown in [format!("{spec:?}"), toml::to_string(&spec).unwrap(), server.identity()] {
         assert!(!shown.contains(&key), "{shown}");
     }
-    assert_eq!(server.identity(), format!("server 127.0.0.1:{}/m", fixture.port));
+    assert_eq!(server.identity(), format!("server http://127.0.0.1:{} m, as loaded", fixture.port));
 }
 
 #[test]

@@ -21,8 +21,12 @@ use super::exit::{Exit, Usage};
 use super::print::{self, Printer, note};
 use super::progress::{Job, SweepBar};
 use super::server;
+use crate::evaluate::failures::Failures;
 use crate::format;
-use outcome::{Failures, Pace};
+use outcome::Pace;
+
+/// What asks for answers again that ended in an error.
+const AGAIN: &str = "the same command";
 
 /// Asks what is missing, then tells what all of it comes to.
 pub fn run(args: &SweepArgs) -> anyhow::Result<Exit> {
@@ -41,11 +45,15 @@ fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
                        others (or let --server-delivery bring it there)";
         return Err(Usage(message.to_owned()).into());
     }
+    let reach = args.server.reach();
     let wanted = |model: ArmModel| match (&only, model) {
-        (None, _) => true,
+        (None, model) => reach.has(model),
         (Some(only), ArmModel::W(w)) => only.contains(&w),
         (Some(_), _) => false,
     };
+    if let Some(words) = reach.left_out(&spec) {
+        note(&format!("NOTE  {words}"));
+    }
     let imported = imported(&args.import)?;
     let job = Job::begin();
     let sweep = Sweep::open(&recipe, &spec, &job.control)?;
@@ -93,7 +101,7 @@ fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
     // All that was asked for came to nothing, which is a failure, whatever the folder has from before.
     let nothing_came = result.is_ok() && before.open() > 0 && after.there == before.there && failures.count() > 0;
     if nothing_came && sweep.progress(log.contents(), &identity).answered == 0 {
-        bail!("no answer came; {}", failures.text());
+        bail!("no answer came; {}", failures.text(AGAIN));
     }
     let table = sweep.table(log.contents(), &identity, &imported);
     let files = files::files(&sweep, &table, &log, &identity, &folder, args.theme)?;
@@ -104,9 +112,9 @@ fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
         note("What was answered is kept; the same command goes on from there");
         return Err(error.into());
     }
-    ensure!(!nothing_came, "no answer came this time; {}", failures.text());
+    ensure!(!nothing_came, "no answer came this time; {}", failures.text(AGAIN));
     if failures.count() > 0 {
-        note(&format!("NOTE  {}", server::in_flags(&failures.text())));
+        note(&format!("NOTE  {}", server::in_flags(&failures.text(AGAIN))));
     }
     Ok(Exit::Done)
 }

@@ -1,21 +1,12 @@
-//! How far a sweep is, how long it may take, and what went wrong.
+//! How far a sweep is, and how long it may take.
 
 use std::time::Duration;
 
 use mergescope_core::evaluate::log::{Contents, Sample};
-use mergescope_core::evaluate::sweep::{Arm, ArmModel, Sweep};
+use mergescope_core::evaluate::sweep::{ArmModel, Sweep};
 
+use crate::evaluate::failures::arms;
 use crate::format;
-
-/// What stands in an error of the engine that was tried again and may pass.
-const TRIED: &str = "(tried ";
-
-/// Those arms that are asked, controls included once it is known at which w.
-fn arms(sweep: &Sweep, wanted: &dyn Fn(ArmModel) -> bool, log: &Contents, engine: &str) -> Vec<Arm> {
-    let chosen = sweep.table(log, engine, &[]).chosen;
-    let all = sweep.arms(chosen.map(|chosen| chosen.w));
-    all.into_iter().filter(|arm| wanted(arm.model)).collect()
-}
 
 /// How many answers are there, and how long the others may take.
 pub struct Pace {
@@ -83,49 +74,6 @@ impl Pace {
     }
 }
 
-/// Why answers are errors.
-pub struct Failures {
-    /// Each reason with how many answers it ended, the commonest first.
-    reasons: Vec<(String, usize)>,
-}
-
-impl Failures {
-    /// Of those models that are wanted.
-    pub fn of(sweep: &Sweep, wanted: &dyn Fn(ArmModel) -> bool, log: &Contents, engine: &str) -> Self {
-        let mut reasons: Vec<(String, usize)> = Vec::new();
-        for arm in arms(sweep, wanted, log, engine) {
-            for key in sweep.keys(arm, engine).iter().flatten() {
-                let Some(error) = log.get(key).and_then(|sample| sample.error.as_ref()) else { continue };
-                match reasons.iter_mut().find(|(known, _)| known == error) {
-                    Some((_, count)) => *count += 1,
-                    None => reasons.push((error.clone(), 1)),
-                }
-            }
-        }
-        reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        Self { reasons }
-    }
-
-    /// Answers that ended in an error.
-    pub fn count(&self) -> usize {
-        self.reasons.iter().map(|(_, count)| count).sum()
-    }
-
-    /// The commonest reason, how many answers it ended, and whether asking again may help.
-    pub fn text(&self) -> String {
-        let Some((reason, most)) = self.reasons.first() else { return String::new() };
-        let all = format::plural(self.count(), "answer");
-        let share =
-            if self.reasons.len() > 1 { format!(", {} of them", format::count(*most as u64)) } else { String::new() };
-        let remedy = if reason.contains(TRIED) {
-            "this may pass: the same command asks for them again"
-        } else {
-            "once that is mended, the same command asks for them again"
-        };
-        format!("{all} ended in an error{share} with: {reason} ({remedy})")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,23 +84,5 @@ mod tests {
         assert_eq!(text(0, 1, None), "1 answer to come; how long they take is known after the first ones");
         assert_eq!(text(1, 6, Some(12)), "1 of 6 answers is there; the other 5 take about 12\u{a0}s");
         assert_eq!(text(6, 6, Some(0)), "All 6 answers are there; nothing new is asked");
-    }
-
-    #[test]
-    fn only_what_may_pass_is_advised_to_be_tried_again() {
-        let text = |reasons: &[(&str, usize)]| {
-            let reasons = reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect();
-            Failures { reasons }.text()
-        };
-        assert_eq!(text(&[]), "");
-        let lasting = text(&[("the server answered 401", 2), ("other", 1)]);
-        assert!(
-            lasting.starts_with("3 answers ended in an error, 2 of them with: the server answered 401"),
-            "{lasting}"
-        );
-        assert!(lasting.contains("once that is mended"), "{lasting}");
-        let passing = text(&[("the server answered 500 (tried 6 times)", 1)]);
-        assert!(passing.starts_with("1 answer ended in an error with: "), "{passing}");
-        assert!(passing.contains("this may pass"), "{passing}");
     }
 }

@@ -5,11 +5,12 @@ use mergescope_core::engine::server::{Delivery, MAX_CONCURRENCY, MAX_TIMEOUT_SEC
 use mergescope_core::engine::{Accelerator, Precision};
 
 use super::draft::ServerDraft;
+use super::line::shown;
 use super::settings::{AnswererSettings, By};
 use crate::format;
 use crate::window::app::App;
 use crate::window::dialog_parts::{buttons_ui, indented_ui, row_ui, title_ui};
-use crate::window::jobs::{Event, Job, Outcome};
+use crate::window::jobs::{Event, Job, JobId, Outcome};
 use crate::window::stage::Stage;
 use crate::window::{fonts, theme, widgets};
 
@@ -19,7 +20,7 @@ const MAX_CHARS: usize = 4096;
 const FIELD_BUTTON: f32 = 108.0;
 /// Most of the height of the menu of models.
 const MAX_MENU_HEIGHT: f32 = 320.0;
-/// Models that the menu shows; more are found by typing.
+/// Models that the menu shows; the name of another is typed.
 const MAX_SHOWN: usize = 200;
 
 /// The choice, before it is taken.
@@ -51,6 +52,11 @@ impl AnswererDialog {
         Self { draft: ServerDraft::new(&settings, data), settings, models: Stage::Waiting }
     }
 
+    /// The question for models that goes on.
+    pub fn asking(&self) -> Option<JobId> {
+        self.models.job()
+    }
+
     /// Takes a folder that was chosen.
     pub fn set_folder(&mut self, folder: &std::path::Path) {
         self.draft.folder = folder.to_string_lossy().into_owned();
@@ -64,8 +70,9 @@ impl AnswererDialog {
                     Outcome::Models(names) => Some(names),
                     _ => None,
                 });
+                // What was typed stays: the server may know it by a name that it does not list.
                 if let Stage::Done(names) = &self.models
-                    && !names.iter().any(|name| name == self.draft.model.trim())
+                    && self.draft.model.trim().is_empty()
                     && let Some(first) = names.first()
                 {
                     self.draft.model.clone_from(first);
@@ -183,15 +190,24 @@ fn server_ui(app: &mut App, ui: &mut Ui, dialog: &mut AnswererDialog) {
             *models = Stage::Waiting;
         }
         let asking = models.job().is_some();
-        let label = if asking { "Asking…" } else { "List models" };
+        let (label, about) = match asking {
+            true => ("Stop asking", "Do not wait for the server any longer"),
+            false => ("List models", "Ask the server at this address which models it has"),
+        };
         let button = Button::new(label).min_size(Vec2::new(FIELD_BUTTON, 0.0));
-        let button = ui.add_enabled(spec.is_ok() && !asking, button);
-        let button = button.on_hover_text("Ask the server at this address which models it has");
+        let button = ui.add_enabled(spec.is_ok() || asking, button).on_hover_text(about);
         let why_not = spec.as_ref().err().map(String::as_str).unwrap_or_default();
-        if button.on_disabled_hover_text(why_not).clicked()
-            && let Ok(spec) = spec.clone()
-        {
-            *models = Stage::Running(app.session.jobs.start(Job::FindModels { spec }), None);
+        if button.on_disabled_hover_text(why_not).clicked() {
+            match (models.job(), spec.clone()) {
+                (Some(job), _) => {
+                    app.session.jobs.cancel(job);
+                    *models = Stage::Waiting;
+                }
+                (None, Ok(spec)) => {
+                    *models = Stage::Running(app.session.jobs.start(Job::FindModels { spec }), None);
+                }
+                (None, Err(_)) => {}
+            }
         }
     });
     row_ui(ui, "Model", |ui| {
@@ -208,11 +224,15 @@ fn server_ui(app: &mut App, ui: &mut Ui, dialog: &mut AnswererDialog) {
             Popup::menu(&button).show(|ui| {
                 ScrollArea::vertical().max_height(MAX_MENU_HEIGHT).show(ui, |ui| {
                     for name in names.iter().take(MAX_SHOWN) {
-                        let text = RichText::new(name).color(palette.text);
+                        let text = RichText::new(shown(name)).color(palette.text);
                         if ui.add(Button::selectable(draft.model == *name, text)).clicked() {
                             draft.model.clone_from(name);
                             ui.close();
                         }
+                    }
+                    if names.len() > MAX_SHOWN {
+                        let rest = format::count((names.len() - MAX_SHOWN) as u64);
+                        widgets::note_ui(ui, format!("And {rest} more: type the name into the field"));
                     }
                 });
             });

@@ -8,6 +8,7 @@ use mergescope_core::recipe::Recipe;
 use serde::{Deserialize, Serialize};
 
 use crate::format;
+use crate::served::Reach;
 use crate::window::engine::{EngineChoice, ServerChoice};
 
 /// Who answers.
@@ -87,6 +88,11 @@ impl AnswererSettings {
         Some(server.loaded_w)
     }
 
+    /// Which models of a sweep it can answer for.
+    pub fn reach(&self) -> Reach {
+        self.server().map_or(Reach::All, |server| Reach::of(server.spec.delivery, server.loaded_w))
+    }
+
     /// What answers for `recipe`, whatever its w.
     pub fn choice(&self, recipe: &Recipe) -> EngineChoice {
         let Some(server) = self.server() else {
@@ -101,6 +107,12 @@ impl AnswererSettings {
             recipe,
             folder: server.folder.clone(),
         }))
+    }
+
+    /// What has to be known of its answers, in a few words: that they are a preview. `None` for all else.
+    pub fn remark(&self) -> Option<&'static str> {
+        (self.server().is_none() && self.precision == Precision::Q8_0)
+            .then_some("Weights in 8 bits: a fast preview, which can hide a small step in w.")
     }
 
     /// What it is called: `f32`, `bf16 on cuda`, `localhost:8000`.
@@ -156,7 +168,7 @@ mod tests {
     #[test]
     fn the_identity_is_the_one_that_a_server_gives_itself() {
         let identity = |delivery| with_server(delivery).choice(&Recipe::new("a", "b", "c")).identity();
-        assert_eq!(identity(Delivery::Sglang), "server localhost:8000/m");
-        assert_eq!(identity(Delivery::VllmLora), "server localhost:8000/m, adapter in vLLM");
+        assert_eq!(identity(Delivery::Sglang), "server http://localhost:8000 m");
+        assert_eq!(identity(Delivery::VllmLora), "server http://localhost:8000 m, adapter in vLLM");
     }
 }

@@ -181,17 +181,20 @@ fn band_ui(ui: &Ui, series: &Series<'_>, axis: &Axis, y: &impl Fn(f64) -> f32) {
 fn line_ui(ui: &Ui, table: &SweepTable, series: &Series<'_>, is_first: bool, axis: &Axis, y: &impl Fn(f64) -> f32) {
     let palette = theme::palette(ui);
     let colour = if is_first { palette.accent } else { palette.weak };
-    let points = series.points.iter().filter_map(|(w, arm)| Some((*w, pos2(axis.x(*w), y(arm.right?.mean)))));
-    let points: Vec<(f64, Pos2)> = points.collect();
-    let line: Vec<Pos2> = points.iter().map(|(_, at)| *at).collect();
+    let points = series.points.iter().filter_map(|(w, arm)| Some((*w, *arm, pos2(axis.x(*w), y(arm.right?.mean)))));
+    let points: Vec<(f64, &ArmResult, Pos2)> = points.collect();
+    let line: Vec<Pos2> = points.iter().map(|(.., at)| *at).collect();
     if is_first {
         ui.painter().line(line, Stroke::new(2.0, colour));
     } else {
         ui.painter().extend(Shape::dashed_line(&line, Stroke::new(1.5, colour), 6.0, 4.0));
     }
-    for (w, at) in points {
+    for (w, arm, at) in points {
         let is_chosen = is_first && table.chosen.is_some_and(|chosen| chosen.w == w);
-        ui.painter().circle_filled(at, if is_chosen { 5.0 } else { 3.5 }, colour);
+        match chart::is_incomplete(arm) {
+            true => ui.painter().circle(at, 4.0, palette.background, Stroke::new(1.5, colour)),
+            false => ui.painter().circle_filled(at, if is_chosen { 5.0 } else { 3.5 }, colour),
+        };
     }
 }
 

@@ -22,17 +22,18 @@ const GRADERS_WIDTH: f32 = 330.0;
 pub fn ui(app: &mut App, ui: &mut Ui) {
     let row = ui.available_rect_before_wrap();
     let left = row.with_max_x(row.right() - BUTTON_WIDTH - 8.0);
-    // Choices made while a run goes on are those of the next one; a grader counts at once.
     ui.scope_builder(UiBuilder::new().max_rect(left), |ui| {
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = Vec2::new(8.0, 6.0);
-            questions::ui(app, ui);
+            // What is asked stays as it is while it is asked; another grader counts at once.
+            let is_free = !app.evaluation.is_running();
+            questions::ui(app, ui, is_free);
             ui.add_space(4.0);
             grader_ui(app, ui);
             ui.add_space(4.0);
-            grid::ui(app, ui);
+            grid::ui(app, ui, is_free);
             ui.add_space(4.0);
-            split_ui(app, ui);
+            split_ui(app, ui, is_free);
             ui.add_space(4.0);
             more::ui(app, ui);
         });
@@ -129,7 +130,7 @@ fn grader_ui(app: &mut App, ui: &mut Ui) {
     }
 }
 
-fn split_ui(app: &mut App, ui: &mut Ui) {
+fn split_ui(app: &mut App, ui: &mut Ui, is_free: bool) {
     let current = app.evaluation.settings.spec.split.map_or(0, |split| (split.share * 100.0).round() as u32);
     let mut chosen = current;
     let other = format!("{current} % / {} %", 100_u32.saturating_sub(current));
@@ -143,7 +144,10 @@ fn split_ui(app: &mut App, ui: &mut Ui) {
         options.push((current, &other, "w is chosen on that share of the questions, and reported on the rest"));
     }
     let tooltip = "Which questions w is chosen on; the others say how good it is";
-    widgets::choice_ui(ui, "Split", tooltip, &mut chosen, &options);
+    let shown = options.iter().find(|(share, ..)| *share == chosen).map_or("", |(_, name, _)| name);
+    widgets::keep_together_with_menu(ui, "Split", shown);
+    ui.label(RichText::new("Split").color(theme::palette(ui).weak)).on_hover_text(tooltip);
+    ui.add_enabled_ui(is_free, |ui| widgets::named_choice_ui(ui, "Split", tooltip, &mut chosen, &options));
     if chosen != current {
         let split = SplitSpec { share: f64::from(chosen) / 100.0, ..SplitSpec::default() };
         app.evaluation.settings.spec.split = (chosen > 0).then_some(split);

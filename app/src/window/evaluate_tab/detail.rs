@@ -12,6 +12,11 @@ use crate::window::theme::{self, Palette};
 /// Line height of answers: Japanese wants more than other text.
 const ANSWER_LINE: f32 = 22.0;
 
+/// Characters that tell how wide those of an answer are.
+const MOST_MEASURED: usize = 400;
+/// Room for the sign before an answer, and for dots where it is cut.
+const SIGN_ROOM: f32 = 48.0;
+
 /// A sign for what became of an answer, since colour alone says nothing to many.
 pub fn sign(outcome: Outcome) -> &'static str {
     match outcome {
@@ -59,6 +64,7 @@ pub fn answer_ui(ui: &mut Ui, answer: &Answer, most: usize, in_one_line: bool) {
         let text = shown(text);
         if in_one_line { text.replace('\n', " ") } else { text }
     };
+    let most = if in_one_line { most.min(fitting(ui, answer)) } else { most };
     let (text, span) = clipped(answer, most);
     match span {
         Some(span) => {
@@ -72,6 +78,15 @@ pub fn answer_ui(ui: &mut Ui, answer: &Answer, most: usize, in_one_line: bool) {
     let label = if in_one_line { label.truncate() } else { label.wrap().selectable(true) };
     let tooltip = format!("{}, {}", answer.outcome.label(), format::plural(answer.tokens, "token"));
     ui.add(label).on_hover_text(tooltip);
+}
+
+/// About as many characters as fit into one line, with the sign before them.
+fn fitting(ui: &Ui, answer: &Answer) -> usize {
+    let font = TextStyle::Body.resolve(ui.style());
+    let sample: Vec<char> = answer.text.chars().take(MOST_MEASURED).collect();
+    let width: f32 = ui.fonts_mut(|fonts| sample.iter().map(|letter| fonts.glyph_width(&font, *letter)).sum());
+    let room = (ui.available_width() - SIGN_ROOM).max(0.0);
+    if width <= room { usize::MAX } else { (sample.len() as f32 * room / width) as usize }
 }
 
 /// At most so many characters around what was found, and where that is in them.

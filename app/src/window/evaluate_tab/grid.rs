@@ -5,6 +5,7 @@ use mergescope_core::alignment::Role;
 use mergescope_core::evaluate::sweep::{ControlArm, ControlsAt};
 use mergescope_core::recipe::ControlKind;
 
+use super::questions;
 use crate::evaluate::grid;
 use crate::format;
 use crate::window::app::App;
@@ -33,15 +34,15 @@ fn words(values: &[f64]) -> String {
 }
 
 /// Draws the button and what is behind it.
-pub fn ui(app: &mut App, ui: &mut Ui) {
+pub fn ui(app: &mut App, ui: &mut Ui, is_free: bool) {
     let palette = theme::palette(ui);
     let tooltip =
         "The scaling coefficients that are measured, coarse to fine; w = 0, the target alone, is always among them";
     let shown = words(&app.evaluation.settings.spec.w);
     widgets::keep_together_with_menu(ui, "w", &shown);
     ui.label(RichText::new("w").color(palette.weak)).on_hover_text(tooltip);
-    let button = ui.add(Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0)));
-    let button = button.on_hover_text(tooltip);
+    let button = Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
+    let button = ui.add_enabled(is_free, button).on_hover_text(tooltip).on_disabled_hover_text(questions::RUNNING);
     button.widget_info(|| WidgetInfo::labeled(eframe::egui::Role::ComboBox, true, format!("Grid of w: {shown}")));
     let popup = Popup::from_toggle_button_response(&button).width(WIDTH);
     let shown = popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
@@ -81,8 +82,7 @@ fn values_ui(app: &mut App, ui: &mut Ui) {
         let field = TextEdit::singleline(&mut text).desired_width(f32::INFINITY).char_limit(2000);
         let field = ui.add(field).on_hover_text(tooltip).accessible_name("List of w");
         if field.changed() {
-            if let Ok(mut values) = grid::parse(&text) {
-                values.retain(|w| RANGE.contains(w));
+            if let Ok(mut values) = parsed(&text) {
                 values.sort_by(f64::total_cmp);
                 values.dedup();
                 app.evaluation.settings.spec.w = values;
@@ -90,8 +90,17 @@ fn values_ui(app: &mut App, ui: &mut Ui) {
             app.evaluate_view.grid_text = Some(text.clone());
         }
     });
-    if let Some(Err(reason)) = app.evaluate_view.grid_text.as_deref().map(grid::parse) {
+    if let Some(Err(reason)) = app.evaluate_view.grid_text.as_deref().map(parsed) {
         widgets::badge_ui(ui, &format::sentence(&reason));
+    }
+}
+
+/// Values of w that a merge takes.
+fn parsed(text: &str) -> Result<Vec<f64>, String> {
+    let values = grid::parse(text)?;
+    match values.iter().find(|w| !RANGE.contains(w)) {
+        Some(w) => Err(format!("{} lies outside of −10 to 10", short(*w))),
+        None => Ok(values),
     }
 }
 

@@ -30,6 +30,7 @@ use crate::demo;
 use crate::evaluate::{page, tables};
 use crate::format;
 use crate::report::svg::Theme;
+use crate::served::Reach;
 
 /// Width of the first column of the table.
 const ARM_WIDTH: f32 = 190.0;
@@ -120,14 +121,24 @@ impl App {
             })
         };
         let prepared = evaluation.prepared.as_ref();
-        let loaded = prepared.and_then(|prepared| prepared.loaded_w);
+        let loaded = prepared.and_then(|prepared| match prepared.reach {
+            Reach::Loaded(w) => Some(w),
+            _ => None,
+        });
+        let weighs = || {
+            let weighs = evaluation.settings.spec.choices.is_some() && self.answerer.server().is_some();
+            weighs.then(|| {
+                "A server does not tell how likely a choice is: let choices be taken from the answer, under More"
+                    .to_owned()
+            })
+        };
         let not_asked = || {
             let asked = prepared.map(|prepared| prepared.sweep.spec().w.as_slice()).unwrap_or_default();
             let w = format::w(loaded.filter(|w| !asked.contains(w))?);
             Some(format!("The server has w = {w} loaded, which is not among the w that are asked for"))
         };
         let whole = || {
-            let whole = prepared.is_some_and(|prepared| prepared.missing == 0);
+            let whole = prepared.is_some_and(|prepared| prepared.missing() == 0);
             whole.then(|| match loaded.map(format::w) {
                 None => "Every question is answered; change what is asked to ask again".to_owned(),
                 Some(w) => {
@@ -144,6 +155,7 @@ impl App {
             .or_else(no_w)
             .or_else(reading)
             .or_else(unread)
+            .or_else(weighs)
             .or_else(not_asked)
             .or_else(whole)
     }

@@ -13,9 +13,11 @@ use crate::window::evaluation::Settings;
 use crate::window::{answerer, fonts, theme, widgets};
 
 /// Width of the popup.
-const WIDTH: f32 = 400.0;
+const WIDTH: f32 = 590.0;
 /// Most of its height.
 const MAX_HEIGHT: f32 = 630.0;
+/// Height of the window that the popup leaves free, above and below it.
+const ROOM_AROUND: f32 = 170.0;
 /// Most tokens of an answer that can be asked for.
 const MOST_TOKENS: usize = 131_072;
 
@@ -42,11 +44,15 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     };
     let button = ui.add(Button::new(label).min_size(Vec2::new(0.0, 22.0))).accessible_name("More choices");
     let button = button.on_hover_text("How answers are made, other ways of asking, results of others, and the report");
-    let popup = Popup::from_toggle_button_response(&button).width(WIDTH);
+    let width = WIDTH.min(ui.ctx().content_rect().width() - 32.0);
+    let popup = Popup::from_toggle_button_response(&button).width(width);
     popup.close_behavior(PopupCloseBehavior::CloseOnClickOutside).show(|ui| {
-        ui.set_width(WIDTH);
+        ui.set_width(width);
         ui.spacing_mut().item_spacing.y = 6.0;
-        ScrollArea::vertical().id_salt("more").max_height(MAX_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
+        // Areas begin with less height than there is room.
+        let height = MAX_HEIGHT.min(ui.ctx().content_rect().height() - ROOM_AROUND);
+        let scroll = ScrollArea::vertical().id_salt("more").max_height(height).min_scrolled_height(height);
+        scroll.auto_shrink([false, true]).show(ui, |ui| {
             let is_free = !app.evaluation.is_running();
             ui.add_enabled_ui(is_free, |ui| {
                 let has_choices = app.evaluation.items.questions.is_empty()

@@ -13,6 +13,9 @@ use crate::window::{fonts, theme, widgets};
 /// Longest name of a file on the button, in characters.
 const MAX_NAME: usize = 28;
 
+/// Why nothing of what is asked can be changed.
+pub const RUNNING: &str = "These questions are being asked: stop first";
+
 /// A file's name, without its folders.
 pub fn name(path: &str) -> String {
     Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned()
@@ -28,7 +31,7 @@ pub fn about(name: &str) -> &'static str {
 }
 
 /// Draws it.
-pub fn ui(app: &mut App, ui: &mut Ui) {
+pub fn ui(app: &mut App, ui: &mut Ui, is_free: bool) {
     let palette = theme::palette(ui);
     let tooltip = "The questions that are asked: JSON lines, JSON, or a table in CSV or TSV";
     let path = app.evaluation.settings.spec.questions.clone();
@@ -39,7 +42,8 @@ pub fn ui(app: &mut App, ui: &mut Ui) {
     };
     widgets::keep_together_with_menu(ui, "Questions", &shown);
     ui.label(RichText::new("Questions").color(palette.weak)).on_hover_text(tooltip);
-    let button = ui.add(Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0)));
+    let button = Button::new(format!("{shown} {}", fonts::DOWN)).min_size(Vec2::new(0.0, 22.0));
+    let button = ui.add_enabled(is_free, button).on_disabled_hover_text(RUNNING);
     let button = button.on_hover_text(format!("{}\n{tooltip}", format::path(Path::new(&path))));
     button.widget_info(|| WidgetInfo::labeled(eframe::egui::Role::ComboBox, true, format!("Questions: {name}")));
     let mut chosen: Option<PathBuf> = None;

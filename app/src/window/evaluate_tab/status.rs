@@ -43,8 +43,18 @@ pub fn ui(app: &App, ui: &mut Ui) {
     }
     let Some(prepared) = &evaluation.prepared else { return };
     let progress = prepared.progress;
-    if prepared.missing > 0 {
+    if prepared.missing() > 0 {
         line_ui(ui, plan(app, progress), palette.weak);
+    }
+    if let Some(failures) = &prepared.failures {
+        line_ui(ui, format!("{} {failures}", fonts::WARNING), palette.warning);
+    }
+    for reason in &prepared.unread {
+        line_ui(ui, format!("{} {reason}; take it away under More, or mend it", fonts::WARNING), palette.warning);
+    }
+    let words = prepared.reach.left_out(prepared.sweep.spec());
+    for words in words.into_iter().chain(app.answerer.remark().map(str::to_owned)) {
+        line_ui(ui, words, palette.weak);
     }
 }
 
@@ -68,15 +78,20 @@ fn plan(app: &App, progress: SweepProgress) -> String {
     if matches!(evaluation.ended, Some(Ended::Stopped)) {
         text = format!("Stopped; Go on asks for the rest. {text}");
     }
-    if let Some(least) = sweep.detectable_before().filter(|_| progress.answered == 0) {
-        text += &format!(" · so many show a gain from about {} on, if half are right at w = 0", words::points(least));
+    if progress.answered == 0 {
+        text += &match sweep.detectable_before() {
+            Some(least) => {
+                format!(" · so many show a gain from about {} on, if half are right at w = 0", words::points(least))
+            }
+            None => " · too few to show any gain: luck could do as much".to_owned(),
+        };
     }
     let left = evaluation.estimate().map(|time| format!("about {}", format::duration(time)));
     let left = left.or_else(|| {
         // Answers of the Try tab say how fast the engine is, not how long these answers will be.
         let run = app.try_view.run.as_ref().filter(|run| run.engine == prepared.identity)?;
         let speed = run.answers.iter().rev().find_map(|answer| answer.speed())?;
-        let tokens = prepared.missing * sweep.max_tokens();
+        let tokens = prepared.missing() * sweep.max_tokens();
         let time = Duration::try_from_secs_f64(tokens as f64 / speed).ok()?;
         Some(format!("at most about {}", format::duration(time)))
     });

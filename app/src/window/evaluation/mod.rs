@@ -119,7 +119,7 @@ impl Evaluation {
     pub fn estimate(&self) -> Option<Duration> {
         let prepared = self.prepared.as_ref()?;
         let (_, secs) = self.pace.as_ref().filter(|(engine, _)| *engine == prepared.identity)?;
-        Duration::try_from_secs_f64(secs * prepared.missing as f64).ok()
+        Duration::try_from_secs_f64(secs * prepared.missing() as f64).ok()
     }
 
     /// Reads questions and answers if what they depend on has changed.
@@ -136,7 +136,7 @@ impl Evaluation {
             recipe: at_zero,
             asked: self.settings.asked(),
             choice: answerer.choice(recipe),
-            loaded_w: answerer.loaded_w(),
+            reach: answerer.reach(),
             imports: self.settings.imports.clone(),
         };
         let latest = self.preparing.as_ref().map(|(_, wish)| wish).or(self.known.as_ref());
@@ -282,21 +282,21 @@ impl Evaluation {
             SweepNews::Loading(model) => (run.model, run.is_loading, run.loading) = (model, true, None),
             SweepNews::Asking(model) => (run.model, run.is_loading) = (model, false),
             SweepNews::Findings(findings) => self.take(*findings),
-            SweepNews::Ended(findings, contents, progress, missing) => {
-                self.on_contents(contents, progress, missing);
+            SweepNews::Ended(findings, contents, progress, failures) => {
+                self.on_contents(contents, progress, failures);
                 self.take(*findings);
             }
         }
     }
 
-    fn on_contents(&mut self, contents: Arc<Contents>, progress: SweepProgress, missing: usize) {
+    fn on_contents(&mut self, contents: Arc<Contents>, progress: SweepProgress, failures: Option<String>) {
         if progress.generated > 0 {
             let secs = progress.elapsed.as_secs_f64() / progress.generated as f64;
             self.pace = self.prepared.as_ref().map(|prepared| (prepared.identity.clone(), secs));
         }
         let graders = self.run.as_ref().map(|run| run.shared.graders());
         if let Some(prepared) = &mut self.prepared {
-            (prepared.contents, prepared.missing) = (contents, missing);
+            (prepared.contents, prepared.failures) = (contents, failures);
             prepared.progress =
                 SweepProgress { answered: progress.answered, total: progress.total, ..Default::default() };
             if let Some(graders) = graders.filter(|graders| prepared.sweep.graders() != graders.as_slice()) {

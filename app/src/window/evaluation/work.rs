@@ -11,13 +11,16 @@ use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::log::import::{self, ImportedArm};
 use mergescope_core::evaluate::log::{Contents, SampleLog};
 use mergescope_core::evaluate::questions::{Field, Mapping, Preset, PromptForm, QuestionFile, Template};
-use mergescope_core::evaluate::sweep::{ArmModel, Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
+use mergescope_core::evaluate::sweep::{Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 
 use super::items::Items;
 use super::{place, settings};
+use crate::evaluate::failures::Failures;
 use crate::evaluate::words::{self, Sentence};
+use crate::format;
+use crate::served::Reach;
 use crate::window::engine::{Engine, EngineChoice};
 use crate::window::engine_thread::EngineWork;
 use crate::window::jobs::{JobError, Outcome};
@@ -40,8 +43,8 @@ pub struct Wish {
     pub asked: SweepSpec,
     /// What answers.
     pub choice: EngineChoice,
-    /// The w that a server has loaded, where no other reaches it.
-    pub loaded_w: Option<f64>,
+    /// Which models it can answer for.
+    pub reach: Reach,
     /// Files with results that others measured.
     pub imports: Vec<PathBuf>,
 }
@@ -68,8 +71,8 @@ pub struct Prepared {
     pub folder: PathBuf,
     /// What answers.
     pub choice: EngineChoice,
-    /// The w that a server has loaded, where no other reaches it: it alone is asked for.
-    pub loaded_w: Option<f64>,
+    /// Which models are asked.
+    pub reach: Reach,
     /// What numbers depend on beside the weights.
     pub identity: String,
     /// Results that others measured.
@@ -78,10 +81,19 @@ pub struct Prepared {
     pub contents: Arc<Contents>,
     /// How many answers there are, of how many.
     pub progress: SweepProgress,
-    /// How many a run would ask for.
-    pub missing: usize,
+    /// Why answers are errors, in words; `None` where none is.
+    pub failures: Option<String>,
+    /// Why results that others measured cannot be shown.
+    pub unread: Vec<String>,
     /// The first prompt as text.
     pub first_prompt: String,
+}
+
+impl Prepared {
+    /// How many answers a run would ask for.
+    pub fn missing(&self) -> usize {
+        self.progress.total.saturating_sub(self.progress.answered)
+    }
 }
 
 /// What the answers come to.
@@ -111,8 +123,8 @@ pub enum SweepNews {
     Asking(String),
     /// What the answers so far come to.
     Findings(Box<Findings>),
-    /// What all answers come to, also of a run that ended early, and how many are missing.
-    Ended(Box<Findings>, Arc<Contents>, SweepProgress, usize),
+    /// What all answers come to, also of a run that ended early, and why some are errors.
+    Ended(Box<Findings>, Arc<Contents>, SweepProgress, Option<String>),
 }
 
 /// What the window and a run tell each other at any time: the latest is what counts, and nothing waits in line.
@@ -196,9 +208,13 @@ fn open(
     let sweep = Sweep::open(&wish.recipe, &spec, control).map_err(|error| words(&error))?;
     let has_choices = sweep.questions().iter().any(|question| !question.choices.is_empty());
     let sweep = sweep.with_graders(settings::graders(sweep.graders(), has_choices));
-    let mut imported = Vec::new();
+    let (mut imported, mut unread) = (Vec::new(), Vec::new());
     for path in &wish.imports {
-        imported.extend(import::read(path).map_err(|error| words(&error))?);
+        match import::read(path) {
+            Ok(arms) => imported.extend(arms),
+            // The rest is shown all the same.
+            Err(error) => unread.push(format::sentence(&words(&error))),
+        }
     }
     if matches!(wish.choice, EngineChoice::Embedded(_)) && sweep.template().form == PromptForm::Chat {
         let target = engine.open(&wish.recipe.target).map_err(|error| words(&error))?;
@@ -214,31 +230,31 @@ fn open(
         false => Contents::default(),
     };
     let findings = Findings::of(&sweep, &contents, &identity, &imported, true);
-    let progress = sweep.progress(&contents, &identity);
-    let missing = missing(&sweep, wish.loaded_w, progress, &contents, &identity);
+    let wanted = |model| wish.reach.has(model);
+    let progress = sweep.progress_of(&wanted, &contents, &identity);
+    let failures = failures(&sweep, wish.reach, &contents, &identity);
     let first = sweep.arms(None).first().map(|arm| sweep.asked(*arm));
     let first = first.and_then(|asked| Some(asked.prompter.preview(asked.set.questions.first()?)));
     let prepared = Prepared {
         sweep: Arc::new(sweep),
         folder,
         choice: wish.choice.clone(),
-        loaded_w: wish.loaded_w,
+        reach: wish.reach,
         identity,
         imported: Arc::new(imported),
         contents: Arc::new(contents),
         progress,
-        missing,
+        failures,
+        unread,
         first_prompt: first.unwrap_or_default(),
     };
     Ok((prepared, findings))
 }
 
-/// How many answers a run would ask for.
-fn missing(sweep: &Sweep, loaded_w: Option<f64>, all: SweepProgress, log: &Contents, engine: &str) -> usize {
-    match loaded_w {
-        None => all.total.saturating_sub(all.answered),
-        Some(w) => sweep.missing(&|model| model == ArmModel::W(w), log, engine),
-    }
+/// Why answers are errors, in words.
+fn failures(sweep: &Sweep, reach: Reach, log: &Contents, engine: &str) -> Option<String> {
+    let failures = Failures::of(sweep, &|model| reach.has(model), log, engine);
+    (failures.count() > 0).then(|| failures.text("Go on"))
 }
 
 /// Grades the answers that are there by others: a job of its own.
@@ -256,15 +272,15 @@ pub fn grade(
 /// Asks for what the log does not have: a job of the engine's thread.
 pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
     Box::new(move |engine, control, teller| {
-        let Prepared { sweep, folder, imported, loaded_w, .. } = &prepared;
-        let wanted = |model| loaded_w.is_none_or(|w| model == ArmModel::W(w));
+        let Prepared { sweep, folder, imported, reach, .. } = &prepared;
+        let wanted = |model| reach.has(model);
         let kept =
             |error: std::io::Error| EngineError::caused(format!("cannot keep answers in {}", folder.display()), error);
         fs::create_dir_all(folder).map_err(kept)?;
         let mut log = SampleLog::open(&place::log(folder)).map_err(|error| failed(&error.into()))?;
         let identity = engine.identity();
         let mut watch = Watch { sweep: (**sweep).clone(), shared: &shared, imported, identity: &identity, next: None };
-        shared.set_progress(sweep.progress(log.contents(), &identity));
+        shared.set_progress(sweep.progress_of(&wanted, log.contents(), &identity));
         let result = sweep.run_watched(&wanted, engine, &mut log, control, &mut |event, contents| match event {
             SweepEvent::Loading { model } => teller.tell_sweep(SweepNews::Loading(model.label())),
             SweepEvent::Asking { model } => teller.tell_sweep(SweepNews::Asking(model.label())),
@@ -283,10 +299,10 @@ pub fn run(prepared: Prepared, shared: Arc<Shared>) -> EngineWork {
         watch.follow_graders();
         let contents = Arc::new(log.contents().clone());
         let findings = Findings::of(&watch.sweep, &contents, &identity, imported, true);
-        let now = watch.sweep.progress(&contents, &identity);
+        let now = watch.sweep.progress_of(&wanted, &contents, &identity);
         let progress = SweepProgress { answered: now.answered, total: now.total, ..shared.progress() };
-        let missing = missing(&watch.sweep, *loaded_w, now, &contents, &identity);
-        teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress, missing));
+        let failures = failures(&watch.sweep, *reach, &contents, &identity);
+        teller.tell_sweep(SweepNews::Ended(Box::new(findings), contents, progress, failures));
         result.map(|()| Outcome::Answered).map_err(|error| failed(&error))
     })
 }

@@ -20,7 +20,7 @@ use mergescope_core::alignment::Role;
 use mergescope_core::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 
-use super::answerer::{AnswererSettings, ServerSettings};
+use super::answerer::AnswererSettings;
 use super::app::{App, Tab};
 use super::asking;
 use super::jobs::{Event, Job, Outcome};
@@ -190,7 +190,11 @@ impl App {
         self.tab = Tab::Try;
         let choice = self.answerer.choice(&run.recipe);
         run.engine = choice.identity();
-        run.note = self.answerer.server().map_or_else(|| NOTE.to_owned(), ServerSettings::delivery_words);
+        run.note = match (self.answerer.server(), self.answerer.remark()) {
+            (Some(server), _) => server.delivery_words(),
+            (None, Some(remark)) => format!("{NOTE} {remark}"),
+            (None, None) => NOTE.to_owned(),
+        };
         run.id = Some(self.session.jobs.ask(choice, asking::ask(run.questions())));
         self.try_view.run = Some(run);
     }

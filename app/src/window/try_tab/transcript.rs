@@ -79,6 +79,9 @@ impl Entry {
     /// Prompt and answers as people read them.
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", self.settings.prompt.trim_end());
+        if self.engine.starts_with("server ") {
+            text += &format!("(answered by {})\n", self.engine);
+        }
         for said in &self.answers {
             text += &format!("\n[{}]\n{}\n", said.title, said.text.trim_end());
         }

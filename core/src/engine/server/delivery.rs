@@ -53,7 +53,12 @@ impl Server {
                 let folder = hub::resolve(name);
                 // What is not here may yet be in the server's own cache.
                 let elsewhere = hub::is_hub_id(name) && !folder.exists();
-                if elsewhere { name.clone() } else { paths::on_server(&folder, &self.link.spec.paths)? }
+                match paths::on_server(&folder, &self.link.spec.paths) {
+                    _ if elsewhere => name.clone(),
+                    Ok(path) => path,
+                    // Where the server cannot reach it, a copy goes where merges go: with nothing added it is the same model.
+                    Err(_) => self.prepared(&alone(&self.recipe, name), control)?,
+                }
             }
         };
         // Cached prefixes were computed with the weights before.
@@ -172,6 +177,15 @@ impl Server {
         control.check()?;
         paths::on_server(&folder, &self.link.spec.paths)
     }
+}
+
+/// The recipe that adds nothing to the model of that name, which has the shape of the others.
+fn alone(recipe: &Recipe, name: &str) -> Recipe {
+    let mut alone = Recipe { target: name.to_owned(), adapter: None, inputs: None, ..recipe.clone() };
+    for vector in alone.vectors_mut() {
+        (vector.w, vector.control) = (0.0, None);
+    }
+    alone
 }
 
 /// Whether two names in recipes are of one model.

@@ -86,7 +86,8 @@ impl Server {
 /// # Errors
 /// As for [`Server::connect`], but for a name that the server does not have.
 pub fn model_names(spec: ServerSpec, control: &Control) -> Result<Vec<String>, EngineError> {
-    Link::new(spec)?.models(control)
+    // Somebody waits for it, and can ask again.
+    Link::new(ServerSpec { retries: 0, ..spec })?.models(control)
 }
 
 impl Engine for Server {

@@ -110,11 +110,13 @@ impl ServerSpec {
     pub fn identity(&self, model: &str) -> String {
         // An adapter is an approximation: what it answers is not what the merge would.
         let by = match self.delivery {
-            Delivery::AsLoaded | Delivery::Sglang => "",
+            Delivery::Sglang => "",
+            // Whoever loaded it may have taken something else for it.
+            Delivery::AsLoaded => ", as loaded",
             Delivery::VllmLora => ", adapter in vLLM",
             Delivery::LlamaCppLora => ", adapter in llama.cpp",
         };
-        format!("server {}/{model}{by}", self.url.host())
+        format!("server {} {model}{by}", self.url)
     }
 
     /// Refuses numbers that no run could keep to.

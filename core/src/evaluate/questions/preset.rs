@@ -72,7 +72,9 @@ impl Preset {
             ("AIME" | "MATH", _) => vec!["boxed", "flexible", "substring"],
             // A prompt of the file's own asks for no form of answer.
             (_, Kind::Numbers) if own_prompt.is_some() => vec!["flexible", "substring"],
-            (_, Kind::Numbers) => vec!["strict", "flexible", "substring"],
+            // Models that were not trained on these sets seldom keep to a form.
+            ("GSM8K" | "GSM-Plus" | "MGSM", Kind::Numbers) => vec!["strict", "flexible", "substring"],
+            (_, Kind::Numbers) => vec!["flexible", "strict", "substring"],
             (_, Kind::Choices) => vec!["choice"],
             (_, Kind::Free) => vec!["exact", "substring"],
         };

@@ -78,13 +78,19 @@ struct Task {
 impl Sweep {
     /// Answers that the log has and answers in all, as far as it is known which they are.
     pub fn progress(&self, log: &Contents, engine: &str) -> SweepProgress {
-        let (answered, known) = self.answered(&self.arms(None), log, engine);
+        self.progress_of(&|_| true, log, engine)
+    }
+
+    /// The same for those models alone that are `wanted`.
+    pub fn progress_of(&self, wanted: &dyn Fn(ArmModel) -> bool, log: &Contents, engine: &str) -> SweepProgress {
+        let arms = |at| -> Vec<Arm> { self.arms(at).into_iter().filter(|arm| wanted(arm.model)).collect() };
+        let (answered, known) = self.answered(&arms(None), log, engine);
         let (answered, total) = match answered < known {
-            true => (answered, self.total()),
+            true => (answered, known + self.later(wanted) * self.answers_per_arm()),
             // All that w is chosen by is there.
             false => {
                 let chosen = self.table(log, engine, &[]).chosen;
-                self.answered(&self.arms(chosen.map(|chosen| chosen.w)), log, engine)
+                self.answered(&arms(chosen.map(|chosen| chosen.w)), log, engine)
             }
         };
         SweepProgress { answered, total, ..SweepProgress::default() }
@@ -96,21 +102,14 @@ impl Sweep {
         (arms.iter().map(of).sum(), arms.len() * self.answers_per_arm())
     }
 
-    /// How many answers of those models that are `wanted` the log does not have, as far as it is known which models those are.
-    pub fn missing(&self, wanted: &dyn Fn(ArmModel) -> bool, log: &Contents, engine: &str) -> usize {
-        let arms: Vec<Arm> = self.arms(None).into_iter().filter(|arm| wanted(arm.model)).collect();
-        let (answered, total) = self.answered(&arms, log, engine);
-        total - answered
-    }
-
-    /// Answers in all.
-    fn total(&self) -> usize {
-        let arms = self.arms(None).len();
-        let later = match self.spec().controls_at {
-            ControlsAt::Chosen => self.spec().controls.len() * self.spec().arms_of(ArmModel::W(0.0)).len(),
-            ControlsAt::Grid => 0,
-        };
-        (arms + later) * self.answers_per_arm()
+    /// Arms of controls at a w that is not chosen yet.
+    fn later(&self, wanted: &dyn Fn(ArmModel) -> bool) -> usize {
+        if self.spec().controls_at == ControlsAt::Grid {
+            return 0;
+        }
+        // Which w it will be makes no difference to who is asked.
+        let controls = self.spec().controls.iter().filter(|control| wanted(ArmModel::Control(**control, 0.0)));
+        controls.count() * self.spec().arms_of(ArmModel::W(0.0)).len()
     }
 
     /// Asks for every answer that the log does not have, model by model, and puts each into the log as it comes.
@@ -159,7 +158,7 @@ impl Sweep {
     ) -> Result<(), SweepError> {
         let began = Instant::now();
         let identity = engine.identity();
-        let mut progress = self.progress(log.contents(), &identity);
+        let mut progress = self.progress_of(wanted, log.contents(), &identity);
         let models = self.spec().models(self.recipe());
         for model in models.into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;
@@ -170,7 +169,7 @@ impl Sweep {
                 self.table(log.contents(), &identity, &[]).chosen.iter().map(|chosen| chosen.w).collect()
             }
         };
-        let now = self.progress(log.contents(), &identity);
+        let now = self.progress_of(wanted, log.contents(), &identity);
         (progress.answered, progress.total) = (now.answered, now.total);
         for model in self.spec().control_models(&at).into_iter().filter(|model| wanted(*model)) {
             self.ask(model, engine, log, control, &mut progress, began, on_event)?;

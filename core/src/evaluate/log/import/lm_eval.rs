@@ -45,7 +45,8 @@ struct Row {
 
 /// An arm for each filter and each metric that says right or wrong. Questions go by the name that the data set gives them,
 /// where each has one of its own, else by `doc_id`, which is their position.
-pub(super) fn arms(records: Vec<Record>) -> Result<Vec<ImportedArm>, RowError> {
+/// `name` is the file's: it tells one log from another, and may say a w.
+pub(super) fn arms(records: Vec<Record>, name: &str) -> Result<Vec<ImportedArm>, RowError> {
     let mut all: Vec<Series> = Vec::new();
     for (line, record) in records {
         let doc_id = scalar(record.get("doc_id")).ok_or((line, "it has no doc_id".to_owned()))?;
@@ -75,11 +76,12 @@ pub(super) fn arms(records: Vec<Record>) -> Result<Vec<ImportedArm>, RowError> {
         let found = if seen.is_empty() { "no metric was found".to_owned() } else { format!("found {seen}") };
         return Err((1, format!("a metric such as exact_match or acc must be 0 or 1 in every line; {found}")));
     }
-    all.into_iter().map(Series::arm).collect()
+    let w = w_in(name);
+    all.into_iter().map(|series| series.arm(name, w)).collect()
 }
 
 impl Series {
-    fn arm(self) -> Result<ImportedArm, RowError> {
+    fn arm(self, name: &str, w: Option<f64>) -> Result<ImportedArm, RowError> {
         let mut seen = HashSet::new();
         let has_own_ids = self.rows.iter().all(|row| row.own_id.as_ref().is_some_and(|id| seen.insert(id.clone())));
         seen.clear();
@@ -93,11 +95,28 @@ impl Series {
             outcomes.push(ImportedOutcome { question_id, sample: 0, right: row.right, output: row.output });
         }
         Ok(ImportedArm {
-            label: format!("{}, {}", self.filter, self.metric),
-            w: None,
+            label: format!("{name}: {}, {}", self.filter, self.metric),
+            w,
             results: ImportedResults::PerQuestion(outcomes),
         })
     }
+}
+
+/// The w that a file's name says, after a `w` that begins a word: `samples_w0.5`, `w=-0.25`, `merged-w1`.
+fn w_in(name: &str) -> Option<f64> {
+    let name = name.replace('−', "-");
+    let bytes = name.as_bytes();
+    let begins = |at: usize| at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
+    let starts = (0..bytes.len()).filter(|at| matches!(bytes[*at], b'w' | b'W') && begins(*at));
+    starts
+        .filter_map(|at| {
+            let number = name[at + 1..].trim_start_matches(['=', ' ', '_']);
+            let is_part =
+                |(at, letter): (usize, char)| letter.is_ascii_digit() || letter == '.' || (at == 0 && letter == '-');
+            let length = number.char_indices().take_while(|part| is_part(*part)).count();
+            number[..length].trim_end_matches('.').parse::<f64>().ok()
+        })
+        .find(|w| w.is_finite())
 }
 
 /// The metrics of a line: those that it lists, or in older logs every other field that is a number or a truth value.

@@ -108,7 +108,8 @@ type RowError = (u64, String);
 /// A line of JSON: its number, from 1, and its fields.
 type Record = (u64, Map<String, Value>);
 
-/// Reads results: a file that lm-eval writes with `--log_samples` (`samples_TASK_DATE.jsonl`), or a table as CSV or as lines
+/// Reads results: a file that lm-eval writes with `--log_samples` (`samples_TASK_DATE.jsonl`; where its name says a w, as in
+/// `samples_w0.5.jsonl` or `gsm8k w=-0.25.jsonl`, that is the w of the model that it was run with), or a table as CSV or as lines
 /// of JSON with these columns, in any order and case:
 ///
 /// - `arm` or `w`, or both: which series it belongs to; without either all is one series with the file's name
@@ -156,7 +157,7 @@ fn parse(bytes: &[u8], name: &str) -> Result<Vec<ImportedArm>, RowError> {
     let is_lm_eval = records.first().is_some_and(|(_, record)| {
         record.contains_key("doc_id") && (record.contains_key("resps") || record.contains_key("filtered_resps"))
     });
-    if is_lm_eval { lm_eval::arms(records) } else { by_hand::from_records(records, name) }
+    if is_lm_eval { lm_eval::arms(records, name) } else { by_hand::from_records(records, name) }
 }
 
 /// The objects of a file of JSON lines, with the numbers of their lines.

@@ -35,7 +35,7 @@ fn a_log_of_lm_eval_gives_an_arm_for_each_filter() {
     let arms = arms(LM_EVAL);
     assert_eq!(
         arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(),
-        ["strict-match, exact_match", "flexible-extract, exact_match"]
+        ["file: strict-match, exact_match", "file: flexible-extract, exact_match"]
     );
     assert_eq!(outcomes(&arms[0]), [("0", true), ("1", false)]);
     assert_eq!(outcomes(&arms[1]), [("0", true), ("1", true)]);
@@ -49,8 +49,21 @@ fn older_logs_without_a_list_of_metrics_are_read_by_their_fields() {
     let arms = arms(
         r#"{"doc_id": 7, "doc": {"id": "SciQ-7"}, "target": 0, "arguments": [], "resps": [[[-1.5, false]], [[-2.0, false]]], "filtered_resps": [[-1.5, false], [-2.0, false]], "acc": 1.0, "acc_norm": 0.0, "bits": 0.73}"#,
     );
-    assert_eq!(arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(), ["none, acc", "none, acc_norm"]);
+    assert_eq!(
+        arms.iter().map(|arm| arm.label.as_str()).collect::<Vec<_>>(),
+        ["file: none, acc", "file: none, acc_norm"]
+    );
     assert_eq!(outcomes(&arms[0]), [("SciQ-7", true)]);
+}
+
+#[test]
+fn a_name_that_says_a_w_gives_it_to_its_log() {
+    let w = |name: &str| parse(LM_EVAL.as_bytes(), name).unwrap()[0].w;
+    assert_eq!(w("samples_w0.5"), Some(0.5));
+    assert_eq!(w("gsm8k w=-0.25 run 2"), Some(-0.25));
+    assert_eq!(w("merged-W1"), Some(1.0));
+    assert_eq!(w("samples_gsm8k_2026-11-30"), None);
+    assert_eq!(w("raw0.5"), None, "no word of its own");
 }
 
 #[test]
