@@ -2,6 +2,7 @@
 
 mod analyze;
 mod args;
+mod convert;
 mod demo;
 mod engine;
 mod exit;
@@ -56,6 +57,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::SaveVector(args)) => save_vector::run(&args),
         Some(Command::History(args)) => history::run(&args),
         Some(Command::Recipe(command)) => recipes::run(&command),
+        Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Lora(args)) => lora::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, HeaderError};
+use super::{ConfigError, GgufError, HeaderError, PickleError};
 use crate::hub;
 
 fn not_found(path: &Path) -> String {
@@ -34,7 +34,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A folder without any weights.
-    #[error("{} holds no weights ({files} files); a model folder has model.safetensors or model.safetensors.index.json with its shards", path.display())]
+    #[error("{} holds no weights ({files} files); a model folder has model.safetensors, or model.safetensors.index.json with its shards, or the same as pytorch_model.bin", path.display())]
     NoWeights {
         /// The folder.
         path: PathBuf,
@@ -42,13 +42,13 @@ pub enum OpenError {
         files: usize,
     },
     /// Some other file.
-    #[error("{} is not a checkpoint; choose a model folder or a .safetensors file", path.display())]
+    #[error("{} is not a checkpoint; choose a model folder, or a .safetensors, .bin or .gguf file", path.display())]
     NotACheckpoint {
         /// The file.
         path: PathBuf,
     },
     /// A pipe, device or socket.
-    #[error("{} is neither a file nor a folder; choose a model folder or a .safetensors file", path.display())]
+    #[error("{} is neither a file nor a folder; choose a model folder, or a .safetensors, .bin or .gguf file", path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -62,24 +62,48 @@ pub enum OpenError {
         folder: PathBuf,
     },
     /// Several weight files, and no index that says how they belong together.
-    #[error("{} holds {} but no model.safetensors.index.json; download the index too, or choose one file", path.display(), found.join(", "))]
+    #[error("{} holds {} but no {index}; download the index too, or choose one file", path.display(), found.join(", "))]
     NoIndex {
         /// The folder.
         path: PathBuf,
         /// The weight files there.
         found: Vec<String>,
+        /// The name that the index would have.
+        index: String,
     },
-    /// A llama.cpp file.
-    #[error("{} is GGUF, a format for running models, mostly quantised; take the original safetensors checkpoint", path.display())]
+    /// Several files that are models by themselves.
+    #[error("{} holds {}; choose one of these files", path.display(), found.join(", "))]
+    SeveralModels {
+        /// The folder.
+        path: PathBuf,
+        /// The files.
+        found: Vec<String>,
+    },
+    /// A whole model in one file, and an index that says that it lies in others.
+    #[error("{} holds a whole model in `{single}`, and another in the files that `{index}` names; loaders differ in which they take: choose one of these two files", path.display())]
+    TwoModels {
+        /// The folder.
+        path: PathBuf,
+        /// The file that is a model.
+        single: String,
+        /// The index of the other.
+        index: String,
+    },
+    /// A llama.cpp file is refused.
+    #[error("{} is refused", path.display())]
     Gguf {
         /// The file.
         path: PathBuf,
+        /// Why.
+        source: GgufError,
     },
-    /// A PyTorch pickle.
-    #[error("{} is a PyTorch pickle, which can execute code when opened; convert it to safetensors first (transformers: `AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)`)", path.display())]
+    /// A PyTorch checkpoint is refused.
+    #[error("{} is refused", path.display())]
     Pickle {
         /// The file.
         path: PathBuf,
+        /// Why.
+        source: PickleError,
     },
     /// Weights stored as codes.
     #[error("{} is quantised ({method}): its numbers are codes and cannot be added; take the unquantised checkpoint", path.display())]

@@ -2,8 +2,12 @@
 
 mod config;
 mod error;
+mod format;
+mod gguf;
 mod header;
 mod locate;
+mod pickle;
+mod rows;
 mod shard;
 mod writer;
 
@@ -15,7 +19,10 @@ use std::path::{Path, PathBuf};
 
 pub use config::{Config, ConfigError};
 pub use error::{OpenError, ReadError};
+pub use gguf::{GgufError, read_gguf};
 pub use header::{HeaderError, HeaderTensor, MAX_HEADER_BYTES, byte_count, read_header};
+pub use pickle::{PickleError, read_pickle};
+pub use rows::RowOrder;
 pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
@@ -36,6 +43,7 @@ pub struct TensorInfo {
     pub bytes: u64,
     shard: usize,
     offset: u64,
+    rows: RowOrder,
 }
 
 impl TensorInfo {
@@ -82,7 +90,8 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a model folder in Hugging Face layout, a `.safetensors` file, or a repository or snapshot in the Hub cache.
+    /// Opens a model folder in Hugging Face layout, a weight file (`.safetensors`, PyTorch's `.bin`, `.gguf` in floats), or a
+    /// repository or snapshot in the Hub cache.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let located = locate::locate(path)?;
         let root = located.root;
@@ -95,16 +104,14 @@ impl Checkpoint {
             let path = locate::contained(&root, name)?;
             let io = |source| OpenError::Io { path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
-            let file_bytes = file.metadata().map_err(io)?.len();
-            let header = read_header(file_bytes, |offset, buffer| shard::read_exact_at(&file, offset, buffer))
-                .map_err(|source| OpenError::Header { path: path.clone(), source })?;
-            for HeaderTensor { name: tensor, dtype, shape, offset, bytes } in header {
+            let header = located.format.read(&path, &file)?;
+            for HeaderTensor { name: tensor, dtype, shape, offset, bytes, rows } in header {
                 // A tensor that lies in several shards is the one the index points to.
                 let indexed = located.index.as_ref().and_then(|index| index.get(&tensor));
                 let elsewhere = indexed.is_some_and(|wanted| wanted != name);
                 if !elsewhere && !by_name.contains_key(&tensor) {
                     by_name.insert(tensor.clone(), tensors.len());
-                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset });
+                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset, rows });
                 }
             }
             shards.push(Shard::new(path.clone(), &file).map_err(io)?);
@@ -249,11 +256,19 @@ impl Checkpoint {
             return Ok(());
         };
         debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
-        shard.read_exact_at(read_path, tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
-            path: shard.path().to_owned(),
-            tensor: tensor.name.clone(),
-            source,
-        })
+        let row_bytes = tensor.bytes.checked_div(tensor.shape.first().copied().unwrap_or(1)).unwrap_or(0);
+        let mut rest = buffer;
+        for (offset, count) in tensor.rows.stretches(row_bytes, byte_offset, rest.len() as u64) {
+            // Stretches make up the buffer, so that each is no longer than what is left of it.
+            let (stretch, after) = rest.split_at_mut(count as usize);
+            rest = after;
+            shard.read_exact_at(read_path, tensor.offset + offset, stretch).map_err(|source| ReadError {
+                path: shard.path().to_owned(),
+                tensor: tensor.name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// The first weight file that is no longer as it was when it was opened, going by size and time of change.

@@ -11,6 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use memmap2::Mmap;
 
+/// Fills a buffer from a file at an offset.
+pub(super) type ReadAt<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
+
 /// How bytes of weights are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadPath {
@@ -70,7 +73,7 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// A safetensors file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
+/// A weight file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
 pub(super) struct Shard {
     path: PathBuf,
     stamp: Stamp,
