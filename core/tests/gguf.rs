@@ -8,9 +8,13 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mergescope_core::checkpoint::{Checkpoint, ReadError, ReadPath};
+use mergescope_core::checkpoint::{Checkpoint, Dtype, ReadError, ReadPath};
 use mergescope_core::error::chain;
-use support::{Written, read_model};
+use mergescope_core::merge::merge;
+use mergescope_core::progress::Control;
+use mergescope_core::recipe::Recipe;
+use mergescope_core::stream::Resources;
+use support::{Model, Tensor, Written, read_model};
 use tempfile::TempDir;
 
 fn golden(name: &str) -> PathBuf {
@@ -61,6 +65,34 @@ fn a_fingerprint_is_that_of_the_same_weights_as_safetensors() {
         };
         assert_eq!(fingerprint("gguf"), fingerprint("safetensors"));
     }
+}
+
+#[test]
+fn a_merge_of_a_gguf_file_is_that_of_the_same_model_as_safetensors() {
+    let dir = TempDir::new().unwrap();
+    let tensors = expected("llama-f16");
+    let named = |(name, (dtype, shape, bytes)): (&String, &(Dtype, Vec<usize>, Vec<u8>))| Tensor {
+        name: name.clone(),
+        dtype: *dtype,
+        shape: shape.clone(),
+        bytes: bytes.clone(),
+    };
+    let mut pre = Model::new();
+    pre.tensors = tensors.iter().map(named).collect();
+    pre.tuned(2, 0.05).write(&dir.path().join("post"));
+    pre.tuned(3, 0.05).write(&dir.path().join("target"));
+
+    let merged = |pre: PathBuf, output: &str| {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let mut recipe = Recipe::new(path(&pre), path(&dir.path().join("post")), path(&dir.path().join("target")));
+        recipe.vector.w = 0.7;
+        // Units of one leaf, on several threads, which begin and end within rows.
+        let resources = Resources { threads: 3, unit_bytes: 1, ..Resources::default() };
+        merge(&recipe, &dir.path().join(output), &resources, &Control::new()).unwrap();
+        fs::read(dir.path().join(output).join("model.safetensors")).unwrap()
+    };
+    let from_gguf = merged(golden("llama-f16.gguf"), "a");
+    assert!(from_gguf == merged(golden("llama-f16.safetensors"), "b"));
 }
 
 #[test]

@@ -27,7 +27,11 @@ pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use locate::parse_index;
 pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use pickle::tensors_of_pickle;
 use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.

@@ -180,3 +180,142 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An entry of the directory; sizes and offsets that do not fit go into a zip64 field.
+    fn central(name: &str, bytes: u64, header: u64, method: u16) -> Vec<u8> {
+        let narrow = |value: u64| u32::try_from(value).unwrap_or(IN_ZIP64);
+        let wide: Vec<u8> = [bytes, bytes, header]
+            .into_iter()
+            .filter(|value| narrow(*value) == IN_ZIP64)
+            .flat_map(u64::to_le_bytes)
+            .collect();
+        // Behind a field of another kind.
+        let extra = match wide.len() as u16 {
+            0 => Vec::new(),
+            length => [&[0x46, 0x42, 1, 0, 9, 1, 0], &length.to_le_bytes()[..], &wide].concat(),
+        };
+        let mut entry = [&CENTRAL[..], &[0; 6], &method.to_le_bytes(), &[0; 8]].concat();
+        entry.extend(narrow(bytes).to_le_bytes());
+        entry.extend(narrow(bytes).to_le_bytes());
+        entry.extend((name.len() as u16).to_le_bytes());
+        entry.extend((extra.len() as u16).to_le_bytes());
+        entry.extend([0; 10]);
+        entry.extend(narrow(header).to_le_bytes());
+        [entry, name.as_bytes().to_vec(), extra].concat()
+    }
+
+    fn local(name: &str, padding: u16) -> Vec<u8> {
+        let fixed = [&LOCAL[..], &[0; 22], &(name.len() as u16).to_le_bytes(), &padding.to_le_bytes()].concat();
+        [fixed, name.as_bytes().to_vec(), vec![0; padding.into()]].concat()
+    }
+
+    /// The archive's end for a directory of `count` entries and `bytes` at `start`, with a zip64 record where it is needed.
+    fn end(count: u64, bytes: u64, start: u64) -> Vec<u8> {
+        let mut end = Vec::new();
+        if start >= u64::from(IN_ZIP64) {
+            end = [&END64[..], &[0; 28]].concat();
+            [count, bytes, start].iter().for_each(|value| end.extend(value.to_le_bytes()));
+            end.extend([&LOCATOR64[..], &[0; 4], &(start + bytes).to_le_bytes(), &[0; 4]].concat());
+        }
+        end.extend([&END[..], &[0; 6], &(count as u16).to_le_bytes(), &(bytes as u32).to_le_bytes()].concat());
+        end.extend(u32::try_from(start).unwrap_or(IN_ZIP64).to_le_bytes());
+        end.extend([0; 2]);
+        end
+    }
+
+    /// A file of which only some stretches are there.
+    struct Sparse(Vec<(u64, Vec<u8>)>);
+
+    impl Sparse {
+        fn bytes(&self) -> u64 {
+            self.0.iter().map(|(at, bytes)| at + bytes.len() as u64).max().unwrap_or(0)
+        }
+
+        fn open(&self) -> Result<Archive, PickleError> {
+            Archive::read(self.bytes(), &mut |at, buffer| self.read(at, buffer))
+        }
+
+        fn place(&self, name: &str) -> Result<Option<(u64, u64)>, PickleError> {
+            self.open()?.place(name, &mut |at, buffer| self.read(at, buffer))
+        }
+
+        fn read(&self, at: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            let inside = |(start, bytes): &&(u64, Vec<u8>)| {
+                *start <= at && at + buffer.len() as u64 <= start + bytes.len() as u64
+            };
+            let (start, bytes) = self.0.iter().find(inside).expect("only what is there is read");
+            let from = (at - start) as usize;
+            buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
+            Ok(())
+        }
+    }
+
+    /// An archive with an entry `a` at 0 and an entry `b` of `bytes` at `at`.
+    fn archive(at: u64, bytes: u64) -> Sparse {
+        let start = at + 100 + bytes;
+        let directory = [central("x/a", 4, 0, 0), central("x/b", bytes, at, 0)].concat();
+        let end = end(2, directory.len() as u64, start);
+        Sparse(vec![
+            (0, [local("x/a", 20), vec![7; 4]].concat()),
+            (at, local("x/b", 64)),
+            (start, [directory, end].concat()),
+        ])
+    }
+
+    #[test]
+    fn entries_are_found_below_and_beyond_four_gibibytes() {
+        for (at, bytes) in [(1000, 5000), (5 << 30, 5000), (1000, 5 << 30), (6 << 30, 5 << 30)] {
+            let archive = archive(at, bytes);
+            assert_eq!(archive.place("x/a").unwrap(), Some((30 + 3 + 20, 4)));
+            assert_eq!(archive.place("x/b").unwrap(), Some((at + 30 + 3 + 64, bytes)), "at {at}");
+            assert_eq!(archive.place("x/c").unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_damaged() {
+        let spoilt = |change: fn(&mut Vec<u8>)| {
+            let mut archive = archive(5 << 30, 5000);
+            change(&mut archive.0[2].1);
+            archive.open().expect_err("it is refused").to_string()
+        };
+        assert!(spoilt(|end| end.truncate(end.len() - 1)).contains("the archive's end is missing"));
+        // The count, size and start in the zip64 record, counted from the end.
+        for (from_end, words) in
+            [(66, "ends too early"), (58, "larger than that of any model"), (50, "outside of the file")]
+        {
+            let message = match from_end {
+                66 => spoilt(|end| set(end, 66)),
+                58 => spoilt(|end| set(end, 58)),
+                _ => spoilt(|end| set(end, 50)),
+            };
+            assert!(message.contains(words), "{message}");
+        }
+        // The first entry's signature.
+        assert!(spoilt(|end| end[0] = 0).contains("something else than entries"));
+    }
+
+    /// Sets the eight bytes that begin so many before the end to a number that is far too large.
+    fn set(end: &mut [u8], from_end: usize) {
+        let at = end.len() - from_end;
+        end[at..at + 8].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+    }
+
+    #[test]
+    fn compressed_entries_and_two_of_one_name_are_refused() {
+        let with = |entries: Vec<u8>, count| {
+            let end = end(count, entries.len() as u64, 100);
+            Sparse(vec![(0, local("x/a", 67)), (100, [entries, end].concat())])
+        };
+        let deflated = with(central("x/a", 4, 0, 8), 1);
+        assert!(deflated.place("x/a").unwrap_err().to_string().contains("its entry `x/a` is compressed"));
+        let twice = with([central("x/a", 0, 0, 0), central("x/a", 0, 0, 0)].concat(), 2);
+        assert!(twice.open().unwrap_err().to_string().contains("two entries have one name"));
+        let beyond = with(central("x/a", 1, 0, 0), 1);
+        assert!(beyond.place("x/a").unwrap_err().to_string().contains("lies outside of the file"));
+    }
+}

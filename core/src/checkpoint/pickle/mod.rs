@@ -220,6 +220,14 @@ pub fn read_pickle(
     Ok(tensors)
 }
 
+/// How many tensors a pickle without its archive describes, for [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn tensors_of_pickle(pickle: &[u8]) -> Result<usize, PickleError> {
+    let (machine, value) = machine::run(pickle)?;
+    let named = state_dict(&machine, value)?;
+    Ok(named.iter().filter(|(_, tensor)| machine.layout(tensor, MAX_RANK).is_some()).count())
+}
+
 /// The names and tensors of the dictionary that a pickle describes.
 fn state_dict<'m>(machine: &'m Machine<'_>, value: Value<'_>) -> Result<Vec<(&'m str, &'m Tensor)>, PickleError> {
     let Value::Dict(mut dict) = value else { return Err(PickleError::NotAStateDict) };
