@@ -128,9 +128,9 @@ pub enum PickleError {
         /// Its name.
         name: String,
         /// Its dimensions.
-        shape: Vec<u64>,
+        shape: Box<[u64]>,
         /// Elements from one index to the next, for each dimension.
-        stride: Vec<u64>,
+        stride: Box<[u64]>,
     },
     /// A tensor's bytes are not in the archive.
     #[error("the bytes of tensor `{name}` are missing (`{entry}`); download it again")]
@@ -282,7 +282,7 @@ impl<'a> Storages<'a> {
         let width = bytes_of(dtype);
         let Some(bytes) = byte_count(dtype, &shape) else { return Err(PickleError::Shape { name }) };
         if !is_contiguous(&shape, &stride) {
-            return Err(PickleError::NotContiguous { name, shape, stride });
+            return Err(PickleError::NotContiguous { name, shape: shape.into(), stride: stride.into() });
         }
 
         let storage = &self.machine.storages[tensor.storage];
