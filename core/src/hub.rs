@@ -125,7 +125,7 @@ pub fn cache_dir() -> Option<PathBuf> {
     Environment::of_process().cache_dir()
 }
 
-/// Models in `cache` that hold safetensors weights, by id.
+/// Models in `cache` that hold weights as safetensors, or else as PyTorch's `.bin`, by id.
 pub fn cached_models(cache: &Path) -> Vec<CachedModel> {
     let Ok(entries) = std::fs::read_dir(cache) else { return Vec::new() };
     let mut models: Vec<CachedModel> = entries.filter_map(|entry| cached_model(&entry.ok()?.path())).collect();
@@ -136,7 +136,7 @@ pub fn cached_models(cache: &Path) -> Vec<CachedModel> {
 fn cached_model(repo: &Path) -> Option<CachedModel> {
     let id = repo.file_name()?.to_str()?.strip_prefix("models--")?.replacen("--", "/", 1);
     let Ok(Snapshot::Found(path)) = snapshot(repo) else { return None };
-    let mut bytes = 0;
+    let (mut bytes, mut pickle_bytes) = (0, 0);
     for entry in std::fs::read_dir(&path).ok()? {
         let file = entry.ok()?.path();
         let name = file.file_name()?.to_string_lossy();
@@ -144,8 +144,12 @@ fn cached_model(repo: &Path) -> Option<CachedModel> {
         if name.ends_with(".safetensors") && name != "adapter_model.safetensors" {
             // A link to a blob that is still being downloaded, or was deleted, leads nowhere.
             bytes += std::fs::metadata(&file).ok()?.len();
+        } else if name.starts_with("pytorch_model") && name.ends_with(".bin") {
+            pickle_bytes += std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
         }
     }
+    // Where both are there, the pickles are not read.
+    let bytes = if bytes > 0 { bytes } else { pickle_bytes };
     (bytes > 0).then_some(CachedModel { id, path, bytes })
 }
 
@@ -330,15 +334,19 @@ mod tests {
         let (_home, environment) = cache();
         let cache = environment.cache_dir().unwrap();
         for (repo, file) in
-            [("models--org--adapter", "adapter_model.safetensors"), ("models--a--pickle", "pytorch_model.bin")]
+            [("models--org--adapter", "adapter_model.safetensors"), ("models--org--pickle", "pytorch_model.bin")]
         {
             fs::create_dir_all(cache.join(repo).join("snapshots/one")).unwrap();
             fs::write(cache.join(repo).join("snapshots/one").join(file), [0; 10]).unwrap();
         }
         fs::create_dir_all(cache.join("datasets--org--d/snapshots/one")).unwrap();
         fs::create_dir_all(cache.join("models--empty")).unwrap();
-        let path = cache.join("models--org--some-model/snapshots/abc");
-        assert_eq!(cached_models(&cache), [CachedModel { id: "org/some-model".to_owned(), path, bytes: 10 }]);
+        let model = |name: &str, commit: &str| CachedModel {
+            id: format!("org/{name}"),
+            path: cache.join(format!("models--org--{name}/snapshots/{commit}")),
+            bytes: 10,
+        };
+        assert_eq!(cached_models(&cache), [model("pickle", "one"), model("some-model", "abc")]);
         assert!(cached_models(&cache.join("nothing")).is_empty());
     }
 

@@ -40,3 +40,6 @@ pub mod adapter;
 pub mod engine;
 
 pub mod evaluate;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;

@@ -140,7 +140,10 @@ fn a_path_to_nothing_is_told() {
     assert_refused(Path::new(""), "no model is named; say its folder, or its name on the Hub");
     assert_refused(dir.path(), "holds no weights (0 files); a model folder has model.safetensors");
     fs::write(dir.path().join("notes.txt"), "hello").unwrap();
-    assert_refused(&dir.path().join("notes.txt"), "is not a checkpoint; choose a model folder or a .safetensors file");
+    assert_refused(
+        &dir.path().join("notes.txt"),
+        "is not a checkpoint; choose a model folder, or a .safetensors, .bin or .gguf file",
+    );
 }
 
 #[test]
@@ -243,34 +246,57 @@ fn one_shard_of_several_asks_for_its_folder() {
 }
 
 #[test]
-fn other_formats_are_recognised_and_say_what_to_do() {
+fn files_that_are_not_what_their_names_say_are_refused() {
     let dir = folder();
     let gguf = dir.path().join("model-q4.gguf");
     fs::write(&gguf, b"GGUF\x03\0\0\0").unwrap();
-    assert_refused(dir.path(), "is GGUF, a format for running models");
-    assert_refused(&gguf, "take the original safetensors checkpoint");
-    let unnamed = dir.path().join("weights");
-    fs::rename(&gguf, &unnamed).unwrap();
-    assert_refused(&unnamed, "is GGUF");
+    assert_refused(dir.path(), "its header does not end where it should: the file is truncated");
+    // Known by how it begins, whatever its name.
+    for name in ["weights", "weights.bin"] {
+        let renamed = dir.path().join(name);
+        fs::copy(&gguf, &renamed).unwrap();
+        assert_refused(&renamed, "its header does not end where it should");
+        fs::remove_file(&renamed).unwrap();
+    }
+    fs::write(&gguf, "hello, this is no model").unwrap();
+    assert_refused(&gguf, "it is no GGUF file");
 
     let dir = folder();
     fs::write(dir.path().join("pytorch_model.bin"), b"PK\x03\x04").unwrap();
-    assert_refused(
-        dir.path(),
-        "is a PyTorch pickle, which can execute code when opened; convert it to safetensors first",
-    );
-    assert_refused(&dir.path().join("pytorch_model.bin"), "is a PyTorch pickle");
+    assert_refused(dir.path(), "its zip archive is damaged (it is too short); download it again");
+    fs::write(dir.path().join("pytorch_model.bin"), b"hello").unwrap();
+    assert_refused(dir.path(), "it is no PyTorch checkpoint");
 }
 
 #[test]
 fn quantised_checkpoints_are_refused_by_config_and_by_names() {
     let codes = |name: &str| Model::new().with_tensor(Tensor::of(name, Dtype::I32, &[4], &[1.0; 4]));
+    let f8 = |name: &str| Tensor::of(name, Dtype::F8_E4M3, &[2, 2], &[1.0, 0.5, -2.0, 3.0]);
+    // As fp8 checkpoints come: from compressed-tensors, ModelOpt, ComfyUI and DeepSeek's own code.
+    let with_scale = |name: &str| {
+        let scale = Tensor::of(&format!("layers.0.up.{name}"), Dtype::F32, &[1], &[0.01]);
+        Model::new().with_tensor(f8("layers.0.up.weight")).with_tensor(scale)
+    };
     for (model, words) in [
         (tiny().with_setting("quantization_config", json!({"quant_method": "gptq", "bits": 4})), "is quantised (gptq)"),
         (tiny().with_setting("quantization_config", json!({"quant_method": "awq"})), "is quantised (awq)"),
         (tiny().with_setting("quantization_config", json!({"load_in_4bit": true})), "is quantised (unknown)"),
         (codes("model.layers.0.self_attn.q_proj.qweight"), "is quantised (GPTQ or AWQ)"),
         (codes("model.layers.0.self_attn.q_proj.SCB"), "is quantised (bitsandbytes 8-bit)"),
+        (
+            codes("model.layers.0.self_attn.q_proj.weight")
+                .with_tensor(f8("model.layers.0.mlp.up_proj.weight"))
+                .with_tensor(Tensor::of("model.layers.0.mlp.up_proj.weight_scale_inv", Dtype::F32, &[1, 1], &[0.5])),
+            "is quantised (fp8 with block scales)",
+        ),
+        (with_scale("weight_scale"), "is quantised (fp8 or int8 with scales)"),
+        (with_scale("input_scale"), "is quantised (fp8 with scales, `layers.0.up.input_scale`)"),
+        (with_scale("scale_weight"), "is quantised (fp8 with scales, `layers.0.up.scale_weight`)"),
+        (with_scale("scale"), "is quantised (fp8 with scales, `layers.0.up.scale`)"),
+        (
+            Model::new().with_tensor(Tensor::of("experts.gate_up_proj_blocks", Dtype::U8, &[4, 1], &[7.0; 4])),
+            "is quantised (`experts.gate_up_proj_blocks` is packed in u8)",
+        ),
         (codes("model.layers.0.self_attn.q_proj.weight.absmax"), "is quantised (bitsandbytes 4-bit)"),
         (codes("model.layers.0.self_attn.q_proj.weight.quant_state.bitsandbytes__nf4"), "is quantised (bitsandbytes"),
         (
@@ -283,6 +309,19 @@ fn quantised_checkpoints_are_refused_by_config_and_by_names() {
         assert_refused(dir.path(), words);
         assert_refused(dir.path(), "take the unquantised checkpoint");
     }
+}
+
+#[test]
+fn eight_bit_floats_without_scales_are_plain_numbers() {
+    let dir = folder();
+    let f8 = |name: &str, dtype| Tensor::of(name, dtype, &[2, 2], &[1.0, 0.5, -2.0, 3.0]);
+    // A scale that belongs to something else than 8-bit weights says nothing of them.
+    let model = Model::new()
+        .with_tensor(f8("layers.0.up.weight", Dtype::F8_E4M3))
+        .with_tensor(f8("layers.0.down.weight", Dtype::F8_E5M2))
+        .with_tensor(Tensor::of("vision.logit_scale", Dtype::F32, &[1], &[2.0]));
+    model.write(dir.path());
+    assert_eq!(Checkpoint::open(dir.path()).unwrap().tensors().len(), 3);
 }
 
 #[test]

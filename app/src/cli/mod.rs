@@ -3,6 +3,7 @@
 mod analyze;
 mod args;
 mod bench;
+mod convert;
 mod demo;
 mod engine;
 mod exit;
@@ -58,6 +59,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Some(Command::SaveVector(args)) => save_vector::run(&args),
         Some(Command::History(args)) => history::run(&args),
         Some(Command::Recipe(command)) => recipes::run(&command),
+        Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Lora(args)) => lora::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Unfinished(args)) => unfinished::run(&args),

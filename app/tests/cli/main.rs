@@ -578,3 +578,40 @@ fn the_demo_can_be_run_again_and_again_and_goes_without_a_display() {
         assert!(second.stderr.contains("No display here"), "{}", second.stderr);
     }
 }
+
+#[test]
+fn convert_writes_a_pytorch_checkpoint_as_safetensors_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../core/tests/goldens");
+    let golden = |name: &str| goldens.join(name).to_str().unwrap().to_owned();
+    let model = golden("pickles/bin/post");
+    Ran::of(&mut mergescope(dir.path(), ["convert", &model, "-o", "post"]))
+        .ends_with_code(0)
+        .says(&["Written: post (26 tensors in 1 file, "]);
+    let [written, expected] =
+        [dir.path().join("post"), goldens.join("pickles/safetensors/post")].map(|folder| support::read_model(&folder));
+    assert!(written == expected);
+
+    let gguf = golden("gguf/qwen2-bf16.gguf");
+    let ran =
+        Ran::of(&mut mergescope(dir.path(), ["convert", &gguf, "-o", "weights", "--shard-size", "2KB", "--json"]));
+    let document: Value = serde_json::from_str(&ran.ends_with_code(0).stdout).unwrap();
+    assert_eq!(document["has_config"], json!(false));
+    assert!(document["weight_files"].as_array().unwrap().len() > 1);
+    Ran::of(&mut mergescope(dir.path(), ["convert", &gguf, "-o", "again"]))
+        .ends_with_code(0)
+        .says(&["NOTE  There are the weights alone."]);
+
+    let refused = golden("pickles/refused/os_system.bin");
+    Ran::of(&mut mergescope(dir.path(), ["convert", &refused, "-o", "no"])).ends_with_code(1).fails_saying(&[
+        "cannot be opened",
+        "asks for `posix.system`",
+        "nothing of it was run",
+    ]);
+    assert!(!dir.path().join("no").exists());
+    Ran::of(&mut mergescope(dir.path(), ["inspect", &gguf])).ends_with_code(0).says(&[
+        "qwen2-bf16.gguf",
+        "layers        2",
+        "bf16 ",
+    ]);
+}

@@ -46,10 +46,14 @@ impl Config {
         if bytes > MAX_CONFIG_BYTES {
             return Err(ConfigError::TooLarge { bytes });
         }
-        let bytes = std::fs::read(path)?;
+        Self::from_json(&std::fs::read(path)?)
+    }
+
+    /// Parses a `config.json`.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
         // Python writes NaN and Infinity into JSON, which has no such numbers; what they stand for is not needed here.
-        let value = serde_json::from_slice(&bytes)
-            .or_else(|error| serde_json::from_slice(&without_nonfinite(&bytes)).map_err(|_| error))?;
+        let value = serde_json::from_slice(bytes)
+            .or_else(|error| serde_json::from_slice(&without_nonfinite(bytes)).map_err(|_| error))?;
         Self::from_value(value)
     }
 

@@ -8,9 +8,11 @@
 use std::fmt;
 use std::io;
 
-use safetensors::Dtype;
+pub(super) use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::rows::RowOrder;
 
 /// Bytes of the length that precedes the header.
 const LENGTH_BYTES: u64 = 8;
@@ -19,10 +21,10 @@ const LENGTH_BYTES: u64 = 8;
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// How a Git LFS pointer begins: <https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md>.
-const LFS_POINTER: &[u8; LENGTH_BYTES as usize] = b"version ";
+pub(super) const LFS_POINTER: &[u8; LENGTH_BYTES as usize] = b"version ";
 
 /// Most dimensions accepted for one tensor; checkpoints have at most five.
-const MAX_RANK: usize = 16;
+pub(super) const MAX_RANK: usize = 16;
 
 /// One tensor as a header describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct HeaderTensor {
     pub offset: u64,
     /// Length in bytes.
     pub bytes: u64,
+    /// How its rows lie in these bytes.
+    pub rows: RowOrder,
 }
 
 /// Why a header was refused.
@@ -226,7 +230,8 @@ fn check(
         }
         end = to;
         // A sum past 64 bits is also past the file's end, which is checked below.
-        tensors.push(HeaderTensor { name, dtype, shape, offset: data_start.saturating_add(from), bytes: expected });
+        let offset = data_start.saturating_add(from);
+        tensors.push(HeaderTensor { name, dtype, shape, offset, bytes: expected, rows: RowOrder::AsNamed });
     }
     let expected = data_start.saturating_add(end);
     if expected != file_bytes {

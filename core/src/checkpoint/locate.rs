@@ -1,6 +1,6 @@
 //! Which files make up a checkpoint: the folder layouts that are read, and those that are recognised and refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use serde::Deserialize;
 
 use super::config::Config;
+use super::format::Format;
 use super::{Dtype, OpenError, TensorInfo, dtype_label};
 use crate::hub::{self, Snapshot};
 
@@ -26,6 +27,8 @@ pub(super) struct Located {
     pub shards: Vec<String>,
     /// Tensor name → weight file, when there is an index.
     pub index: Option<BTreeMap<String, String>>,
+    /// The format of all of them.
+    pub format: Format,
     /// Whether only one file was asked for, rather than its folder.
     pub single_file: bool,
     /// Whether it is a saved vector rather than a model.
@@ -58,74 +61,136 @@ fn locate_file(path: &Path) -> Result<Located, OpenError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     };
-    if name == "model.safetensors" && root.join("config.json").is_file() || name == "vector.safetensors" {
-        return locate_in_folder(&root);
-    }
-    for index in [MODEL_STEM, VECTOR_STEM].map(|stem| format!("{stem}.safetensors.index.json")) {
+    let format = Format::of_file(path);
+    for layout in LAYOUTS {
+        let (single, index) = (layout.single(), layout.index());
+        let has_index = root.join(&index).is_file();
         if name == index {
-            return locate_in_folder(&root);
+            return layout.indexed(&root);
         }
-        if is_shard_name(name) && root.join(&index).is_file() {
+        // With its config a file stands for its folder; a saved vector always does.
+        if name == single && (layout.is_vector || root.join("config.json").is_file()) {
+            let indexed = if has_index { Some(layout.indexed(&root)?) } else { None };
+            let indexed = indexed.filter(|located| located.shards.contains(&single));
+            return Ok(indexed.unwrap_or_else(|| layout.located(&root, vec![single], None)));
+        }
+        if is_shard_name(name) && has_index && format == Some(layout.format) {
             return Err(OpenError::ShardOfSeveral { path: path.to_owned(), folder: root });
         }
     }
-    match extension(name) {
-        Some("safetensors") => {
-            Ok(Located { root, shards: vec![name.to_owned()], index: None, single_file: true, is_vector: false })
+    match format {
+        Some(format) => Ok(Located { single_file: true, ..Located::one(&root, name, format) }),
+        None => Err(OpenError::NotACheckpoint { path: path.to_owned() }),
+    }
+}
+
+/// Names under which the weights of a folder are found.
+struct Layout {
+    /// What they begin with.
+    stem: &'static str,
+    extension: &'static str,
+    format: Format,
+    is_vector: bool,
+}
+
+/// In the order in which they are looked for.
+const LAYOUTS: [Layout; 4] = [
+    Layout { stem: MODEL_STEM, extension: "safetensors", format: Format::Safetensors, is_vector: false },
+    // Mistral's own, often beside the other.
+    Layout { stem: "consolidated", extension: "safetensors", format: Format::Safetensors, is_vector: false },
+    Layout { stem: VECTOR_STEM, extension: "safetensors", format: Format::Safetensors, is_vector: true },
+    Layout { stem: "pytorch_model", extension: "bin", format: Format::Pickle, is_vector: false },
+];
+
+impl Layout {
+    fn single(&self) -> String {
+        format!("{}.{}", self.stem, self.extension)
+    }
+
+    fn index(&self) -> String {
+        format!("{}.{}.index.json", self.stem, self.extension)
+    }
+
+    fn located(&self, root: &Path, shards: Vec<String>, index: Option<BTreeMap<String, String>>) -> Located {
+        let Self { format, is_vector, .. } = *self;
+        Located { root: root.to_owned(), shards, index, format, single_file: false, is_vector }
+    }
+
+    fn indexed(&self, root: &Path) -> Result<Located, OpenError> {
+        let index = read_index(root, &self.index())?;
+        let mut shards: Vec<String> = index.values().cloned().collect();
+        shards.sort();
+        shards.dedup();
+        Ok(self.located(root, shards, Some(index)))
+    }
+
+    /// The weights in a folder of these files; `None` where none of them is there.
+    fn find(&self, root: &Path, names: &[String]) -> Result<Option<Located>, OpenError> {
+        let has = |name: &String| names.contains(name);
+        let (single, index) = (self.single(), self.index());
+        match (has(&single), has(&index)) {
+            (false, false) => Ok(None),
+            (false, true) => self.indexed(root).map(Some),
+            (true, false) => Ok(Some(self.located(root, vec![single], None))),
+            (true, true) => {
+                let indexed = self.indexed(root)?;
+                if indexed.shards.contains(&single) {
+                    return Ok(Some(indexed));
+                }
+                // transformers takes the one file, others what the index names: no guess where both are there.
+                if indexed.shards.iter().all(|shard| root.join(shard).is_file()) {
+                    return Err(OpenError::TwoModels { path: root.to_owned(), single, index });
+                }
+                Ok(Some(self.located(root, vec![single], None)))
+            }
         }
-        Some("gguf") => Err(OpenError::Gguf { path: path.to_owned() }),
-        Some("bin" | "pt" | "pth" | "ckpt") => Err(OpenError::Pickle { path: path.to_owned() }),
-        _ if starts_with(path, b"GGUF") => Err(OpenError::Gguf { path: path.to_owned() }),
-        _ => Err(OpenError::NotACheckpoint { path: path.to_owned() }),
+    }
+}
+
+impl Located {
+    /// One file that is a whole model.
+    fn one(root: &Path, name: &str, format: Format) -> Self {
+        let shards = vec![name.to_owned()];
+        Self { root: root.to_owned(), shards, index: None, format, single_file: false, is_vector: false }
     }
 }
 
 fn locate_in_folder(root: &Path) -> Result<Located, OpenError> {
     let names = file_names(root)?;
     let has = |name: &str| names.iter().any(|found| found == name);
-    let with_extension =
-        |wanted: &str| names.iter().filter(|name| extension(name) == Some(wanted)).cloned().collect::<Vec<_>>();
-
-    for (stem, is_vector) in [(MODEL_STEM, false), (VECTOR_STEM, true)] {
-        let found = |shards, index| Located { root: root.to_owned(), shards, index, single_file: false, is_vector };
-        let index_name = format!("{stem}.safetensors.index.json");
-        if has(&index_name) {
-            let index = read_index(root, &index_name)?;
-            let mut shards: Vec<String> = index.values().cloned().collect();
-            shards.sort();
-            shards.dedup();
-            return Ok(found(shards, Some(index)));
-        }
-        let single = format!("{stem}.safetensors");
-        if has(&single) {
-            return Ok(found(vec![single], None));
-        }
-    }
-    if has("adapter_config.json") || has("adapter_model.safetensors") || has("adapter_model.bin") {
-        return Err(OpenError::Lora { path: root.to_owned() });
-    }
-    let mut safetensors = with_extension("safetensors");
-    match safetensors.len() {
-        0 => {}
-        1 => {
-            let name = safetensors.remove(0);
-            if is_shard_name(&name) {
-                return Err(OpenError::NoIndex { path: root.to_owned(), found: vec![name] });
+    let is_adapter = ["adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"].into_iter().any(has);
+    for format in [Format::Safetensors, Format::Pickle, Format::Gguf] {
+        for layout in LAYOUTS.iter().filter(|layout| layout.format == format) {
+            if let Some(located) = layout.find(root, &names)? {
+                return Ok(located);
             }
-            let root = root.to_owned();
-            return Ok(Located { root, shards: vec![name], index: None, single_file: false, is_vector: false });
         }
-        _ => return Err(OpenError::NoIndex { path: root.to_owned(), found: safetensors }),
-    }
-    if let Some(name) = with_extension("gguf").first() {
-        return Err(OpenError::Gguf { path: root.join(name) });
-    }
-    for pickle in ["bin", "pt", "pth", "ckpt"] {
-        if let Some(name) = with_extension(pickle).first() {
-            return Err(OpenError::Pickle { path: root.join(name) });
+        if is_adapter {
+            return Err(OpenError::Lora { path: root.to_owned() });
+        }
+        let is_weights = |name: &&String| Format::of_name(name) == Some(format) && !is_training_state(name);
+        let found: Vec<String> = names.iter().filter(is_weights).cloned().collect();
+        match found.as_slice() {
+            [] => {}
+            // A part of a GGUF model says so itself.
+            [name] if format == Format::Gguf || !is_shard_name(name) => return Ok(Located::one(root, name, format)),
+            _ => {
+                let path = root.to_owned();
+                let Some(layout) = LAYOUTS.iter().find(|layout| layout.format == format) else {
+                    return Err(OpenError::SeveralModels { path, found });
+                };
+                return Err(OpenError::NoIndex { path, found, index: layout.index() });
+            }
         }
     }
     Err(OpenError::NoWeights { path: root.to_owned(), files: names.len() })
+}
+
+/// Whether a file is what a trainer leaves beside the weights (transformers, accelerate), as pickles that are no model.
+fn is_training_state(name: &str) -> bool {
+    ["training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states"]
+        .iter()
+        .any(|stem| name.starts_with(stem))
 }
 
 /// Turns the Hub cache's `models--ORG--NAME` into the snapshot that `refs/main`, or the only revision, names.
@@ -219,6 +284,18 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// Parses an index: tensor name → weight file, as it is named in the folder. Whatever else an index holds is passed over.
+pub(crate) fn parse_index(json: &[u8]) -> Result<BTreeMap<String, String>, serde_json::Error> {
+    let Index { mut weight_map } = serde_json::from_slice(json)?;
+    for name in weight_map.values_mut() {
+        // `./` is written by some, and leads nowhere.
+        if let Some(plain) = name.strip_prefix("./") {
+            *name = plain.to_owned();
+        }
+    }
+    Ok(weight_map)
+}
+
 fn read_index(root: &Path, name: &str) -> Result<BTreeMap<String, String>, OpenError> {
     let path = contained(root, name)?;
     let io = |source| OpenError::Io { path: path.clone(), source };
@@ -227,12 +304,8 @@ fn read_index(root: &Path, name: &str) -> Result<BTreeMap<String, String>, OpenE
     if bytes.len() as u64 > MAX_INDEX_BYTES {
         return Err(OpenError::IndexTooLarge { path });
     }
-    let index: Index =
-        serde_json::from_slice(&bytes).map_err(|source| OpenError::Index { path: path.clone(), source })?;
-    if index.weight_map.is_empty() {
-        return Err(OpenError::EmptyIndex { path });
-    }
-    Ok(index.weight_map)
+    let index = parse_index(&bytes).map_err(|source| OpenError::Index { path: path.clone(), source })?;
+    if index.is_empty() { Err(OpenError::EmptyIndex { path }) } else { Ok(index) }
 }
 
 /// Refuses checkpoints whose weights are not plain numbers, going by config and by tensor names.
@@ -253,15 +326,25 @@ pub(super) fn refuse_quantised(root: &Path, config: Option<&Config>, tensors: &[
         (".weight_scale_inv", "fp8 with block scales"),
         (".weight_scale", "fp8 or int8 with scales"),
     ];
+    // 8-bit floats without a scale are plain numbers; with one beside them they mean something only together.
+    let is_f8 = |tensor: &&TensorInfo| matches!(tensor.dtype, Dtype::F8_E4M3 | Dtype::F8_E5M2);
+    let module = |tensor: &'_ TensorInfo| tensor.name.rsplit_once('.').map(|(module, _)| module.to_owned());
+    let in_f8: HashSet<String> = tensors.iter().filter(is_f8).filter_map(module).collect();
     for tensor in tensors {
         let name = &tensor.name;
         if let Some((_, method)) = MARKS.iter().find(|(mark, _)| name.ends_with(mark)) {
             return Err(OpenError::Quantised { path: root.to_owned(), method: (*method).to_owned() });
         }
+        let own_name =
+            name.rsplit_once('.').filter(|(module, _)| in_f8.contains(*module)).map(|(_, own_name)| own_name);
+        if own_name.is_some_and(|own_name| own_name.contains("scale")) {
+            return Err(OpenError::Quantised { path: root.to_owned(), method: format!("fp8 with scales, `{name}`") });
+        }
         // No architecture has integer matrices for weights: they are packed codes, whatever the packer calls them.
         let integers =
             matches!(tensor.dtype, Dtype::U8 | Dtype::I8 | Dtype::I16 | Dtype::U16 | Dtype::I32 | Dtype::U32);
-        if integers && tensor.shape.len() > 1 && name.ends_with(".weight") {
+        // `_blocks` is MXFP4's word for them.
+        if integers && tensor.shape.len() > 1 && (name.ends_with(".weight") || name.ends_with("_blocks")) {
             return Err(OpenError::Quantised {
                 path: root.to_owned(),
                 method: format!("`{name}` is packed in {}", dtype_label(tensor.dtype)),
@@ -296,10 +379,5 @@ fn extension(name: &str) -> Option<&str> {
 
 /// `model-00001-of-00004.safetensors`, by its middle.
 fn is_shard_name(name: &str) -> bool {
-    name.contains("-of-") && extension(name) == Some("safetensors")
-}
-
-fn starts_with(path: &Path, magic: &[u8]) -> bool {
-    let mut head = vec![0; magic.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head == magic
+    name.contains("-of-")
 }

@@ -1,8 +1,13 @@
 //! A model folder, opened: its config, its tensors over all shards, and their bytes by range. Read only, never trusted.
 
 mod config;
+mod error;
+mod format;
+mod gguf;
 mod header;
 mod locate;
+mod pickle;
+mod rows;
 mod shard;
 mod writer;
 
@@ -10,20 +15,24 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 pub use config::{Config, ConfigError};
+pub use error::{OpenError, ReadError};
+pub use gguf::{GgufError, read_gguf};
 pub use header::{HeaderError, HeaderTensor, MAX_HEADER_BYTES, byte_count, read_header};
+pub use pickle::{PickleError, read_pickle};
+pub use rows::RowOrder;
 pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use locate::parse_index;
 pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use pickle::tensors_of_pickle;
 use shard::{FileState, Shard};
-
-use crate::hub;
-use crate::positional::read_exact_at;
 
 /// One tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +47,7 @@ pub struct TensorInfo {
     pub bytes: u64,
     shard: usize,
     offset: u64,
+    rows: RowOrder,
 }
 
 impl TensorInfo {
@@ -51,179 +61,6 @@ impl TensorInfo {
         // A first dimension of 0 lets a header declare any others.
         self.shape.iter().skip(1).copied().fold(1, u64::saturating_mul)
     }
-}
-
-fn not_found(path: &Path) -> String {
-    match path.to_str() {
-        Some("") => "no model is named; say its folder, or its name on the Hub".to_owned(),
-        Some(name) if hub::is_hub_id(name) => format!(
-            "{name} is no folder here, and no model in the local Hugging Face cache; download it there (`hf download {name}`), or give its folder"
-        ),
-        _ => format!("{} does not exist; check the path", path.display()),
-    }
-}
-
-/// Why a path cannot be opened as a checkpoint.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Nothing is there.
-    #[error("{}", not_found(path))]
-    NotFound {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The file system refused.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A folder without any weights.
-    #[error("{} holds no weights ({files} files); a model folder has model.safetensors or model.safetensors.index.json with its shards", path.display())]
-    NoWeights {
-        /// The folder.
-        path: PathBuf,
-        /// Files found there.
-        files: usize,
-    },
-    /// Some other file.
-    #[error("{} is not a checkpoint; choose a model folder or a .safetensors file", path.display())]
-    NotACheckpoint {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A pipe, device or socket.
-    #[error("{} is neither a file nor a folder; choose a model folder or a .safetensors file", path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-    /// One shard of several was chosen.
-    #[error("{} is one shard of several; choose its folder {}", path.display(), folder.display())]
-    ShardOfSeveral {
-        /// The file.
-        path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// Several weight files, and no index that says how they belong together.
-    #[error("{} holds {} but no model.safetensors.index.json; download the index too, or choose one file", path.display(), found.join(", "))]
-    NoIndex {
-        /// The folder.
-        path: PathBuf,
-        /// The weight files there.
-        found: Vec<String>,
-    },
-    /// A llama.cpp file.
-    #[error("{} is GGUF, a format for running models, mostly quantised; take the original safetensors checkpoint", path.display())]
-    Gguf {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A PyTorch pickle.
-    #[error("{} is a PyTorch pickle, which can execute code when opened; convert it to safetensors first (transformers: `AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)`)", path.display())]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Weights stored as codes.
-    #[error("{} is quantised ({method}): its numbers are codes and cannot be added; take the unquantised checkpoint", path.display())]
-    Quantised {
-        /// The folder.
-        path: PathBuf,
-        /// What quantised it.
-        method: String,
-    },
-    /// An adapter, not a model.
-    #[error("{} is a LoRA adapter, not a whole model; merge it into its base model first (PEFT: `merge_and_unload()`), then use the result", path.display())]
-    Lora {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// A Hub cache folder with no main revision and several others.
-    #[error("{} has {count} downloaded revisions and none is main; choose a folder under its snapshots", path.display())]
-    Revisions {
-        /// The folder.
-        path: PathBuf,
-        /// How many there are.
-        count: usize,
-    },
-    /// A name in the folder leads out of it.
-    #[error("`{name}` leads out of the model folder {}; refused, since a model may only name its own files", folder.display())]
-    Escapes {
-        /// The model folder.
-        folder: PathBuf,
-        /// The name, as found in the index or in the folder.
-        name: String,
-    },
-    /// The index names a file that is not there.
-    #[error("{} should hold `{name}`, which is missing; download it again", folder.display())]
-    MissingShard {
-        /// The model folder.
-        folder: PathBuf,
-        /// The file's name.
-        name: String,
-    },
-    /// The index is absurdly large.
-    #[error("{} is larger than an index can be", path.display())]
-    IndexTooLarge {
-        /// The index.
-        path: PathBuf,
-    },
-    /// The index cannot be parsed.
-    #[error("{} is not a valid index", path.display())]
-    Index {
-        /// The index.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// The index names no tensor.
-    #[error("{} names no tensor", path.display())]
-    EmptyIndex {
-        /// The index.
-        path: PathBuf,
-    },
-    /// The index places a tensor in a shard that does not have it.
-    #[error("the index of {} places tensor `{tensor}` in `{shard}`, which does not hold it; download the model again", folder.display())]
-    NotInShard {
-        /// The model folder.
-        folder: PathBuf,
-        /// The tensor.
-        tensor: String,
-        /// The shard.
-        shard: String,
-    },
-    /// A weight file's header is refused.
-    #[error("{} is refused", path.display())]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: HeaderError,
-    },
-    /// `config.json` is refused.
-    #[error("{} is refused", path.display())]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ConfigError,
-    },
-}
-
-/// Bytes of a tensor could not be read.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read tensor `{tensor}` from {}", path.display())]
-pub struct ReadError {
-    /// The weight file.
-    pub path: PathBuf,
-    /// The tensor.
-    pub tensor: String,
-    /// What the system said.
-    pub source: io::Error,
 }
 
 /// A model folder (or a single weight file), opened.
@@ -257,7 +94,8 @@ impl fmt::Debug for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a model folder in Hugging Face layout, a `.safetensors` file, or a repository or snapshot in the Hub cache.
+    /// Opens a model folder in Hugging Face layout, a weight file (`.safetensors`, PyTorch's `.bin`, `.gguf` in floats), or a
+    /// repository or snapshot in the Hub cache.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let located = locate::locate(path)?;
         let root = located.root;
@@ -270,16 +108,14 @@ impl Checkpoint {
             let path = locate::contained(&root, name)?;
             let io = |source| OpenError::Io { path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
-            let file_bytes = file.metadata().map_err(io)?.len();
-            let header = read_header(file_bytes, |offset, buffer| read_exact_at(&file, offset, buffer))
-                .map_err(|source| OpenError::Header { path: path.clone(), source })?;
-            for HeaderTensor { name: tensor, dtype, shape, offset, bytes } in header {
+            let header = located.format.read(&path, &file)?;
+            for HeaderTensor { name: tensor, dtype, shape, offset, bytes, rows } in header {
                 // A tensor that lies in several shards is the one the index points to.
                 let indexed = located.index.as_ref().and_then(|index| index.get(&tensor));
                 let elsewhere = indexed.is_some_and(|wanted| wanted != name);
                 if !elsewhere && !by_name.contains_key(&tensor) {
                     by_name.insert(tensor.clone(), tensors.len());
-                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset });
+                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset, rows });
                 }
             }
             shards.push(Shard::new(path.clone(), &file).map_err(io)?);
@@ -424,11 +260,19 @@ impl Checkpoint {
             return Ok(());
         };
         debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
-        shard.read_exact_at(read_path, tensor.offset + byte_offset, buffer).map_err(|source| ReadError {
-            path: shard.path().to_owned(),
-            tensor: tensor.name.clone(),
-            source,
-        })
+        let row_bytes = tensor.bytes.checked_div(tensor.shape.first().copied().unwrap_or(1)).unwrap_or(0);
+        let mut rest = buffer;
+        for (offset, count) in tensor.rows.stretches(row_bytes, byte_offset, rest.len() as u64) {
+            // Stretches make up the buffer, so that each is no longer than what is left of it.
+            let (stretch, after) = rest.split_at_mut(count as usize);
+            rest = after;
+            shard.read_exact_at(read_path, tensor.offset + offset, stretch).map_err(|source| ReadError {
+                path: shard.path().to_owned(),
+                tensor: tensor.name.clone(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// The first weight file that is no longer as it was when it was opened, going by size and time of change.

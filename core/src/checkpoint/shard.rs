@@ -13,6 +13,9 @@ use memmap2::Mmap;
 
 use crate::positional::read_exact_at;
 
+/// Fills a buffer from a file at an offset.
+pub(super) type ReadAt<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
+
 /// How bytes of weights are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadPath {
@@ -72,7 +75,7 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// A safetensors file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
+/// A weight file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
 pub(super) struct Shard {
     path: PathBuf,
     stamp: Stamp,

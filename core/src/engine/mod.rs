@@ -9,7 +9,11 @@ pub mod server;
 
 use std::fmt;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use decoder::DecoderConfig;
 pub use decoder::Precision;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use embedded::render_chat_template;
 pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template, text_fingerprint};
 pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
 

@@ -1,6 +1,7 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
+mod convert;
 pub(crate) mod fit;
 mod in_memory;
 mod journal;
@@ -33,6 +34,7 @@ use output::Sidecars;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
+pub use convert::{Converted, convert};
 pub use in_memory::Merged;
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};

@@ -17,8 +17,8 @@ pub use evaluate::{EngineArgs, Grid, PerturbationKind, ReferenceArg, SamplingArg
 
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///
-/// Without a subcommand a window opens. MODEL, --pre, --post and --target take a model folder, a .safetensors file, or
-/// org/name of a model in the local Hugging Face cache. Models are only ever read.
+/// Without a subcommand a window opens. MODEL, --pre, --post and --target take a model folder, a .safetensors, .bin or
+/// .gguf file, or org/name of a model in the local Hugging Face cache. Models are only ever read.
 #[derive(Debug, Parser)]
 #[command(name = "mergescope", version, after_help = exit::HELP)]
 pub struct Cli {
@@ -85,6 +85,11 @@ pub enum Command {
     /// `merge` to the same folder goes on with one. They lie in hidden folders beside the output that was to be.
     #[command(after_help = exit::HELP)]
     Unfinished(UnfinishedArgs),
+    /// Write a model anew as safetensors in the Hub's layout, its weights bit for bit
+    ///
+    /// For PyTorch's .bin, GGUF files of plain floats, and models to be put into larger or smaller files.
+    #[command(after_help = exit::HELP)]
+    Convert(ConvertModelArgs),
     /// Check recipe files, and translate the merge files of mergekit
     #[command(subcommand)]
     Recipe(RecipeCommand),
@@ -391,6 +396,26 @@ pub struct SaveVectorArgs {
     /// Element type: f32 holds each difference to 24 bits, bf16 takes half the room and holds 8
     #[arg(long, default_value = "f32", value_parser = one_of(&VECTOR_DTYPES, OutputDtype::label))]
     pub dtype: OutputDtype,
+    /// What the work may use.
+    #[command(flatten)]
+    pub resources: ResourceArgs,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertModelArgs {
+    /// The model
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+    /// Folder to write, which must not exist
+    #[arg(short, long, visible_alias = "output", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Most bytes of tensors in one weight file, such as 5GB or 2GiB
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size::parse)]
+    pub shard_size: u64,
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,

@@ -28,6 +28,13 @@ pub use text::{has_chat_template, text_fingerprint};
 use weights::Backend;
 pub(crate) use weights::Weights;
 
+/// A conversation by a chat template, for [`crate::fuzzing`].
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn render_chat_template(source: &str, messages: &[crate::engine::Message]) -> Option<String> {
+    let template = chat_template::ChatTemplate::new(source, "<s>", "</s>").ok()?;
+    template.render(messages, jiff::civil::date(2025, 1, 31)).ok()
+}
+
 /// What the embedded engine runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
