@@ -10,6 +10,8 @@
 pub mod error;
 pub mod progress;
 
+mod http;
+
 pub mod hub;
 
 pub mod checkpoint;
