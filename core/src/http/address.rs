@@ -62,6 +62,13 @@ impl ServerUrl {
         format!("{self}{path}")
     }
 
+    /// Whether `uri` is on this server: by the same scheme, host and port.
+    pub(crate) fn is_origin_of(&self, uri: &Uri) -> bool {
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+        uri.scheme_str() == Some(scheme) && authority.as_ref() == Some(&self.authority)
+    }
+
     /// Whether it is this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         let host = match self.authority.rsplit_once(':') {
