@@ -18,7 +18,7 @@ use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::engine::server::ServerSpec;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::sweep::Sweep;
-use mergescope_core::hub::{self, CachedModel};
+use mergescope_core::hub::{self, CachedModel, Download, HubName};
 use mergescope_core::merge::{MergeError, MergeReport, SavedVector};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
@@ -70,6 +70,16 @@ pub enum Job {
     FindModels {
         /// The server.
         spec: ServerSpec,
+    },
+    /// Asks the Hub what a model is made of.
+    LookAtHub {
+        /// The model.
+        name: HubName,
+    },
+    /// Downloads a model.
+    Download {
+        /// What the Hub said of it.
+        download: Box<Download>,
     },
     /// Looks whether a model has a chat template.
     FindTemplate {
@@ -135,6 +145,8 @@ impl Job {
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
             Self::FindModels { .. } => "server",
+            Self::LookAtHub { .. } => "hub",
+            Self::Download { .. } => "download",
             Self::FindTemplate { .. } => "template",
             Self::Evaluate(_) => "evaluate",
             Self::Preview { .. } => "preview",
@@ -162,6 +174,10 @@ pub enum Outcome {
     Measured(Box<Measured>),
     /// The models of a server.
     Models(Vec<String>),
+    /// What a model on the Hub is made of.
+    Looked(Box<Download>),
+    /// A model was downloaded.
+    Downloaded,
     /// Whether a model has a chat template.
     Template(bool),
     /// All prompts were answered; the answers came as news.
@@ -437,6 +453,12 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
         }
         Job::Evaluate(work) => work(engine, control),
         Job::FindModels { spec } => engine.model_names(spec, control).map(Outcome::Models).map_err(|e| failed(&e)),
+        Job::LookAtHub { name } => {
+            engine.look(&name, control).map(|download| Outcome::Looked(Box::new(download))).map_err(|e| failed(&e))
+        }
+        Job::Download { download } => {
+            engine.fetch(&download, control).map(|_| Outcome::Downloaded).map_err(|e| failed(&e))
+        }
         Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {
