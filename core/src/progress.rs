@@ -25,6 +25,10 @@ pub enum Stage {
     Decomposing = 5,
     /// Making the weights that answer.
     Loading = 6,
+    /// Asking the Hub what a model is made of.
+    Listing = 7,
+    /// Downloading a model.
+    Downloading = 8,
 }
 
 impl Stage {
@@ -38,6 +42,8 @@ impl Stage {
             Self::Comparing => "Comparing layers",
             Self::Decomposing => "Decomposing",
             Self::Loading => "Loading",
+            Self::Listing => "Asking the Hub",
+            Self::Downloading => "Downloading",
         }
     }
 
@@ -49,6 +55,8 @@ impl Stage {
             4 => Self::Comparing,
             5 => Self::Decomposing,
             6 => Self::Loading,
+            7 => Self::Listing,
+            8 => Self::Downloading,
             _ => Self::Checking,
         }
     }
@@ -201,6 +209,11 @@ impl Control {
         if mine {
             self.report();
         }
+    }
+
+    /// Takes `bytes` back that were done and have to be done again.
+    pub fn take_back(&self, bytes: u64) {
+        self.shared.done_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// How far the job is now.

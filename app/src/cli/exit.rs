@@ -7,6 +7,7 @@ use mergescope_core::adapter::AdapterError;
 use mergescope_core::analysis::{LayerProductsError, SpectrumError, VectorsError};
 use mergescope_core::engine::EngineError;
 use mergescope_core::evaluate::sweep::SweepError;
+use mergescope_core::hub::HubError;
 use mergescope_core::merge::MergeError;
 use mergescope_core::preflight::PreflightError;
 use mergescope_core::progress::Cancelled;
@@ -55,6 +56,7 @@ impl Exit {
             || error.downcast_ref().is_some_and(AdapterError::is_cancelled)
             || error.downcast_ref().is_some_and(EngineError::is_cancelled)
             || error.downcast_ref().is_some_and(SweepError::is_cancelled)
+            || error.downcast_ref().is_some_and(HubError::is_cancelled)
             || matches!(error.downcast_ref(), Some(StreamError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(PreflightError::Cancelled(_)))
             || matches!(error.downcast_ref(), Some(LayerProductsError::Stream(StreamError::Cancelled(_))))
@@ -95,6 +97,7 @@ mod tests {
             StreamError::from(Cancelled).into(),
             PreflightError::from(Cancelled).into(),
             MergeError::from(Cancelled).into(),
+            HubError::from(Cancelled).into(),
             AdapterError::from(MergeError::from(Cancelled)).into(),
             LayerProductsError::from(StreamError::from(Cancelled)).into(),
             SpectrumError::from(StreamError::from(Cancelled)).into(),

@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod convert;
 mod demo;
+mod download;
 mod engine;
 mod exit;
 mod history;
@@ -50,6 +51,7 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
     let result = match Cli::parse().command {
         None => open(window),
         Some(Command::Demo(args)) => demo::run(&args, window),
+        Some(Command::Download(args)) => download::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::Preflight(args)) => preflight::run(&args),
         Some(Command::Analyze(args)) => analyze::run(&args),

@@ -84,6 +84,8 @@ pub struct App {
     pub(super) findings_open: Option<bool>,
     /// The finding whose tensors are listed.
     pub(super) open_tensors: Option<usize>,
+    /// What is looked for among the models in the cache.
+    pub(super) cache_search: String,
     /// Where the model fields are, for dropped folders.
     pub(super) slot_rects: [Rect; 3],
     /// Where the chart in view is, for pictures.
@@ -154,6 +156,7 @@ impl App {
             first_steps: first_start,
             findings_open: None,
             open_tensors: None,
+            cache_search: String::new(),
             slot_rects: [Rect::NOTHING; 3],
             chart_rect: None,
             content_rect: Rect::NOTHING,
@@ -195,6 +198,7 @@ impl App {
         let Some(event) = self.try_view.handle(event) else { return };
         let event = match &mut self.dialog {
             Some(Dialog::Answerer(dialog)) => dialog.handle(event),
+            Some(Dialog::Download(dialog)) => dialog.handle(event),
             _ => Some(event),
         };
         let Some(event) = event else { return };

@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui::{self, Context};
 use mergescope_core::error::chain;
+use mergescope_core::hub::HubName;
 use mergescope_core::recipe::file;
 
 use super::app::{App, Tab};
 use super::dialogs::{self, Dialog, DialogEnd};
+use super::download_dialog::DownloadDialog;
 use super::picker::{NO_DIALOG, PickFor, PickRequest};
 use super::scaling_tab;
 use crate::format;
@@ -72,6 +74,11 @@ impl App {
         }
     }
 
+    /// Asks the Hub for a model's files, and the person whether to download them.
+    pub(super) fn ask_to_download(&mut self, name: HubName) {
+        self.dialog = Some(Dialog::Download(Box::new(DownloadDialog::new(self, name))));
+    }
+
     /// Shows a folder in the file manager.
     pub(super) fn open_folder(&mut self, folder: &Path) {
         if let Err(error) = open::that_detached(folder) {
@@ -82,12 +89,13 @@ impl App {
     /// Draws the dialog that is open, and does what its end asks for.
     pub(super) fn dialogs_ui(&mut self, ctx: &Context) {
         let Some(dialog) = self.dialog.take() else { return };
+        let waited_for = dialog.job();
         match dialogs::ui(self, ctx, dialog) {
             DialogEnd::Open(dialog) => {
                 // What was asked for while it was open, such as a path, may have replaced it.
                 self.dialog.get_or_insert(dialog);
             }
-            DialogEnd::Closed => {}
+            DialogEnd::Closed => waited_for.into_iter().for_each(|job| self.session.jobs.cancel(job)),
             DialogEnd::Path(purpose, path) => self.on_path(&purpose, path),
             DialogEnd::Work(work) => {
                 self.last_parent = work.output().parent().map(Path::to_owned);
@@ -115,6 +123,7 @@ impl App {
                 self.dialog = Some(dialog);
                 self.open_folder(&folder);
             }
+            DialogEnd::Download(download) => self.session.download(download),
             DialogEnd::Answerer(settings) => self.answerer = *settings,
             DialogEnd::GoOn(partial) => {
                 if let (Some(recipe), Some(output)) = (partial.recipe, partial.output) {

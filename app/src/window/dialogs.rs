@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use eframe::egui::{self, Context, Frame, Id, Key, Modal, Modifiers, Order, RichText, TextEdit, TextStyle, Ui};
+use mergescope_core::hub::Download;
 use mergescope_core::merge::{MergeReport, Partial};
 use mergescope_core::recipe::Recipe;
 
@@ -11,6 +12,8 @@ use super::answerer::{self, AnswererDialog, AnswererEnd, AnswererSettings};
 use super::app::App;
 use super::destination::Destination;
 use super::dialog_parts::{DialogStep, buttons_ui, focus_end, is_entered, title_ui};
+use super::download_dialog::{self, DownloadDialog, DownloadEnd};
+use super::jobs::JobId;
 use super::merge_dialog::{self, MergeDialog};
 use super::merge_file_dialog::{self, MergeFileDialog, MergeFileEnd};
 use super::past_dialog::{self, PastDialog, PastEnd};
@@ -39,6 +42,8 @@ pub enum Dialog {
     Answerer(Box<AnswererDialog>),
     /// A merge that was interrupted: go on with it?
     Unfinished(Box<Partial>),
+    /// A model on the Hub, before it is downloaded.
+    Download(Box<DownloadDialog>),
     /// Merges of the past.
     Past(Box<PastDialog>),
     /// Why a file could not be read, in all its words.
@@ -91,6 +96,8 @@ pub enum DialogEnd {
     GoOn(Box<Partial>),
     /// Remove what is there of that merge.
     RemoveUnfinished(Box<Partial>),
+    /// Download that model.
+    Download(Box<Download>),
     /// Show that folder; the dialog stays.
     Folder(Dialog, PathBuf),
     /// Leave.
@@ -113,6 +120,14 @@ impl Dialog {
     pub fn destination_mut(&mut self) -> Option<&mut Destination> {
         match self {
             Self::Write(dialog) => Some(dialog.destination_mut()),
+            _ => None,
+        }
+    }
+
+    /// The job that it waits for.
+    pub fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Download(dialog) => dialog.job(),
             _ => None,
         }
     }
@@ -186,6 +201,11 @@ pub fn ui(app: &mut App, ctx: &Context, dialog: Dialog) -> DialogEnd {
                 }
                 AnswererEnd::Take(settings) => DialogEnd::Answerer(settings),
                 AnswererEnd::Browse => DialogEnd::Browse(Dialog::Answerer(dialog), None),
+            },
+            Dialog::Download(dialog) => match download_dialog::ui(ui, &dialog) {
+                DownloadEnd::Open => DialogEnd::Open(Dialog::Download(dialog)),
+                DownloadEnd::Closed => DialogEnd::Closed,
+                DownloadEnd::Download(download) => DialogEnd::Download(download),
             },
             Dialog::Path(dialog) => path_ui(ui, dialog),
             Dialog::Quit => quit_ui(app, ui),

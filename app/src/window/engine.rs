@@ -10,7 +10,7 @@ use mergescope_core::analysis::{
 use mergescope_core::checkpoint::{Checkpoint, OpenError};
 use mergescope_core::engine::server::{self, Server, ServerSpec};
 use mergescope_core::engine::{self, EmbeddedEngine, EmbeddedOptions, EngineError};
-use mergescope_core::hub::{self, CachedModel};
+use mergescope_core::hub::{self, CachedModel, Download, Hub, HubError, HubName};
 use mergescope_core::merge::{self, MergeError, MergeReport, Plan, PlanError, SavedVector};
 use mergescope_core::preflight::{self, Preflight, PreflightError};
 use mergescope_core::progress::Control;
@@ -180,6 +180,21 @@ pub trait Engine: Send + Sync {
     /// Models in the local Hub cache.
     fn cached_models(&self) -> Vec<CachedModel> {
         hub::cache_dir().map(|cache| hub::cached_models(&cache)).unwrap_or_default()
+    }
+
+    /// The model on the Hub that a person's words stand for, where they stand for nothing on this computer.
+    fn absent(&self, spec: &str) -> Option<HubName> {
+        hub::absent(spec)
+    }
+
+    /// Asks the Hub what a model is made of.
+    fn look(&self, name: &HubName, control: &Control) -> Result<Download, HubError> {
+        Hub::of_process()?.look(name, control)
+    }
+
+    /// Downloads a model into the cache.
+    fn fetch(&self, download: &Download, control: &Control) -> Result<PathBuf, HubError> {
+        Hub::of_process()?.fetch(download, control)
     }
 
     /// Free bytes on the disk that holds `folder`, or the nearest folder above it that exists.

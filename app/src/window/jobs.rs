@@ -18,7 +18,7 @@ use mergescope_core::checkpoint::Checkpoint;
 use mergescope_core::engine::server::ServerSpec;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::sweep::Sweep;
-use mergescope_core::hub::{self, CachedModel};
+use mergescope_core::hub::{self, CachedModel, Download, HubName};
 use mergescope_core::merge::{self, MergeError, MergeReport, Partial, SavedVector};
 use mergescope_core::preflight::{Finding, Preflight};
 use mergescope_core::progress::{Control, Progress};
@@ -75,6 +75,16 @@ pub enum Job {
     FindModels {
         /// The server.
         spec: ServerSpec,
+    },
+    /// Asks the Hub what a model is made of.
+    LookAtHub {
+        /// The model.
+        name: HubName,
+    },
+    /// Downloads a model.
+    Download {
+        /// What the Hub said of it.
+        download: Box<Download>,
     },
     /// Looks whether a model has a chat template.
     FindTemplate {
@@ -141,6 +151,8 @@ impl Job {
             Self::Measure { .. } => "measure",
             Self::FindUnfinished { .. } => "unfinished",
             Self::FindModels { .. } => "server",
+            Self::LookAtHub { .. } => "hub",
+            Self::Download { .. } => "download",
             Self::FindTemplate { .. } => "template",
             Self::Evaluate(_) => "evaluate",
             Self::Preview { .. } => "preview",
@@ -170,6 +182,10 @@ pub enum Outcome {
     Unfinished(Vec<Partial>),
     /// The models of a server.
     Models(Vec<String>),
+    /// What a model on the Hub is made of.
+    Looked(Box<Download>),
+    /// A model was downloaded.
+    Downloaded,
     /// Whether a model has a chat template.
     Template(bool),
     /// All prompts were answered; the answers came as news.
@@ -447,6 +463,12 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
         // What cannot be listed has nothing to go on with.
         Job::FindUnfinished { folder } => Ok(Outcome::Unfinished(merge::partials(&folder).unwrap_or_default())),
         Job::FindModels { spec } => engine.model_names(spec, control).map(Outcome::Models).map_err(|e| failed(&e)),
+        Job::LookAtHub { name } => {
+            engine.look(&name, control).map(|download| Outcome::Looked(Box::new(download))).map_err(|e| failed(&e))
+        }
+        Job::Download { download } => {
+            engine.fetch(&download, control).map(|_| Outcome::Downloaded).map_err(|e| failed(&e))
+        }
         Job::FindTemplate { model } => Ok(Outcome::Template(engine.has_chat_template(&model))),
         Job::Preflight { triple } => engine.preflight(&triple, control).map(Outcome::Checked).map_err(|e| failed(&e)),
         Job::Measure { triple, alignment } => {

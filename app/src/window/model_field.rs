@@ -1,21 +1,19 @@
-//! One model of the left column: its path, its menu, and a line about it.
+//! One model of the left column: its path, and a line about it.
 
 use eframe::egui::{
-    self, Align, Button, Frame, Label, Layout, Margin, Popup, PopupCloseBehavior, Rect, Response, RichText, ScrollArea,
-    Stroke, StrokeKind, TextEdit, TextStyle, Ui, Vec2,
+    self, Align, Frame, Label, Layout, Margin, Rect, Response, RichText, Stroke, StrokeKind, TextEdit, TextStyle, Ui,
+    Vec2,
 };
 use mergescope_core::alignment::Role;
 
 use super::app::App;
-use super::command::Command;
+use super::downloads::Downloading;
 use super::session::slot_index;
 use super::slot::SlotState;
 use super::vectors::PreNeed;
-use super::{method_words, theme, widgets};
+use super::{method_words, model_menu, theme, widgets};
 use crate::format;
 
-/// Recent models in a menu.
-const SHOWN_RECENT: usize = 6;
 /// Distance from one model to the next.
 const PITCH: f32 = 60.0;
 /// The same where there are several vectors.
@@ -67,7 +65,7 @@ pub fn ui(app: &mut App, ui: &mut Ui, role: Role) {
         .inner
         .on_hover_text(role_explanation(role, is_whole));
     field_ui(app, ui, role, field_rect, &label);
-    menu_ui(app, ui, role, menu_rect);
+    model_menu::ui(app, ui, role, menu_rect);
     app.slot_rects[slot_index(role)] = row;
 
     let indent = theme::SLOT_LABEL_WIDTH;
@@ -150,60 +148,6 @@ fn select_all(ui: &Ui, id: egui::Id, letters: usize) {
     TextEdit::store_state(ui.ctx(), id, state);
 }
 
-fn menu_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect) {
-    let palette = theme::palette(ui);
-    let button = Button::new(RichText::new("…").color(palette.weak)).frame_when_inactive(false);
-    let name = format!("Choose the {} model", role.label());
-    let response = ui
-        .scope(|ui| {
-            ui.spacing_mut().button_padding.x = 4.0;
-            ui.put(rect, button)
-        })
-        .inner
-        .on_hover_text("Browse…, models used before, models in the Hub cache");
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, true, &name));
-    if response.clicked() {
-        app.session.jobs.list_cache();
-    }
-    let mut chosen: Option<String> = None;
-    Popup::menu(&response).width(320.0).close_behavior(PopupCloseBehavior::CloseOnClick).show(|ui| {
-        let browse = ui.button("Browse…").on_hover_text(Command::Browse(role).explanation());
-        if browse.clicked() {
-            app.commands.push(Command::Browse(role));
-        }
-        let current = app.session.spec(role).to_owned();
-        let recent = app.session.recent.iter().filter(|spec| **spec != current).take(SHOWN_RECENT);
-        for (position, spec) in recent.enumerate() {
-            if position == 0 {
-                ui.separator();
-                widgets::note_ui(ui, "Used before");
-            }
-            if ui.button(widgets::elide_start(ui, spec, 300.0)).on_hover_text(spec).clicked() {
-                chosen = Some(spec.clone());
-            }
-        }
-        ui.separator();
-        if app.session.cached.is_empty() {
-            widgets::note_ui(ui, "No models in the Hugging Face cache of this computer");
-            return;
-        }
-        widgets::note_ui(ui, "Hugging Face cache");
-        ScrollArea::vertical().max_height(240.0).show(ui, |ui| {
-            for model in &app.session.cached {
-                let item = Button::new(&model.id).right_text(
-                    RichText::new(format::bytes(model.bytes)).text_style(TextStyle::Small).color(palette.weak),
-                );
-                if ui.add(item).on_hover_text(format::path(&model.path)).clicked() {
-                    chosen = Some(model.id.clone());
-                }
-            }
-        });
-    });
-    if let Some(spec) = chosen {
-        app.session.set_model(role, &spec);
-    }
-}
-
 fn status_ui(app: &mut App, ui: &mut Ui, role: Role) {
     let palette = theme::palette(ui);
     let session = &app.session;
@@ -225,6 +169,27 @@ fn status_ui(app: &mut App, ui: &mut Ui, role: Role) {
     if let Some(hint) = &slot.hint {
         let text = RichText::new(hint).text_style(TextStyle::Small).color(palette.warning);
         ui.add(Label::new(text).wrap());
+        return;
+    }
+    if let Some(downloading) = session.downloads.of(&slot.spec) {
+        if download_ui(ui, downloading) {
+            let name = downloading.name.clone();
+            app.session.cancel_download(&name);
+        }
+        return;
+    }
+    if let (SlotState::Failed(_), Some(absent)) = (&slot.state, &slot.absent) {
+        let (words, colour) = match &absent.why_not {
+            Some(why_not) => (why_not.as_str(), palette.bad),
+            None => ("Not in the Hugging Face cache of this computer", palette.warning),
+        };
+        ui.spacing_mut().item_spacing.y = 0.0;
+        ui.add(Label::new(RichText::new(words).text_style(TextStyle::Small).color(colour)).wrap());
+        let link = widgets::small_link_ui(ui, "Download…");
+        if link.on_hover_text("Ask the Hub for its files and size; nothing is downloaded before you agree").clicked() {
+            let name = absent.name.clone();
+            app.ask_to_download(name);
+        }
         return;
     }
     match &slot.state {
@@ -249,4 +214,27 @@ fn status_ui(app: &mut App, ui: &mut Ui, role: Role) {
             ui.add(Label::new(text).wrap());
         }
     }
+}
+
+/// How far a download is; true when it should stop.
+fn download_ui(ui: &mut Ui, downloading: &Downloading) -> bool {
+    let palette = theme::palette(ui);
+    let mut cancel = false;
+    ui.spacing_mut().item_spacing.y = 2.0;
+    ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
+    ui.horizontal(|ui| {
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+            ui.add_enabled_ui(!downloading.cancelling, |ui| {
+                let link = widgets::small_link_ui(ui, "Cancel");
+                cancel = link.on_hover_text("Stop the download; the next one goes on from here").clicked();
+            });
+            ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                let text = RichText::new(downloading.words()).text_style(TextStyle::Small).color(palette.weak);
+                ui.add(Label::new(text).truncate());
+            });
+        });
+    });
+    let fraction = downloading.progress.map_or(0.0, |progress| progress.fraction());
+    widgets::bar_ui(ui, &format!("Download of {}", downloading.name), fraction);
+    cancel
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use mergescope_core::checkpoint::Checkpoint;
 
+use super::engine::Engine;
 use super::jobs::{Job, JobError, JobId, Jobs, Outcome};
-use super::slot::{self, SlotState};
+use super::slot::{self, Absent, SlotState};
 
 /// A model that was named.
 pub struct Named {
@@ -17,6 +18,8 @@ pub struct Named {
     pub summary: String,
     /// Its short name, once it is open.
     pub label: Option<String>,
+    /// Where it is on the Hub, and not here.
+    pub absent: Option<Absent>,
     /// Where it is, whatever it was called.
     place: Option<PathBuf>,
 }
@@ -42,7 +45,7 @@ impl Pool {
         for spec in named.filter(|spec| !spec.is_empty()) {
             if !self.models.contains_key(spec) {
                 let state = SlotState::Opening(jobs.start(Job::Open { spec: spec.to_owned() }));
-                let named = Named { state, summary: String::new(), label: None, place: None };
+                let named = Named { state, summary: String::new(), label: None, absent: None, place: None };
                 self.models.insert(spec.to_owned(), named);
             }
         }
@@ -66,8 +69,15 @@ impl Pool {
         self.models.remove(spec);
     }
 
+    /// A model could not be downloaded, and why.
+    pub fn not_downloaded(&mut self, spec: &str, why_not: String) {
+        if let Some(absent) = self.models.get_mut(spec).and_then(|named| named.absent.as_mut()) {
+            absent.why_not = Some(why_not);
+        }
+    }
+
     /// Takes the end of a job that opened a model; gives its name when it is open.
-    pub fn on_finished(&mut self, id: JobId, result: Result<Outcome, JobError>) -> Option<String> {
+    pub fn on_finished(&mut self, id: JobId, result: Result<Outcome, JobError>, engine: &dyn Engine) -> Option<String> {
         let is_it = |model: &Named| matches!(model.state, SlotState::Opening(job) if job == id);
         let spec = self.models.iter().find(|(_, model)| is_it(model)).map(|(spec, _)| spec.clone())?;
         let state = match result {
@@ -76,6 +86,8 @@ impl Pool {
             Err(JobError::Failed(message)) => SlotState::Failed(message),
         };
         if let Some(named) = self.models.get_mut(&spec) {
+            let name = matches!(state, SlotState::Failed(_)).then(|| engine.absent(&spec)).flatten();
+            named.absent = name.map(|name| Absent { name, why_not: None });
             named.state = state;
         }
         None
@@ -90,7 +102,7 @@ impl Pool {
             Some(ready @ SlotState::Ready(_)) => ready,
             _ => SlotState::Ready(Arc::new(model)),
         };
-        self.models.insert(spec.clone(), Named { state, summary, label, place: Some(place) });
+        self.models.insert(spec.clone(), Named { state, summary, label, absent: None, place: Some(place) });
         spec
     }
 }

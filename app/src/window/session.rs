@@ -17,6 +17,7 @@ use mergescope_core::recipe::file::{self, FileFormat, RecipeError};
 use mergescope_core::recipe::{Recipe, VectorSpec};
 
 use super::details::Details;
+use super::downloads::Downloads;
 use super::history::History;
 use super::jobs::{Event, JobError, JobId, Jobs, Outcome};
 pub use super::measured::Measured;
@@ -71,6 +72,8 @@ pub struct Session {
     pub recent_files: Vec<PathBuf>,
     /// Models in the Hub cache.
     pub cached: Vec<CachedModel>,
+    /// Models on their way into it.
+    pub downloads: Downloads,
     /// The latest news.
     pub notice: Option<Notice>,
     /// The work off this thread.
@@ -107,6 +110,7 @@ impl Session {
             recent: Vec::new(),
             recent_files: Vec::new(),
             cached: Vec::new(),
+            downloads: Downloads::default(),
             notice: None,
             jobs,
             pool: Pool::default(),
@@ -437,6 +441,7 @@ impl Session {
             let named = self.pool.get(&spec);
             slot.state = named.map_or(SlotState::Empty, |named| named.state.clone());
             slot.summary = named.map_or_else(String::new, |named| named.summary.clone());
+            slot.absent = named.and_then(|named| named.absent.clone());
             slot.spec = spec;
         }
     }
@@ -473,20 +478,22 @@ impl Session {
 
     fn on_progress(&mut self, id: JobId, progress: Progress) {
         // What nobody takes belongs to a job that is out of date.
-        let taken = self.work.iter_mut().any(|work| work.on_progress(id, progress));
+        let taken =
+            self.downloads.on_progress(id, progress) || self.work.iter_mut().any(|work| work.on_progress(id, progress));
         if let Some(writing) = self.writing.as_mut().filter(|writing| !taken && writing.id == id) {
             writing.progress = Some(progress);
         }
     }
 
     fn on_finished(&mut self, id: JobId, result: Result<Outcome, JobError>) {
+        let Some(result) = self.on_download_ended(id, result) else { return };
         if self.writing.as_ref().is_some_and(|writing| writing.id == id) {
             self.on_writing_ended(id, result);
         } else if let Some(work) = self.work.iter_mut().find(|work| work.is_about(id)) {
             work.on_finished(id, result);
             self.follow_shown();
         } else {
-            if let Some(spec) = self.pool.on_finished(id, result) {
+            if let Some(spec) = self.pool.on_finished(id, result, self.jobs.engine()) {
                 remember(&mut self.recent, spec);
             }
             self.follow_models();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mergescope_core::checkpoint::{Checkpoint, CheckpointKind, dtype_label};
+use mergescope_core::hub::HubName;
 use mergescope_core::layout;
 use mergescope_core::merge::provenance;
 
@@ -22,6 +23,15 @@ pub enum SlotState {
     Failed(String),
 }
 
+/// A model on the Hub that is not on this computer.
+#[derive(Clone)]
+pub struct Absent {
+    /// Its name.
+    pub name: HubName,
+    /// Why the last download failed.
+    pub why_not: Option<String>,
+}
+
 /// A model field.
 #[derive(Clone)]
 pub struct Slot {
@@ -33,13 +43,22 @@ pub struct Slot {
     pub state: SlotState,
     /// One line about the model.
     pub summary: String,
+    /// Where the model is on the Hub and not here: what could be downloaded.
+    pub absent: Option<Absent>,
     /// A passing remark that belongs to this field, such as that no file dialog is available.
     pub hint: Option<String>,
 }
 
 impl Default for Slot {
     fn default() -> Self {
-        Self { text: String::new(), spec: String::new(), state: SlotState::Empty, summary: String::new(), hint: None }
+        Self {
+            text: String::new(),
+            spec: String::new(),
+            state: SlotState::Empty,
+            summary: String::new(),
+            absent: None,
+            hint: None,
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
+mod download;
 mod evaluate;
 mod faults;
 mod history;
 #[path = "../common/http.rs"]
 mod http;
+#[path = "../common/hub.rs"]
+mod hub;
 mod methods;
 mod recipes;
 #[path = "../../../core/tests/support/mod.rs"]
@@ -120,6 +123,7 @@ fn help_names_every_subcommand_and_the_exit_codes() {
     let folders = fitting();
     let words = [
         "demo",
+        "download",
         "inspect",
         "preflight",
         "analyze",

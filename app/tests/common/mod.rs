@@ -5,6 +5,7 @@
 
 pub mod answering;
 pub mod http;
+pub mod hub;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,7 @@
 mod answerer;
 #[path = "../common/mod.rs"]
 mod common;
+mod downloads;
 mod drawing;
 mod evaluate_tab;
 mod past;

@@ -8,7 +8,7 @@ use super::plan::{Kind, modules};
 use super::report::{AdapterTensor, Form};
 use crate::alignment::Triple;
 use crate::checkpoint::natural_cmp;
-use crate::hub;
+use crate::hub::{self, HubName};
 use crate::layout::Part;
 use crate::recipe::Recipe;
 
@@ -58,7 +58,7 @@ pub(super) fn adapter_config(
         "peft_type": "LORA",
         "r": rank,
         "rank_pattern": patterns,
-        "revision": null,
+        "revision": revision(recipe),
         "target_modules": target_modules(triple, &factored),
         "task_type": "CAUSAL_LM",
         "use_dora": false,
@@ -71,6 +71,11 @@ pub(super) fn adapter_config(
 fn base_model(triple: &Triple, recipe: &Recipe) -> String {
     let label = triple.target.label();
     if label.contains('/') { label } else { hub::lasting(&recipe.target) }
+}
+
+/// The revision of the target, where its name on the Hub has one.
+fn revision(recipe: &Recipe) -> Option<String> {
+    HubName::parse(&hub::lasting(&recipe.target)).ok()?.revision().map(str::to_owned)
 }
 
 /// The modules to wrap: the last word of their names where all modules called so are in the adapter, else whole paths.

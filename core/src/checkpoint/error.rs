@@ -10,7 +10,8 @@ fn not_found(path: &Path) -> String {
     match path.to_str() {
         Some("") => "no model is named; say its folder, or its name on the Hub".to_owned(),
         Some(name) if hub::is_hub_id(name) => format!(
-            "{name} is no folder here, and no model in the local Hugging Face cache; download it there (`hf download {name}`), or give its folder"
+            "{name} is no folder here, and no model in the local Hugging Face cache; {}, or give its folder",
+            hub::how_to_get(name)
         ),
         _ => format!("{} does not exist; check the path", path.display()),
     }

@@ -136,7 +136,7 @@ fn what_is_no_answer_is_shown_for_what_it_is() {
     let page = "<!DOCTYPE html><html><body>Welcome!</body></html>";
     let html = status_reply("200 OK", "Content-Type: text/html\r\n", page);
     for (reply, told) in [
-        (html, "(a page in HTML, which no model server sends)"),
+        (html, "(a page in HTML, which no such server sends)"),
         (status_reply("404 Not Found", "Content-Type: text/html\r\n", page), "404 Not Found: (a page in HTML"),
         (stream("data: {\"choices\": 7}\n\n"), "not what was expected"),
         (stream("data: not JSON\n\n"), "not JSON"),

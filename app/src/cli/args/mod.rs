@@ -18,7 +18,8 @@ pub use evaluate::{EngineArgs, Grid, PerturbationKind, ReferenceArg, SamplingArg
 /// Workbench for reasoning vectors: v = post − pre, merged = target + w·v
 ///
 /// Without a subcommand a window opens. MODEL, --pre, --post and --target take a model folder, a .safetensors, .bin or
-/// .gguf file, or org/name of a model in the local Hugging Face cache. Models are only ever read.
+/// .gguf file, or org/name[@revision] of a model in the local Hugging Face cache. Models are only ever read, and nothing is
+/// downloaded but by `mergescope download`.
 #[derive(Debug, Parser)]
 #[command(name = "mergescope", version, after_help = exit::HELP)]
 pub struct Cli {
@@ -35,6 +36,12 @@ pub enum Command {
     /// Preflight, the vector layer by layer, merge and report; then the window, if there is a display.
     #[command(after_help = exit::HELP)]
     Demo(DemoArgs),
+    /// Download a model of the Hugging Face Hub into the local cache
+    ///
+    /// Shows the files and their size, and asks before anything is downloaded. What was begun is gone on from; every file is
+    /// verified. HF_TOKEN, HF_ENDPOINT, HF_HOME, HF_HUB_CACHE and HF_HUB_OFFLINE count as everywhere.
+    #[command(after_help = exit::HELP)]
+    Download(DownloadArgs),
     /// Show what a model is made of
     #[command(after_help = exit::HELP)]
     Inspect(InspectArgs),
@@ -172,6 +179,23 @@ pub struct DemoArgs {
     /// Scaling coefficient
     #[arg(short, long = "w", value_name = "W", default_value = "0.5", value_parser = w, allow_hyphen_values = true)]
     pub w: f64,
+}
+
+/// Arguments of `download`.
+#[derive(Debug, Args)]
+pub struct DownloadArgs {
+    /// The model, as ORG/NAME or ORG/NAME@REVISION with a branch, tag or commit
+    #[arg(value_name = "ORG/NAME[@REVISION]")]
+    pub model: String,
+    /// Show what would be downloaded, and download nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Download without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `inspect`.

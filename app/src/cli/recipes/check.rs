@@ -76,7 +76,9 @@ impl<'a> Checked<'a> {
             let opened = Checkpoint::open(&hub::resolve(&name));
             if let Err(error) = &opened {
                 let why = match hub::is_hub_id(&name) {
-                    true => "it is neither a folder here nor in the Hub cache; download it".to_owned(),
+                    true => format!(
+                        "it is neither a folder here nor in the Hub cache; download it with `mergescope download {name}`"
+                    ),
                     false => chain(error),
                 };
                 let model = if name.is_empty() { role.clone() } else { format!("{role} {name}") };

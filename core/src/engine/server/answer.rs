@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::{Client, Failure};
+use super::client::Client;
 use crate::engine::{Completion, Finish};
+use crate::http::Failure;
 
 /// Longest token, in bytes: the longest of real vocabularies are runs of spaces of a few hundred.
 const MAX_TOKEN_BYTES: usize = 1 << 10;
@@ -165,9 +166,8 @@ fn failed_midway(error: &Value, client: &Client, json: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::super::address::ServerUrl;
-    use super::super::client::{Again, Limits};
     use super::*;
+    use crate::http::{Again, Limits, ServerUrl};
 
     fn client() -> Client {
         let second = Duration::from_secs(1);
@@ -207,7 +207,7 @@ mod tests {
         let piece = format!(r#"{{"choices":[{{"text":"{}"}}]}}"#, "x".repeat(1 << 10));
         let taken = (0..100).take_while(|_| answer.take(&piece, &client).is_ok()).count();
         assert_eq!(taken, 6);
-        assert!(answer.take(&piece, &client).unwrap_err().message.contains("max_tokens"));
+        assert!(answer.take(&piece, &client).unwrap_err().error.contains("max_tokens"));
     }
 
     #[test]
@@ -245,14 +245,14 @@ mod tests {
         assert_eq!(ended("abort").again, Again::Soon);
         let filtered = ended("content_filter");
         assert_eq!(filtered.again, Again::Never);
-        assert!(filtered.message.contains("content_filter"), "{}", filtered.message);
+        assert!(filtered.error.contains("content_filter"), "{}", filtered.error);
     }
 
     #[test]
     fn an_error_within_a_stream_is_no_answer() {
         let failed = failure(r#"{"error":{"message":"out of memory","code":500}}"#);
         assert_eq!(
-            (failed.message.as_str(), failed.again),
+            (failed.error.as_str(), failed.again),
             ("the server failed while it answered: out of memory", Again::Soon)
         );
         assert_eq!(failure(r#"{"error":{"message":"too long","code":400}}"#).again, Again::Never);
@@ -263,8 +263,8 @@ mod tests {
     fn what_is_not_understood_is_shown_and_no_answer() {
         let failed = failure(r#"{"choices":[{"delta":{"content":7}}]}"#);
         assert_eq!(failed.again, Again::Never);
-        assert!(failed.message.contains("not what was expected"), "{}", failed.message);
-        assert!(failure("<html><body>hello").message.ends_with("(a page in HTML, which no model server sends)"));
+        assert!(failed.error.contains("not what was expected"), "{}", failed.error);
+        assert!(failure("<html><body>hello").error.ends_with("(a page in HTML, which no such server sends)"));
         let nothing = Answer::default();
         assert!(!nothing.is_finished() && nothing.complete(Duration::ZERO).is_none());
     }

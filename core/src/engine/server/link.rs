@@ -1,19 +1,17 @@
 //! A server that questions about itself can be asked: which models it has, and what it is to change.
 
-use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::client::{Call, Client, Failure, Limits};
-use super::retry::{PATIENCE, Retry};
+use super::client::{Call, Client};
 use super::spec::ServerSpec;
 use crate::engine::EngineError;
+use crate::http::{self, Failure, Limits, Retry, Unattended};
 use crate::numeric::StochasticKey;
-use crate::progress::{Cancelled, Control};
+use crate::progress::Control;
 
 /// Longest wait for an answer to a question about the server itself.
 const QUESTION_IDLE: Duration = Duration::from_secs(30);
@@ -93,9 +91,9 @@ impl Link {
         let (retry, listening) = (self.retry(), control.clone());
         let answer = attended(&self.client.renewed(self.limits(QUESTION_IDLE)), control, move |client| {
             let key = StochasticKey::new(0, path);
-            retry.run(key, 0, &listening, || client.json(&Call::Get(path)))
+            retry.run(|tries| key.uniform(tries.into()), || listening.is_cancelled(), || client.json(&Call::Get(path)))
         })?;
-        answer.map_err(EngineError::failed)
+        answer.map_err(|gave_up| EngineError::failed(gave_up.message()))
     }
 
     /// Has the server change something. Not tried again: whether the first time did anything is not known.
@@ -109,7 +107,7 @@ impl Link {
         let body = body.clone();
         let client = self.patient(self.spec.load_timeout_secs);
         let changed = attended(&client, control, move |client| send(client, &Call::Post(path, &body)))?;
-        changed.map_err(|failure| EngineError::failed(failure.message))
+        changed.map_err(|failure| EngineError::failed(failure.error))
     }
 
     /// Connections that wait so many seconds for the next byte.
@@ -126,32 +124,16 @@ impl Link {
     }
 }
 
-/// Does `work`, which waits for the server, on a thread of its own, so that it can be cancelled while it waits.
+/// Does `work`, which waits for the server, so that it can be cancelled while it waits.
 fn attended<T: Send + 'static>(
     client: &Client,
     control: &Control,
     work: impl FnOnce(&Client) -> T + Send + 'static,
 ) -> Result<T, EngineError> {
-    let (sender, result) = bounded(1);
     let working = client.clone();
-    thread::Builder::new()
-        .name("server question".to_owned())
-        // Nobody waits for the result of work that was cancelled.
-        .spawn(move || drop(sender.send(work(&working))))
-        .map_err(|error| EngineError::caused("no thread could be started to ask the server", error))?;
-    loop {
-        if control.is_cancelled() {
-            client.shut_down();
-            return Err(Cancelled.into());
-        }
-        match result.recv_timeout(PATIENCE) {
-            Ok(value) => return Ok(value),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(EngineError::failed(
-                    "a thread that asked the server ended early; this is a fault of the program",
-                ));
-            }
-        }
-    }
+    http::attended(client.agent(), control, move || work(&working)).map_err(|error| match error {
+        Unattended::Cancelled(cancelled) => cancelled.into(),
+        Unattended::Thread(source) => EngineError::caused("no thread could be started to ask the server", source),
+        ended @ Unattended::Ended => EngineError::failed(ended.to_string()),
+    })
 }

@@ -9,14 +9,13 @@
 //! A server is not trusted: what it sends is bounded, nothing of it is run, and what it says is shown short and in one line.
 //! Nothing that goes wrong on the way is ever taken for an answer: it is tried again, and at last it is the request's error.
 
-mod address;
 mod answer;
 mod body;
 mod client;
 mod delivery;
+mod key;
 mod link;
 mod paths;
-mod retry;
 mod run;
 mod spec;
 mod sse;
@@ -26,15 +25,17 @@ use std::time::Duration;
 
 use serde_json::json;
 
-pub use address::{KeyVariable, KeyVariableError, ServerUrl, ServerUrlError};
+pub use key::{KeyVariable, KeyVariableError};
 pub use spec::{Delivery, MAX_CONCURRENCY, MAX_RETRIES, MAX_TIMEOUT_SECS, PathMapping, ServerSpec, ServerSpecError};
 
 use body::Served;
-use client::{Call, Limits};
+use client::Call;
 use link::Link;
 use run::Run;
 
 use super::{Engine, EngineError, Event, ModelChoice, Request};
+use crate::http::Limits;
+pub use crate::http::{ServerUrl, ServerUrlError};
 use crate::progress::Control;
 use crate::recipe::Recipe;
 

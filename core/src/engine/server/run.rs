@@ -12,10 +12,10 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::answer::Answer;
 use super::body::{Served, Wire, wire};
-use super::client::{Call, Client, Failure};
-use super::retry::{PATIENCE, Retry};
+use super::client::{Call, Client};
 use super::sse::{Events, SseError};
 use crate::engine::{Completion, EngineError, Event, Request, RequestError};
+use crate::http::{Failure, GaveUp, PATIENCE, Retry};
 use crate::numeric::StochasticKey;
 use crate::progress::Control;
 
@@ -99,16 +99,21 @@ impl Run {
     ) -> Result<Completion, RequestError> {
         let key = StochasticKey::new(request.sampling.seed, "server retry");
         let mut heard = false;
-        let answered = self.retry.run(key, position as u64, &self.control, || {
-            if std::mem::take(&mut heard) {
-                tell(events, Event::Restarted { request: position })?;
-            }
-            self.attempt(wire, |text, tokens| {
-                heard = true;
-                tell(events, Event::Text { request: position, text, tokens })
-            })
-        });
-        answered.map_err(|message| RequestError { message })
+        let draw = |tries| key.uniform((position as u64).wrapping_mul(256).wrapping_add(u64::from(tries)));
+        let answered = self.retry.run(
+            draw,
+            || self.control.is_cancelled(),
+            || {
+                if std::mem::take(&mut heard) {
+                    tell(events, Event::Restarted { request: position })?;
+                }
+                self.attempt(wire, |text, tokens| {
+                    heard = true;
+                    tell(events, Event::Text { request: position, text, tokens })
+                })
+            },
+        );
+        answered.map_err(|gave_up: GaveUp| RequestError { message: gave_up.message() })
     }
 
     /// Asks once, and reads the answer as it comes.

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::address::{KeyVariable, ServerUrl};
+use super::key::KeyVariable;
+use crate::http::ServerUrl;
 
 /// Most requests that are under way at once.
 pub const MAX_CONCURRENCY: usize = 256;

@@ -1,6 +1,7 @@
 //! The names of tensors that filters are made for, and what can be said where the model is not at hand.
 
 use super::Export;
+use crate::hub;
 use crate::recipe::mergekit::experts::merged_name;
 use crate::recipe::mergekit::{MergekitError, ModelFacts};
 use crate::recipe::{Recipe, VectorSpec};
@@ -60,8 +61,9 @@ impl Names {
         if layers.is_none() && recipe.vectors().any(speaks_of_layers) {
             return Err(MergekitError::anywhere(format!(
                 "a gradient has a point for each layer, and how many layers {} has is not known, since it is neither at hand nor \
-                 in the Hub cache; download it, or say how many (--layers)",
-                recipe.target
+                 in the Hub cache; {}, or say how many (--layers)",
+                recipe.target,
+                hub::how_to_get(&recipe.target)
             )));
         }
         let count = layers.unwrap_or(1);

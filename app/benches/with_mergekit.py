@@ -1,7 +1,7 @@
 """The merge of `mergescope bench`, target + 0.5·(post − pre), by mergekit: to be measured in the same turns.
 
     python3 -m venv venv && venv/bin/pip install mergekit==0.1.5
-    mergescope bench --beside "venv/bin/python app/benches/mergekit.py"
+    mergescope bench --beside "venv/bin/python app/benches/with_mergekit.py"
 
 The whole process counts, imports included, as a person who merges waits for them too. With MERGEKIT_IN_PROCESS_TIME set it
 prints what the merge alone took, after all imports.

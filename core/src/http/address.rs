@@ -1,4 +1,4 @@
-//! Where a server is and where its key stands, in forms that cannot hold a secret.
+//! Where a server is, in a form that cannot hold a secret.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -58,12 +58,19 @@ impl ServerUrl {
     }
 
     /// The address of something on the server; `path` begins with a slash.
-    pub(super) fn join(&self, path: &str) -> String {
+    pub(crate) fn join(&self, path: &str) -> String {
         format!("{self}{path}")
     }
 
+    /// Whether `uri` is on this server: by the same scheme, host and port.
+    pub(crate) fn is_origin_of(&self, uri: &Uri) -> bool {
+        let scheme = if self.encrypted { "https" } else { "http" };
+        let authority = uri.authority().map(|authority| authority.as_str().to_ascii_lowercase());
+        uri.scheme_str() == Some(scheme) && authority.as_ref() == Some(&self.authority)
+    }
+
     /// Whether it is this machine.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let host = match self.authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => host,
             _ => &self.authority,
@@ -94,48 +101,6 @@ impl From<ServerUrl> for String {
     }
 }
 
-/// The name of an environment variable that holds a key: capital letters, digits and underscores, which no key in use
-/// consists of, so that a key cannot stand here by mistake and be stored.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct KeyVariable(String);
-
-impl KeyVariable {
-    /// Takes what a person typed.
-    ///
-    /// # Errors
-    /// When it is no such name. The error does not repeat it, since it might be a key.
-    pub fn parse(text: &str) -> Result<Self, KeyVariableError> {
-        let text = text.trim();
-        let allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-        let begins_well = text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
-        if begins_well && text.len() <= 128 && text.bytes().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(KeyVariableError)
-        }
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for KeyVariable {
-    type Error = KeyVariableError;
-
-    fn try_from(text: String) -> Result<Self, KeyVariableError> {
-        Self::parse(&text)
-    }
-}
-
-impl From<KeyVariable> for String {
-    fn from(variable: KeyVariable) -> Self {
-        variable.0
-    }
-}
-
 /// Why a text is no address of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerUrlError {
@@ -161,13 +126,6 @@ pub enum ServerUrlError {
     )]
     Query,
 }
-
-/// Why a text is no name of an environment variable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the key is told by the name of the environment variable that holds it, in capital letters, digits and underscores, such as OPENAI_API_KEY; never write the key itself here"
-)]
-pub struct KeyVariableError;
 
 #[cfg(test)]
 mod tests {
@@ -219,15 +177,6 @@ mod tests {
         }
         for text in ["host:80", "10.0.0.1", "[2001:db8::1]:80", "localhost.example.org"] {
             assert!(!ServerUrl::parse(text).unwrap().is_loopback(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_key_in_the_place_of_its_variable_is_refused_without_repeating_it() {
-        assert_eq!(KeyVariable::parse(" OPENAI_API_KEY ").unwrap().name(), "OPENAI_API_KEY");
-        for text in ["sk-abc123", "hf_AbCdEf", "", "1KEY", "A B", "KEY="] {
-            let refused = KeyVariable::parse(text).unwrap_err().to_string();
-            assert!(text.is_empty() || !refused.contains(text), "{refused}");
         }
     }
 }

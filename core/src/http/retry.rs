@@ -3,9 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Again, Failure};
-use crate::numeric::StochasticKey;
-use crate::progress::Control;
+use super::failure::{Again, Failure};
 
 /// Longest wait between two tries that nobody asked for.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
@@ -13,48 +11,63 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// Longest wait that a server may ask for.
 const MAX_ASKED: Duration = Duration::from_secs(60);
 
-/// How soon a cancelled wait ends.
-pub(super) const PATIENCE: Duration = Duration::from_millis(50);
+/// How soon a wait that is cancelled ends.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
 
 /// How often and after what waits something is tried again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Retry {
+pub(crate) struct Retry {
     /// Tries after the first.
     pub retries: u32,
     /// Wait before the second try; it doubles each time.
     pub backoff: Duration,
 }
 
+/// Why it was tried no more.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GaveUp<E = String> {
+    /// What went wrong the last time.
+    pub error: E,
+    /// How often it was tried in vain; 1 for what is not tried again.
+    pub tries: u32,
+}
+
+impl GaveUp {
+    /// What to tell people.
+    pub(crate) fn message(self) -> String {
+        match self.tries {
+            0 | 1 => self.error,
+            tries => format!("{} (tried {tries} times)", self.error),
+        }
+    }
+}
+
 impl Retry {
-    /// Calls `attempt` until it succeeds, fails for good or has been tried often enough; then gives what to tell people. Who
-    /// cancels gets the last failure, whatever it is.
+    /// Calls `attempt` until it succeeds, fails for good, has been tried often enough or is `stopped`. Who stops it gets the
+    /// last failure, whatever it is.
     ///
-    /// Waits are jittered by `key` at `place`, so that requests that failed together do not come back together.
-    pub(super) fn run<T>(
+    /// Waits are jittered by what `draw` gives in [0, 1) for each try, so that requests that failed together do not come back
+    /// together.
+    pub(crate) fn run<T, E>(
         self,
-        key: StochasticKey,
-        place: u64,
-        control: &Control,
-        mut attempt: impl FnMut() -> Result<T, Failure>,
-    ) -> Result<T, String> {
+        draw: impl Fn(u32) -> f64,
+        stopped: impl Fn() -> bool,
+        mut attempt: impl FnMut() -> Result<T, Failure<E>>,
+    ) -> Result<T, GaveUp<E>> {
         let mut tries = 0;
         loop {
-            let failure = match attempt() {
+            let Failure { error, again } = match attempt() {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            if failure.again == Again::Never || control.is_cancelled() {
-                return Err(failure.message);
+            if again == Again::Never || stopped() {
+                return Err(GaveUp { error, tries: 1 });
             }
             if tries == self.retries {
-                return Err(match tries {
-                    0 => failure.message,
-                    _ => format!("{} (tried {} times)", failure.message, tries + 1),
-                });
+                return Err(GaveUp { error, tries: tries + 1 });
             }
-            let draw = key.uniform(place.wrapping_mul(256).wrapping_add(u64::from(tries)));
-            if !sleep(self.wait(tries, failure.again, draw), control) {
-                return Err(failure.message);
+            if !sleep(self.wait(tries, again, draw(tries)), &stopped) {
+                return Err(GaveUp { error, tries: 1 });
             }
             tries += 1;
         }
@@ -72,16 +85,16 @@ impl Retry {
     }
 }
 
-/// Whether the time passed without being cancelled.
-fn sleep(time: Duration, control: &Control) -> bool {
+/// Whether the time passed without being stopped.
+fn sleep(time: Duration, stopped: impl Fn() -> bool) -> bool {
     let end = Instant::now() + time;
     while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        if control.is_cancelled() {
+        if stopped() {
             return false;
         }
         thread::sleep(left.min(PATIENCE));
     }
-    !control.is_cancelled()
+    !stopped()
 }
 
 #[cfg(test)]
@@ -92,8 +105,8 @@ mod tests {
 
     fn run(retry: Retry, mut outcomes: Vec<Result<u32, Failure>>) -> (Result<u32, String>, usize) {
         let before = outcomes.len();
-        let result = retry.run(StochasticKey::new(0, "test"), 0, &Control::new(), || outcomes.remove(0));
-        (result, before - outcomes.len())
+        let result = retry.run(|_| 0.5, || false, || outcomes.remove(0));
+        (result.map_err(GaveUp::message), before - outcomes.len())
     }
 
     fn soon() -> Result<u32, Failure> {
@@ -122,13 +135,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_wait_ends_at_once() {
-        let control = Control::new();
-        control.cancel();
+    fn a_wait_that_is_stopped_ends_at_once() {
         let began = Instant::now();
         let slow = Retry { retries: 5, backoff: Duration::from_secs(60) };
-        let result: Result<(), String> =
-            slow.run(StochasticKey::new(0, "test"), 0, &control, || Err(Failure::passing("busy")));
+        let result: Result<(), GaveUp> = slow.run(|_| 0.5, || true, || Err(Failure::passing("busy")));
         assert!(result.is_err() && began.elapsed() < Duration::from_secs(1));
     }
 }
