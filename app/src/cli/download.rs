@@ -33,10 +33,11 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
         printer.document(&document(&download, None))?;
         return Ok(Exit::Done);
     }
-    printer.say(&text(&download))?;
+    job.aside(|| printer.say(&text(&download)))?;
     download.check_room()?;
     let missing_bytes = download.missing_bytes();
-    if missing_bytes > 0 && !args.yes && !agreed(missing_bytes, &download, &job)? {
+    let agreed = missing_bytes == 0 || args.yes || job.aside(|| agrees(missing_bytes, &download, &job.control))?;
+    if !agreed {
         drop(job);
         print::note("Nothing was downloaded");
         return Ok(Exit::Cancelled);
@@ -53,15 +54,13 @@ pub fn run(args: &DownloadArgs) -> anyhow::Result<Exit> {
 }
 
 /// Asks whoever sits at the terminal. Where nobody does, nothing is downloaded without `--yes`.
-fn agreed(bytes: u64, download: &Download, job: &Job) -> anyhow::Result<bool> {
+fn agrees(bytes: u64, download: &Download, control: &Control) -> anyhow::Result<bool> {
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         let usage = format!("{} are to be downloaded from {}; say --yes to agree", format::bytes(bytes), download.host);
         return Err(Usage(usage).into());
     }
-    let bar = job.pause();
     let _ = write!(io::stderr(), "Download {} from {}? [y/N] ", format::bytes(bytes), download.host);
-    let answer = line(&job.control)?;
-    drop(bar);
+    let answer = line(control)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 

@@ -52,11 +52,9 @@ impl Job {
         Self { control, bar, over }
     }
 
-    /// Takes the bar away until what this gives is dropped, so that a person can be asked something.
-    pub fn pause(&self) -> Paused<'_> {
-        self.bar.disable_steady_tick();
-        self.bar.set_draw_target(ProgressDrawTarget::hidden());
-        Paused(&self.bar)
+    /// Takes the bar away while something else is said or asked on the terminal.
+    pub fn aside<T>(&self, words: impl FnOnce() -> T) -> T {
+        self.bar.suspend(words)
     }
 
     /// Takes the bar away for good, so that other words can come.
@@ -70,18 +68,6 @@ impl Drop for Job {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         self.bar.finish_and_clear();
-    }
-}
-
-/// A bar that is not drawn for a while.
-pub struct Paused<'a>(&'a ProgressBar);
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        if io::stderr().is_terminal() {
-            self.0.set_draw_target(ProgressDrawTarget::stderr());
-            self.0.enable_steady_tick(TICK);
-        }
     }
 }
 

@@ -329,6 +329,7 @@ impl App {
             return "Answering".to_owned();
         }
         match (self.session.preflight(), self.session.vector()) {
+            _ if self.session.awaits_download() => "Downloading".to_owned(),
             (Stage::Running(..), _) => "Comparing the models".to_owned(),
             (_, Stage::Running(..)) => "Measuring the vector".to_owned(),
             (_, Stage::Done(measured)) if measured.analysis.cached => {

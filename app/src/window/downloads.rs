@@ -49,17 +49,24 @@ impl Downloads {
 }
 
 impl Downloading {
-    /// How far it is: `Downloading 12.0 of 40.0 MB · 3.10 MB/s`.
+    /// How far it is: `12.0 of 40.0 MB · 3.10 MB/s`.
     pub fn words(&self) -> String {
         match &self.progress {
             _ if self.cancelling => "Cancelling…".to_owned(),
             Some(progress) if progress.total_bytes > 0 => {
                 let speed = progress.bytes_per_sec().map(|speed| format!(" · {}", format::speed(speed)));
                 let amount = format::bytes_of(progress.done_bytes, progress.total_bytes);
-                format!("Downloading {amount}{}", speed.unwrap_or_default())
+                amount + &speed.unwrap_or_default()
             }
             _ => "Downloading…".to_owned(),
         }
+    }
+
+    /// What it is, and how long it takes: `Downloading org/name · 3 min 5 s left`.
+    pub fn explanation(&self) -> String {
+        let left = self.progress.as_ref().and_then(Progress::remaining);
+        let left = left.map(|left| format!(" · {} left", format::duration(left)));
+        format!("Downloading {}{}", self.name, left.unwrap_or_default())
     }
 }
 
@@ -71,6 +78,11 @@ impl Session {
             self.notice = None;
             self.downloads.begin(name, &mut self.jobs, download);
         }
+    }
+
+    /// Whether a model in the fields is being downloaded.
+    pub fn awaits_download(&self) -> bool {
+        self.slots.iter().any(|slot| self.downloads.of(&slot.spec).is_some())
     }
 
     /// Asks a download to stop.

@@ -81,6 +81,7 @@ fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response
     let palette = theme::palette(ui);
     let id = ui.scope_id().with(("model field", role.label()));
     let had_focus = ui.memory(|memory| memory.has_focus(id));
+    let is_coming = app.session.downloads.of(&app.session.slot(role).spec).is_some();
     let slot = app.session.slot_mut(role);
     // A path says most at its end; while it is edited all of it is there.
     let mut shown =
@@ -95,7 +96,7 @@ fn field_ui(app: &mut App, ui: &mut Ui, role: Role, rect: Rect, label: &Response
     let failed = matches!(slot.state, SlotState::Failed(_));
     let stroke = if response.has_focus() {
         palette.accent
-    } else if failed {
+    } else if failed && !is_coming {
         palette.bad
     } else {
         palette.hairline
@@ -181,12 +182,17 @@ fn status_ui(app: &mut App, ui: &mut Ui, role: Role) {
     if let (SlotState::Failed(_), Some(absent)) = (&slot.state, &slot.absent) {
         let (words, colour) = match &absent.why_not {
             Some(why_not) => (why_not.as_str(), palette.bad),
-            None => ("Not in the Hugging Face cache of this computer", palette.warning),
+            None => ("Not on this computer", palette.warning),
         };
-        ui.spacing_mut().item_spacing.y = 0.0;
-        ui.add(Label::new(RichText::new(words).text_style(TextStyle::Small).color(colour)).wrap());
-        let link = widgets::small_link_ui(ui, "Download…");
-        if link.on_hover_text("Ask the Hub for its files and size; nothing is downloaded before you agree").clicked() {
+        ui.spacing_mut().item_spacing = Vec2::new(8.0, 0.0);
+        ui.spacing_mut().interact_size.y = theme::NOTE_LINE;
+        let wanted = ui.horizontal_wrapped(|ui| {
+            ui.label(RichText::new(words).text_style(TextStyle::Small).color(colour))
+                .on_hover_text("Neither a folder nor a model in the Hugging Face cache is called so");
+            let link = widgets::small_link_ui(ui, "Download…");
+            link.on_hover_text("Ask the Hub for its files and size; nothing is downloaded before you agree").clicked()
+        });
+        if wanted.inner {
             let name = absent.name.clone();
             app.ask_to_download(name);
         }
@@ -230,7 +236,7 @@ fn download_ui(ui: &mut Ui, downloading: &Downloading) -> bool {
             });
             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                 let text = RichText::new(downloading.words()).text_style(TextStyle::Small).color(palette.weak);
-                ui.add(Label::new(text).truncate());
+                ui.add(Label::new(text).truncate()).on_hover_text(downloading.explanation());
             });
         });
     });

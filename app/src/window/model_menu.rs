@@ -1,6 +1,8 @@
 //! What a model field offers: a file dialog, models used before, and those in the cache, found by typing.
 
-use eframe::egui::{self, Button, Key, Popup, PopupCloseBehavior, Rect, RichText, ScrollArea, TextEdit, TextStyle, Ui};
+use eframe::egui::{
+    self, Button, Key, Margin, Popup, PopupCloseBehavior, Rect, RichText, ScrollArea, TextEdit, TextStyle, Ui,
+};
 use mergescope_core::alignment::Role;
 use mergescope_core::hub::{CachedModel, HubName};
 
@@ -89,7 +91,8 @@ fn cache_ui(app: &mut App, ui: &mut Ui, opened: bool) -> Option<Chosen> {
     let palette = theme::palette(ui);
     let hint = RichText::new("Search, or org/name").color(palette.weak);
     let field = TextEdit::singleline(&mut app.cache_search).desired_width(f32::INFINITY).char_limit(MAX_CHARS);
-    let field = ui.add(field.hint_text(hint)).on_hover_text("A part of a model's name, or the name of one on the Hub");
+    let field = field.hint_text(hint).margin(Margin::symmetric(8, 5));
+    let field = ui.add(field).on_hover_text("A part of a model's name, or the name of one on the Hub");
     let field = field.accessible_name("Search the cache");
     if opened {
         field.request_focus();

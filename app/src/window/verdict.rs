@@ -80,6 +80,7 @@ fn waiting(session: &Session) -> String {
     let opening = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Opening(_)));
     match missing {
         _ if opening => "Opening…".to_owned(),
+        _ if session.awaits_download() => "Downloading a model…".to_owned(),
         0 if session.count() > 1 => match session.merge_obstacle() {
             Some(obstacle) => obstacle,
             None => "Waiting to be compared".to_owned(),

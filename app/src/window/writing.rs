@@ -82,6 +82,7 @@ impl Session {
     fn why_not_open(&self, role: Role, spec: &str, of: &str) -> Option<String> {
         let name = format!("{} model{of}", role.label());
         match self.pool.get(spec).map(|named| &named.state) {
+            _ if self.downloads.of(spec).is_some() => Some(format!("The {name} is being downloaded")),
             None | Some(SlotState::Empty) => Some(format!("Choose the {name} first")),
             Some(SlotState::Opening(_)) => Some(format!("The {name} is being opened")),
             Some(SlotState::Failed(_)) => Some(format!("The {name} could not be opened: see its field")),

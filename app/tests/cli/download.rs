@@ -114,3 +114,30 @@ fn what_cannot_be_downloaded_is_one_line_without_the_token() {
         fails(&["download", "org/name"], &[("HF_ENDPOINT", "")], 1, &words);
     }
 }
+
+#[test]
+fn a_revision_stays_in_what_is_written() {
+    let (folders, hub) = (fitting(), FakeHub::start());
+    // As it lies in the cache after a download.
+    let repo = folders.dir.path().join("hf/hub/models--org--tuned");
+    let tagged = repo.join("snapshots").join("c".repeat(40));
+    fs::create_dir_all(repo.join("snapshots")).unwrap();
+    fs::create_dir_all(repo.join("refs")).unwrap();
+    fs::rename(folders.dir.path().join("target"), &tagged).unwrap();
+    fs::write(repo.join("refs/v2.0"), "c".repeat(40)).unwrap();
+    let models = ["--pre", "pre", "--post", "post", "--target", "org/tuned@v2.0", "--out"];
+    run_with(&folders, &hub, &[&["merge"], &models[..], &["merged"]].concat(), &[]).ends_with_code(0);
+    let recipe = fs::read_to_string(folders.dir.path().join("merged/mergescope.toml")).unwrap();
+    assert!(recipe.contains("target = \"org/tuned@v2.0\""), "{recipe}");
+    run_with(&folders, &hub, &[&["lora"], &models[..], &["adapter"]].concat(), &[]).ends_with_code(0);
+    let config = fs::read_to_string(folders.dir.path().join("adapter/adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/tuned".into(), &"v2.0".into()));
+    // And through a merge file of mergekit, there and back.
+    run_with(&folders, &hub, &["recipe", "export", "merged/mergescope.toml", "-o", "merge.yaml", "--lossy"], &[])
+        .ends_with_code(0);
+    assert!(fs::read_to_string(folders.dir.path().join("merge.yaml")).unwrap().contains("org/tuned@v2.0"));
+    let back = run_with(&folders, &hub, &["recipe", "import", "merge.yaml"], &[]).ends_with_code(0);
+    back.says(&["\"org/tuned@v2.0\""]);
+    assert!(hub.server.asked("GET /api/models/org/tuned/revision/v2.0?blobs=true").is_empty(), "nobody is asked");
+}

@@ -19,7 +19,7 @@ use super::common::hub::{COMMIT, FakeHub, total_bytes};
 use super::common::{fill, setup_with, type_into, wait, wait_for_label, window};
 use super::is_disabled;
 
-const ABSENT: &str = "Not in the Hugging Face cache of this computer";
+const ABSENT: &str = "Not on this computer";
 
 /// The real engine with a Hub and a cache of the test's own.
 struct WithHub {
@@ -130,7 +130,7 @@ fn a_download_is_watched_in_its_field_and_cancelled_there() {
     harness.get_by_label("Download").click();
     harness.run_steps(3);
     assert!(harness.query_by_label("Download of org/name").is_some(), "a bar");
-    assert!(harness.query_by_label_contains("Downloading").is_some());
+    assert_eq!(harness.query_all_by_label("Downloading a model…").count(), 2, "at the left, and in the chart's place");
     assert!(harness.query_by_label("Download…").is_none());
     // Everything else stays usable.
     type_into(&mut harness, "Pre model", "/nowhere");

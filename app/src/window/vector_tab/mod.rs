@@ -240,7 +240,9 @@ fn waiting_ui(app: &App, ui: &mut Ui) {
     let session = &app.session;
     let failed = session.slots.iter().any(|slot| matches!(slot.state, SlotState::Failed(_)));
     let preflight_fails = session.preflight().done().is_some_and(|preflight| !preflight.passes());
-    let (title, advice) = if failed {
+    let (title, advice) = if session.awaits_download() {
+        ("Downloading a model…", "It is opened when all of it is here")
+    } else if failed {
         ("A model could not be opened", "Its field at the left says why and what to do")
     } else if preflight_fails {
         ("These three models do not fit together", "The findings at the left say what differs and what to do about it")
