@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod failures;
 pub mod grid;
+pub mod pace;
 pub mod page;
 pub mod presets;
 pub mod tables;

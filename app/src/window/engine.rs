@@ -41,6 +41,14 @@ pub struct ServerChoice {
 }
 
 impl EngineChoice {
+    /// How many answers it makes at the same time.
+    pub fn at_once(&self) -> usize {
+        match self {
+            Self::Embedded(options) => options.batch,
+            Self::Server(server) => server.spec.concurrency,
+        }
+    }
+
     /// What numbers depend on beside the weights, as [`engine::Engine::identity`] will say it. Nobody is asked for it.
     pub fn identity(&self) -> String {
         match self {

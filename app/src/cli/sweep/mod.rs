@@ -1,7 +1,6 @@
 //! `mergescope sweep`: the same questions at several w, and what the answers support.
 
 pub mod files;
-mod outcome;
 mod spec;
 pub mod text;
 
@@ -22,8 +21,8 @@ use super::print::{self, Printer, note};
 use super::progress::{Job, SweepBar};
 use super::server;
 use crate::evaluate::failures::Failures;
+use crate::evaluate::pace::Pace;
 use crate::format;
-use outcome::Pace;
 
 /// What asks for answers again that ended in an error.
 const AGAIN: &str = "the same command";

@@ -5,9 +5,9 @@ use mergescope_core::evaluate::questions::PromptForm;
 use mergescope_core::evaluate::sweep::{Arm, ArmModel, ArmResult, Sweep, SweepTable};
 use serde_json::{Value, json};
 
-use super::outcome::Pace;
 use crate::cli::print;
 use crate::cli::table::{Align, Table};
+use crate::evaluate::pace::Pace;
 use crate::evaluate::{tables, words};
 use crate::format;
 

@@ -115,10 +115,12 @@ impl Evaluation {
         }
     }
 
-    /// Time that the answers which are missing will take, if they come as those of the last run did.
+    /// Time that the answers which are missing will take, if they come as those of the last run did, or of earlier ones.
     pub fn estimate(&self) -> Option<Duration> {
         let prepared = self.prepared.as_ref()?;
-        let (_, secs) = self.pace.as_ref().filter(|(engine, _)| *engine == prepared.identity)?;
+        let Some((_, secs)) = self.pace.as_ref().filter(|(engine, _)| *engine == prepared.identity) else {
+            return prepared.left;
+        };
         Duration::try_from_secs_f64(secs * prepared.missing() as f64).ok()
     }
 

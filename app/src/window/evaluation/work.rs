@@ -18,6 +18,7 @@ use mergescope_core::recipe::Recipe;
 use super::items::Items;
 use super::{place, settings};
 use crate::evaluate::failures::Failures;
+use crate::evaluate::pace::Pace;
 use crate::evaluate::words::{self, Sentence};
 use crate::format;
 use crate::served::Reach;
@@ -81,6 +82,8 @@ pub struct Prepared {
     pub contents: Arc<Contents>,
     /// How many answers there are, of how many.
     pub progress: SweepProgress,
+    /// Time that the answers which are missing will take, if they go as the earlier ones did; `None` without any.
+    pub left: Option<Duration>,
     /// Why answers are errors, in words; `None` where none is.
     pub failures: Option<String>,
     /// Why results that others measured cannot be shown.
@@ -233,6 +236,7 @@ fn open(
     let wanted = |model| wish.reach.has(model);
     let progress = sweep.progress_of(&wanted, &contents, &identity);
     let failures = failures(&sweep, wish.reach, &contents, &identity);
+    let left = Pace::of(&sweep, &wanted, &contents, Some(&identity), wish.choice.at_once()).left;
     let first = sweep.arms(None).first().map(|arm| sweep.asked(*arm));
     let first = first.and_then(|asked| Some(asked.prompter.preview(asked.set.questions.first()?)));
     let prepared = Prepared {
@@ -244,6 +248,7 @@ fn open(
         imported: Arc::new(imported),
         contents: Arc::new(contents),
         progress,
+        left,
         failures,
         unread,
         first_prompt: first.unwrap_or_default(),
