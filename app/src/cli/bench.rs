@@ -142,9 +142,14 @@ fn remove(scratch: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes that a step moves, for models of `model` bytes each.
-fn moved(step: Step, model: u64) -> u64 {
-    if step.floor() == Step::MergeFloor { 4 * model } else { 3 * model }
+/// Bytes that a step moves, for models of `model` bytes each; `None` where that is another amount than its floor's: methods read
+/// some models more than once, and layers are compared without the target.
+fn moved(step: Step, model: u64) -> Option<u64> {
+    match step {
+        Step::MergeFloor | Step::Merge => Some(4 * model),
+        Step::ReadFloor | Step::Analysis => Some(3 * model),
+        Step::Ties | Step::Dare | Step::Della | Step::LayerCosine => None,
+    }
 }
 
 fn text(args: &BenchArgs, measured: &Measured) -> String {
@@ -162,10 +167,8 @@ fn text(args: &BenchArgs, measured: &Measured) -> String {
             ("least to most", Align::Right),
             ("anonymous memory", Align::Right),
         ]);
-        let labels = measured
-            .steps
-            .iter()
-            .map(|step| (step.label(), step.floor().label(), Some(moved(*step, measured.model_bytes))));
+        let labels =
+            measured.steps.iter().map(|step| (step.label(), step.floor().label(), moved(*step, measured.model_bytes)));
         let beside = args.beside.as_ref().map(|_| (BESIDE, Step::MergeFloor.label(), None));
         for (label, floor, bytes) in labels.chain(beside) {
             let Some(secs) = outcome.median_secs(label) else { continue };

@@ -15,7 +15,7 @@ const ANSWER_LINE: f32 = 22.0;
 /// Characters that tell how wide those of an answer are.
 const MOST_MEASURED: usize = 400;
 /// Room for the sign before an answer, and for dots where it is cut.
-const SIGN_ROOM: f32 = 48.0;
+const SIGN_ROOM: f32 = 30.0;
 
 /// A sign for what became of an answer, since colour alone says nothing to many.
 pub fn sign(outcome: Outcome) -> &'static str {
@@ -98,8 +98,9 @@ fn clipped(answer: &Answer, most: usize) -> (String, Option<std::ops::Range<usiz
     // The end matters more than the beginning where the match is far behind.
     let start = match &answer.span {
         Some(span) => {
-            let before = text[..span.end].chars().count();
-            let skip = before.saturating_sub(most * 3 / 4);
+            let (before, after) = (text[..span.end].chars().count(), text[span.end..].chars().count());
+            // What comes behind the match has a quarter of the room, as far as there is so much of it.
+            let skip = before.saturating_sub(most - after.min(most / 4));
             text.char_indices().nth(skip).map_or(0, |(at, _)| at).min(span.start)
         }
         None => 0,
@@ -124,6 +125,7 @@ mod tests {
         let (text, span) = clipped(&answer, 40);
         assert_eq!(&text[span.unwrap()], "84");
         assert!(text.starts_with('…') && text.chars().count() < 45, "{text}");
+        assert!(text.ends_with("84。"), "{text}: nothing is left free behind it");
         assert_eq!(clipped(&answer, 1000).0, answer.text);
     }
 
