@@ -13,7 +13,7 @@ use super::dialogs::Dialog;
 use super::engine::Engine;
 use super::evaluate_tab::EvaluateView;
 use super::evaluation::Evaluation;
-use super::jobs::{Event, Job, JobId, Jobs, Outcome, Waker};
+use super::jobs::{Event, Job, JobError, JobId, Jobs, Outcome, Waker};
 use super::live::Live;
 use super::palette::PaletteState;
 use super::persist::{self, Saved};
@@ -102,7 +102,7 @@ pub struct App {
     pub(super) screenshot_for: Option<PathBuf>,
     /// Frames until the picture is taken.
     pub(super) screenshot_in: Option<u32>,
-    /// The job that looks for merges that were interrupted, until it has ended.
+    /// The job that looks for merges that were interrupted, or removes one, until it has ended.
     unfinished: Option<JobId>,
     /// Whether the window closes although something is being written.
     pub(super) quit_confirmed: bool,
@@ -203,7 +203,7 @@ impl App {
         };
         let Some(event) = event else { return };
         let event = match event {
-            Event::Finished(id, result) if self.unfinished == Some(id) => return self.on_unfinished(result.ok()),
+            Event::Finished(id, result) if self.unfinished == Some(id) => return self.on_unfinished(result),
             other => other,
         };
         let Some(Event::Picked { request, path, open_for }) = self.session.handle(event) else {
@@ -216,15 +216,28 @@ impl App {
         }
     }
 
-    /// Offers to go on with a merge that was interrupted.
-    fn on_unfinished(&mut self, found: Option<Outcome>) {
+    /// Offers to go on with a merge that was interrupted, or says that it is removed.
+    fn on_unfinished(&mut self, result: Result<Outcome, JobError>) {
         self.unfinished = None;
-        let Some(Outcome::Unfinished(found)) = found else { return };
-        let is_whole = |partial: &Partial| partial.recipe.is_some() && partial.output.is_some();
-        let dead = found.into_iter().find(|partial| !partial.is_alive && is_whole(partial));
-        if let (Some(partial), None) = (dead, &self.dialog) {
-            self.dialog = Some(Dialog::Unfinished(Box::new(partial)));
+        match result {
+            Ok(Outcome::Unfinished(found)) => {
+                let is_whole = |partial: &Partial| partial.recipe.is_some() && partial.output.is_some();
+                let dead = found.into_iter().find(|partial| !partial.is_alive && is_whole(partial));
+                if let (Some(partial), None) = (dead, &self.dialog) {
+                    self.dialog = Some(Dialog::Unfinished(Box::new(partial)));
+                }
+            }
+            Ok(Outcome::RemovedUnfinished(name)) => {
+                self.session.say(format!("What was there of {name} is removed"));
+            }
+            Err(JobError::Failed(message)) => self.session.fail(format::sentence(&message)),
+            _ => {}
         }
+    }
+
+    /// Removes what is there of a merge that was interrupted: gigabytes, which take their time.
+    pub(super) fn remove_unfinished(&mut self, partial: Box<Partial>) {
+        self.unfinished = Some(self.session.jobs.start(Job::RemoveUnfinished(partial)));
     }
 
     /// Whether the models are those of the demo.

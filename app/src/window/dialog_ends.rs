@@ -130,13 +130,7 @@ impl App {
                     self.session.go_on(recipe, output);
                 }
             }
-            DialogEnd::RemoveUnfinished(partial) => {
-                let name = partial.output_name();
-                match partial.remove() {
-                    Ok(()) => self.session.say(format!("What was there of {name} is removed")),
-                    Err(error) => self.session.fail(format::sentence(&chain(&error))),
-                }
-            }
+            DialogEnd::RemoveUnfinished(partial) => self.remove_unfinished(partial),
             DialogEnd::ForgetAnswers => self.forget_answers(),
             DialogEnd::Quit => {
                 self.quit_confirmed = true;

@@ -71,6 +71,8 @@ pub enum Job {
         /// The folder that they were to write into.
         folder: PathBuf,
     },
+    /// Removes what is there of a merge that was interrupted.
+    RemoveUnfinished(Box<Partial>),
     /// Asks a server for its models.
     FindModels {
         /// The server.
@@ -149,7 +151,7 @@ impl Job {
             Self::Open { .. } => "open",
             Self::Preflight { .. } => "preflight",
             Self::Measure { .. } => "measure",
-            Self::FindUnfinished { .. } => "unfinished",
+            Self::FindUnfinished { .. } | Self::RemoveUnfinished(_) => "unfinished",
             Self::FindModels { .. } => "server",
             Self::LookAtHub { .. } => "hub",
             Self::Download { .. } => "download",
@@ -180,6 +182,8 @@ pub enum Outcome {
     Measured(Box<Measured>),
     /// Merges that were interrupted.
     Unfinished(Vec<Partial>),
+    /// What was there of a merge to that output is gone.
+    RemovedUnfinished(String),
     /// The models of a server.
     Models(Vec<String>),
     /// What a model on the Hub is made of.
@@ -462,6 +466,10 @@ fn perform(engine: &dyn Engine, id: JobId, job: Job, control: &Control) -> Resul
         Job::Evaluate(work) => work(engine, control),
         // What cannot be listed has nothing to go on with.
         Job::FindUnfinished { folder } => Ok(Outcome::Unfinished(merge::partials(&folder).unwrap_or_default())),
+        Job::RemoveUnfinished(partial) => {
+            let name = partial.output_name();
+            partial.remove().map(|()| Outcome::RemovedUnfinished(name)).map_err(|e| failed(&e))
+        }
         Job::FindModels { spec } => engine.model_names(spec, control).map(Outcome::Models).map_err(|e| failed(&e)),
         Job::LookAtHub { name } => {
             engine.look(&name, control).map(|download| Outcome::Looked(Box::new(download))).map_err(|e| failed(&e))

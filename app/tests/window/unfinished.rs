@@ -94,6 +94,6 @@ fn a_merge_that_was_interrupted_can_be_left_or_removed() {
     let mut harness = window_that_wrote_into(&folder);
     wait_for_label(&mut harness, "A merge was interrupted");
     harness.get_by_label("Remove what is there").click();
-    harness.run_steps(3);
+    wait_for_label(&mut harness, "What was there of merged is removed");
     assert!(partials(&folder).unwrap().is_empty() && !folder.join("merged").exists());
 }
