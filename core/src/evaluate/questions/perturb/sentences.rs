@@ -59,18 +59,23 @@ impl<'a> Sentences<'a> {
         Self { lead: &body[..lead], sentences, tail }
     }
 
-    /// The question with its sentences in another order, the last one still last; none where there are fewer than three.
+    /// The question with its sentences in another order, the last one still last; none where there are no two different ones
+    /// before it.
     pub(super) fn shuffled(&self, draw: &mut Draw) -> Option<String> {
-        let free = self.sentences.len().checked_sub(1).filter(|free| *free >= 2)?;
-        let mut order: Vec<usize> = (0..free).collect();
+        let texts: Vec<&str> = self.sentences.iter().map(|(text, _)| *text).collect();
+        let (last, free) = texts.split_last()?;
+        if free.windows(2).all(|pair| pair[0] == pair[1]) {
+            return None;
+        }
+        let mut order = free.to_vec();
         draw.shuffle(&mut order);
-        if order.is_sorted() {
+        // Of sentences that are not all the same the next rotation reads differently.
+        if order == free {
             order.rotate_left(1);
         }
-        order.push(free);
+        order.push(last);
         // Spaces stay where they are: a line break belongs to its place.
-        let parts = order.iter().zip(&self.sentences).map(|(sentence, (_, gap))| (self.sentences[*sentence].0, *gap));
-        Some(self.joined(parts))
+        Some(self.joined(order.into_iter().zip(self.sentences.iter().map(|(_, gap)| *gap))))
     }
 
     /// The question with those sentences and spaces for its own.
@@ -155,7 +160,17 @@ mod tests {
         }
         let two = Sentences::of("One is 1. Two is 2. How many?").shuffled(&mut Draw::new(0, "test", "a"));
         assert_eq!(two.unwrap(), "Two is 2. One is 1. How many?");
-        assert_eq!(Sentences::of("One is 1. How many?").shuffled(&mut Draw::new(0, "test", "a")), None);
+        for same in ["One is 1. How many?", "One is 1. One is 1. How many?"] {
+            assert_eq!(Sentences::of(same).shuffled(&mut Draw::new(0, "test", "a")), None);
+        }
+    }
+
+    #[test]
+    fn a_sentence_said_twice_does_not_leave_the_question_as_it_was() {
+        let text = "It rains. It rains. One is 1. How many?";
+        for id in 0..32 {
+            assert_ne!(Sentences::of(text).shuffled(&mut Draw::new(0, "test", &id.to_string())).unwrap(), text);
+        }
     }
 
     proptest! {
