@@ -45,3 +45,6 @@ pub mod evaluate;
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+
+#[cfg(feature = "benching")]
+pub mod benching;

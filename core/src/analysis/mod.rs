@@ -21,6 +21,7 @@ mod spectrum;
 mod stack;
 mod sums;
 mod survival_curve;
+mod unit;
 mod vectors;
 
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub use sample::{FULL_SAMPLE, Sample};
 pub(crate) use spectrum::Matrix;
 pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
+#[cfg(feature = "benching")]
+pub(crate) use unit::{JointCounts, measure_unit};
 pub use vectors::{Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorsError, compare_vectors};
 
 /// One tensor of the vector; of a stack of experts [experts, a, b] one expert.

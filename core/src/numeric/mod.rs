@@ -1,6 +1,7 @@
 //! Elements as numbers and back: exact decoding, correct rounding.
 
 mod float8;
+mod lanes;
 mod round;
 
 use half::f16;
@@ -8,8 +9,10 @@ use half::slice::HalfFloatSliceExt as _;
 
 use crate::checkpoint::Dtype;
 
+pub(crate) use lanes::{Factor, LANES, add_and_compare, add_products};
 pub(crate) use round::{
-    StochasticKey, bf16_bits_from_f32, bf16_bits_from_f64, flip_distance, round_bf16, round_nearest, round_stochastic,
+    StochasticKey, bf16_bits_from_f64, bf16_bits_from_number, flip_distance, round_bf16, round_nearest,
+    round_stochastic,
 };
 
 /// Elements handled at once: small enough that a handful of f64 copies stay in the first-level cache.

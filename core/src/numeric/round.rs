@@ -20,13 +20,18 @@ fn round_to_odd(value: f64) -> f32 {
     f32::from_bits((nearest.to_bits() - (inexact & away)) | inexact)
 }
 
+/// f32 → bits of the nearest bf16, ties to even, where it is no NaN.
+#[inline(always)]
+pub(crate) fn bf16_bits_from_number(value: f32) -> u16 {
+    let bits = value.to_bits();
+    (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
 /// f32 → bits of the nearest bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 pub(crate) fn bf16_bits_from_f32(value: f32) -> u16 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
-    let quiet = (bits >> 16) | 0x40;
-    (if value.is_nan() { quiet } else { rounded }) as u16
+    let quiet = (value.to_bits() >> 16) as u16 | 0x40;
+    if value.is_nan() { quiet } else { bf16_bits_from_number(value) }
 }
 
 /// f64 → bits of the nearest bf16, ties to even, rounded once.
@@ -160,12 +165,20 @@ impl StochasticKey {
     }
 
     /// Uniform in [0, 1), a pure function of key and element.
+    #[inline(always)]
     pub(crate) fn uniform(self, element: u64) -> f64 {
-        (self.bits(element) >> 11) as f64 * (-53_f64).exp2()
+        self.draw(element) as f64 * (-53_f64).exp2()
+    }
+
+    /// [`Self::uniform`] times 2⁵³: a whole number.
+    #[inline(always)]
+    pub(crate) fn draw(self, element: u64) -> u64 {
+        self.bits(element) >> 11
     }
 
     /// Random bits, a pure function of key and element: the output function of SplitMix64 (Steele, Lea and Flood, "Fast
     /// splittable pseudorandom number generators", 2014) at that position of its sequence.
+    #[inline(always)]
     pub(crate) fn bits(self, element: u64) -> u64 {
         let mut z = self.0.wrapping_add(element.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -3,7 +3,7 @@
 use super::super::plan::PlannedTensor;
 use super::super::weights::{Range, RangeBuffers, Weights};
 use super::{Measured, Spot};
-use crate::method::mix::{ElementControl, KeepRule, VectorBytes, decode_vector, magnitude_key, odds_of_rows};
+use crate::method::mix::{ElementControl, KeepRule, VectorBytes, decode_vector, magnitude_keys, odds_of_rows};
 use crate::numeric::{BLOCK, StochasticKey, round_bf16};
 use crate::recipe::{ControlKind, Recipe, Rounding};
 use crate::stream::StreamError;
@@ -116,7 +116,11 @@ pub(in super::super) fn odds_of(
     };
     let mut keys: Vec<u32> = Vec::with_capacity(whole.count as usize);
     let vector = elements.of(buffers, whole, vector);
-    vector.blocks(|_, values| keys.extend(values.iter().map(|value| magnitude_key(*value))));
+    vector.blocks(|_, values| {
+        let seen = keys.len();
+        keys.resize(seen + values.len(), 0);
+        magnitude_keys(values, &mut keys[seen..]);
+    });
     let mut odds = Vec::new();
     odds_of_rows(&keys, row as usize, (least, most), &mut odds);
     odds.truncate((range.first + range.count - first) as usize);

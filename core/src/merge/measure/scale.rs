@@ -10,6 +10,7 @@ use super::elements::odds_of;
 use super::pass::pass;
 use super::{Elements, Measured, Spot};
 use crate::method::LEAF;
+use crate::method::mix::sums_of_magnitudes;
 use crate::recipe::Recipe;
 use crate::stream::Resources;
 
@@ -47,9 +48,10 @@ pub(super) fn scales(
                     leaves.push(Sums::default());
                 }
                 let Some([before, after]) = leaves.last_mut() else { return };
-                *before += values.iter().map(|value| value.abs()).filter(|size| size.is_finite()).sum::<f64>();
-                rule.apply(first, odds.get(from..from + values.len()).unwrap_or_default(), values);
-                *after += values.iter().map(|value| value.abs()).filter(|size| size.is_finite()).sum::<f64>();
+                let odds = odds.get(from..from + values.len()).unwrap_or_default();
+                let [all, kept] = sums_of_magnitudes(&rule, first, odds, values);
+                *before += all;
+                *after += kept;
             });
             Ok(leaves)
         },

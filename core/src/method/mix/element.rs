@@ -20,6 +20,16 @@ impl Bytes<'_> {
         let width = self.dtype.bitsize() / 8;
         decode(self.dtype, &self.bytes[from * width..][..out.len() * width], out);
     }
+
+    /// Turns `finite` false where an element is not.
+    pub(super) fn mark_nonfinite(&self, from: usize, finite: &mut [bool]) {
+        let mut values = [0.0; BLOCK];
+        let values = &mut values[..finite.len()];
+        self.decode(from, values);
+        for (finite, value) in finite.iter_mut().zip(values) {
+            *finite &= value.is_finite();
+        }
+    }
 }
 
 /// Elements of the two models that make a vector.
@@ -32,22 +42,36 @@ pub(crate) struct VectorBytes<'a> {
 }
 
 impl VectorBytes<'_> {
-    /// Decodes up to [`BLOCK`] elements of post − pre from `from` on; `finite` turns false where pre or post is not.
+    /// Decodes up to [`BLOCK`] elements of post − pre from `from` on; tells whether pre and post are finite there.
     #[inline(always)]
-    pub(super) fn decode(&self, steps: impl Steps, from: usize, out: &mut [f64], finite: &mut [bool]) {
+    pub(super) fn decode(&self, steps: impl Steps, from: usize, out: &mut [f64]) -> bool {
         self.post.decode(from, out);
-        for (out, finite) in out.iter_mut().zip(finite.iter_mut()) {
-            *finite &= out.is_finite();
-            *out = steps.to(*out);
+        let mut finite = all_finite(out);
+        out.iter_mut().for_each(|value| *value = steps.to(*value));
+        if let Some(bytes) = self.pre {
+            let mut pre = [0.0; BLOCK];
+            let pre = &mut pre[..out.len()];
+            bytes.decode(from, pre);
+            finite &= all_finite(pre);
+            for (out, pre) in out.iter_mut().zip(pre) {
+                *out = steps.to(*out - steps.to(*pre));
+            }
         }
-        let Some(bytes) = self.pre else { return };
-        let mut pre = [0.0; BLOCK];
-        bytes.decode(from, &mut pre[..out.len()]);
-        for ((out, pre), finite) in out.iter_mut().zip(pre).zip(finite) {
-            *finite &= pre.is_finite();
-            *out = steps.to(*out - steps.to(pre));
-        }
+        finite
     }
+
+    /// Turns `finite` false where pre or post is not.
+    pub(super) fn mark_nonfinite(&self, from: usize, finite: &mut [bool]) {
+        [Some(self.post), self.pre].into_iter().flatten().for_each(|bytes| bytes.mark_nonfinite(from, finite));
+    }
+}
+
+/// Whether all are finite; without a branch, so that it is done for several at once.
+#[inline(always)]
+pub(super) fn all_finite(values: &[f64]) -> bool {
+    let exponent = f64::INFINITY.to_bits();
+    let found = values.iter().fold(0, |found, value| found | u64::from(value.to_bits() & exponent == exponent));
+    found == 0
 }
 
 /// What is put in the place of a vector's elements, so that a gain can be told from chance.

@@ -1,5 +1,7 @@
 //! Which elements of a vector are kept.
 
+use std::ops::Range;
+
 use super::steps::Steps;
 use crate::numeric::StochasticKey;
 
@@ -77,6 +79,19 @@ impl Cut {
         };
         key > self.key || (key == self.key && before)
     }
+
+    /// The least key of those that are within, where that is the same for all elements of the range.
+    fn threshold(self, range: &Range<u64>) -> Option<u32> {
+        let equals_are_within = match self.equals {
+            Equals::LowFirst if range.end <= self.element.saturating_add(1) => true,
+            Equals::LowFirst if range.start > self.element => false,
+            Equals::HighFirst if range.start >= self.element => true,
+            Equals::HighFirst if range.end <= self.element => false,
+            _ => return None,
+        };
+        // Keys are below 2³¹, but for that of a rank without elements.
+        Some(self.key.saturating_add(u32::from(!equals_are_within)))
+    }
 }
 
 /// A number that grows with the magnitude of a value as f32, below 2³¹; NaN is largest.
@@ -109,25 +124,47 @@ impl KeepRule {
             Self::All => {}
             Self::Nothing => values.fill(0.0),
             Self::Ranked { within, beyond } => {
-                for (element, value) in (first..).zip(values) {
-                    let key = magnitude_key(*value);
-                    let kept = within.is_none_or(|cut| cut.contains(key, element))
-                        && !beyond.is_some_and(|cut| cut.contains(key, element));
-                    *value = if kept { *value } else { 0.0 };
+                let range = first..first + values.len() as u64;
+                let least = within.map_or(Some(0), |cut| cut.threshold(&range));
+                let beyond_least = beyond.map_or(Some(u32::MAX), |cut| cut.threshold(&range));
+                match (least, beyond_least) {
+                    (Some(least), Some(beyond)) => {
+                        for value in values {
+                            let key = magnitude_key(*value);
+                            *value = if (key >= least) & (key < beyond) { *value } else { 0.0 };
+                        }
+                    }
+                    // A rank ends among equals, and just here.
+                    _ => {
+                        for (element, value) in range.zip(values) {
+                            let key = magnitude_key(*value);
+                            let kept = within.is_none_or(|cut| cut.contains(key, element))
+                                && !beyond.is_some_and(|cut| cut.contains(key, element));
+                            *value = if kept { *value } else { 0.0 };
+                        }
+                    }
                 }
             }
             Self::Random { probability, key } => {
+                let below = threshold(*probability);
                 for (element, value) in (first..).zip(values) {
-                    *value = if key.uniform(element) < *probability { *value } else { 0.0 };
+                    *value = if key.draw(element) < below { *value } else { 0.0 };
                 }
             }
             Self::RankedRandom { key, .. } => {
                 for ((element, value), odds) in (first..).zip(values).zip(odds) {
-                    *value = if key.uniform(element) < f64::from(*odds) { *value } else { 0.0 };
+                    *value = if key.draw(element) < threshold(f64::from(*odds)) { *value } else { 0.0 };
                 }
             }
         }
     }
+}
+
+/// u · 2⁵³ for a uniform u is less than this where u is less than `probability`.
+#[inline(always)]
+fn threshold(probability: f64) -> u64 {
+    // Multiplying by a power of two is exact, and so is this bound: u · 2⁵³ is a whole number.
+    (probability * 53_f64.exp2()).ceil() as u64
 }
 
 /// The probabilities of the elements of whole rows, `keys` being those of their magnitudes: the smallest of a row has

@@ -13,10 +13,11 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::sums::{LEAF, Leaf};
 use crate::checkpoint::Dtype;
-use crate::numeric::{BLOCK, StochasticKey, round_nearest, round_stochastic};
+use crate::numeric::{BLOCK, LANES, StochasticKey, add_and_compare, add_products, round_nearest, round_stochastic};
 use crate::recipe::Rounding;
 
 pub(crate) use blend::{Arc, ArcCoefficients, Blend, population_variance};
+use element::all_finite;
 pub(crate) use element::{Bytes, ElementControl, VectorBytes, standard_normal};
 pub(crate) use keep::{Cut, Equals, Keep, KeepRule, magnitude_key, odds_of_rows};
 use steps::{Bf16Steps, ExactSteps, F32Steps, Steps};
@@ -82,13 +83,86 @@ pub(crate) struct MixStretch<'a> {
 
 /// Decodes up to [`BLOCK`] elements of a vector from `from` on, as that mode of rounding takes them.
 pub(crate) fn decode_vector(vector: &VectorBytes<'_>, rounding: Rounding, from: usize, out: &mut [f64]) {
-    let mut finite = [true; BLOCK];
-    let finite = &mut finite[..out.len()];
-    match rounding {
-        Rounding::Nearest | Rounding::Stochastic => vector.decode(ExactSteps, from, out, finite),
-        Rounding::MergekitF32 => vector.decode(F32Steps, from, out, finite),
-        Rounding::MergekitBf16 => vector.decode(Bf16Steps, from, out, finite),
+    Arch::new().dispatch(DecodeVector { vector, rounding, from, out });
+}
+
+struct DecodeVector<'a> {
+    vector: &'a VectorBytes<'a>,
+    rounding: Rounding,
+    from: usize,
+    out: &'a mut [f64],
+}
+
+impl WithSimd for DecodeVector<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { vector, rounding, from, out } = self;
+        // What is not finite is found when it is merged.
+        let _ = match rounding {
+            Rounding::Nearest | Rounding::Stochastic => vector.decode(ExactSteps, from, out),
+            Rounding::MergekitF32 => vector.decode(F32Steps, from, out),
+            Rounding::MergekitBf16 => vector.decode(Bf16Steps, from, out),
+        };
     }
+}
+
+/// [`magnitude_key`] of up to [`BLOCK`] values.
+pub(crate) fn magnitude_keys(values: &[f64], keys: &mut [u32]) {
+    Arch::new().dispatch(MagnitudeKeys { values, keys });
+}
+
+struct MagnitudeKeys<'a> {
+    values: &'a [f64],
+    keys: &'a mut [u32],
+}
+
+impl WithSimd for MagnitudeKeys<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for (key, value) in self.keys.iter_mut().zip(self.values) {
+            *key = magnitude_key(*value);
+        }
+    }
+}
+
+/// Σ|v| over up to [`BLOCK`] values from element `first` on, before and after `rule` put zero for what is not kept. What is not
+/// finite counts as zero.
+pub(crate) fn sums_of_magnitudes(rule: &KeepRule, first: u64, odds: &[f32], values: &mut [f64]) -> [f64; 2] {
+    Arch::new().dispatch(SumsOfMagnitudes { rule, first, odds, values })
+}
+
+struct SumsOfMagnitudes<'a> {
+    rule: &'a KeepRule,
+    first: u64,
+    odds: &'a [f32],
+    values: &'a mut [f64],
+}
+
+impl WithSimd for SumsOfMagnitudes<'_> {
+    type Output = [f64; 2];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> [f64; 2] {
+        let Self { rule, first, odds, values } = self;
+        let before = sum_of_magnitudes(simd, values);
+        rule.apply(first, odds, values);
+        [before, sum_of_magnitudes(simd, values)]
+    }
+}
+
+#[inline(always)]
+fn sum_of_magnitudes<S: Simd>(simd: S, values: &[f64]) -> f64 {
+    let mut sizes = [0.0; BLOCK];
+    for (size, value) in sizes.iter_mut().zip(values) {
+        *size = if value.is_finite() { value.abs() } else { 0.0 };
+    }
+    let (mut sums, mut largest) = ([0.0; LANES], [0.0; LANES]);
+    add_and_compare(simd, &sizes, &mut sums, &mut largest);
+    sums.iter().sum()
 }
 
 /// Room for one block of each vector, kept from one stretch to the next.
@@ -135,31 +209,48 @@ impl<R: Steps> WithSimd for MixLeaves<'_, R> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { stretch, ingredients, buffers, out, leaves, steps } = self;
         let width = stretch.out_dtype.bitsize() / 8;
         for (index, out) in out.chunks_mut(LEAF * width).enumerate() {
-            let mut leaf = Leaf::default();
+            let mut leaf = LeafSums::default();
             for (block, out) in out.chunks_mut(BLOCK * width).enumerate() {
                 let from = index * LEAF + block * BLOCK;
-                stretch.block(steps, ingredients, from, &mut buffers.vectors, out, &mut leaf);
+                stretch.block(simd, steps, ingredients, from, &mut buffers.vectors, out, &mut leaf);
             }
-            leaves.push(leaf);
+            leaves.push(leaf.finish());
         }
+    }
+}
+
+/// What is summed up of a leaf, block by block.
+#[derive(Default)]
+struct LeafSums {
+    leaf: Leaf,
+    /// Partial sums of ⟨v, v⟩, ⟨v, Δ⟩ and ⟨Δ, Δ⟩.
+    products: [[f64; LANES]; 3],
+}
+
+impl LeafSums {
+    fn finish(self) -> Leaf {
+        let [vector_sq, vector_written, written_sq] = self.products.map(|lanes| lanes.iter().sum());
+        Leaf { vector_sq, vector_written, written_sq, ..self.leaf }
     }
 }
 
 impl MixStretch<'_> {
     /// Makes the elements from `from` on, counted in the stretch, that `out` has room for.
     #[inline(always)]
-    fn block<R: Steps>(
+    #[expect(clippy::too_many_arguments, reason = "what a worker has at hand, each of another kind")]
+    fn block<S: Simd, R: Steps>(
         &self,
+        simd: S,
         steps: R,
         ingredients: &[Option<&Ingredient>],
         from: usize,
         vectors: &mut [[f64; BLOCK]],
         out: &mut [u8],
-        leaf: &mut Leaf,
+        sums: &mut LeafSums,
     ) {
         let count = out.len() / (self.out_dtype.bitsize() / 8);
         let first = self.first_element + from as u64;
@@ -169,14 +260,11 @@ impl MixStretch<'_> {
             bytes.decode(from, &mut base[..count]);
             base.iter_mut().for_each(|value| *value = steps.to(*value));
         }
-        let mut finite = [true; BLOCK];
-        for (finite, value) in finite.iter_mut().zip(target) {
-            *finite = value.is_finite();
-        }
+        let mut finite = all_finite(&target);
         for (index, values) in vectors.iter_mut().enumerate() {
             values.fill(0.0);
             if let (Some(bytes), Some(ingredient)) = (&self.vectors[index], ingredients[index]) {
-                bytes.decode(steps, from, &mut values[..count], &mut finite[..count]);
+                finite &= bytes.decode(steps, from, &mut values[..count]);
                 if let Some(control) = &ingredient.control {
                     control.apply(first, &mut values[..count]);
                 }
@@ -193,35 +281,55 @@ impl MixStretch<'_> {
             None => std::array::from_fn(|i| results[i] - target[i]),
         };
         let mut written = [0.0; BLOCK];
-        leaf.clipped += if self.rounding == Rounding::Stochastic {
+        sums.leaf.clipped += if self.rounding == Rounding::Stochastic {
             round_stochastic(self.out_dtype, self.key, first, &results[..count], out, &mut written[..count])
         } else {
             round_nearest(self.out_dtype, &results[..count], out, &mut written[..count])
         };
-        self.sum_up(&target[..count], &intended[..count], &written[..count], &finite[..count], leaf);
-    }
-
-    #[inline(always)]
-    fn sum_up(&self, target: &[f64], intended: &[f64], written: &[f64], finite: &[bool], leaf: &mut Leaf) {
         // What would be written if nothing moved, where the output's type is another than the target's.
-        let mut unmoved = [0.0; BLOCK];
-        unmoved[..target.len()].copy_from_slice(target);
+        let mut unmoved = target;
         if self.out_dtype != self.target.dtype {
             let mut bytes = [0; BLOCK * 8];
             let width = self.out_dtype.bitsize() / 8;
-            round_nearest(self.out_dtype, target, &mut bytes[..target.len() * width], &mut unmoved[..target.len()]);
+            round_nearest(self.out_dtype, &target[..count], &mut bytes[..count * width], &mut unmoved[..count]);
         }
-        for i in 0..target.len() {
-            let (intended, change) = (intended[i], written[i] - target[i]);
-            let update = intended != 0.0;
-            leaf.updates += u64::from(update);
-            leaf.lost += u64::from(update && written[i] == unmoved[i]);
-            leaf.overflowed += u64::from(finite[i] && !written[i].is_finite());
-            leaf.nonfinite[2] += u64::from(!finite[i]);
-            if intended.is_finite() && change.is_finite() {
-                leaf.vector_sq += intended * intended;
-                leaf.vector_written += intended * change;
-                leaf.written_sq += change * change;
+        let mut change = [0.0; BLOCK];
+        let mut vector = [0.0; BLOCK];
+        let (mut updates, mut lost) = (0_u64, 0_u64);
+        for i in 0..BLOCK {
+            // Behind the last element there is nothing.
+            let here = i < count;
+            (vector[i], change[i]) = if here { (intended[i], written[i] - target[i]) } else { (0.0, 0.0) };
+            let update = vector[i] != 0.0;
+            updates += u64::from(update);
+            lost += u64::from(update & (written[i] == unmoved[i]));
+        }
+        sums.leaf.updates += updates;
+        sums.leaf.lost += lost;
+        if !(finite && all_finite(&vector) && all_finite(&change)) {
+            self.leave_out_nonfinite(from, &written[..count], &mut vector, &mut change, &mut sums.leaf);
+        }
+        add_products(simd, [&vector, &change], [(0, 0), (0, 1), (1, 1)], &mut sums.products);
+    }
+
+    /// Counts what is not finite in the inputs and in the output alone, and puts zero for changes that are not.
+    fn leave_out_nonfinite(
+        &self,
+        from: usize,
+        written: &[f64],
+        vector: &mut [f64; BLOCK],
+        change: &mut [f64; BLOCK],
+        leaf: &mut Leaf,
+    ) {
+        let mut finite = [true; BLOCK];
+        let finite = &mut finite[..written.len()];
+        self.target.mark_nonfinite(from, finite);
+        self.vectors.iter().flatten().for_each(|bytes| bytes.mark_nonfinite(from, finite));
+        for (i, (finite, written)) in finite.iter().zip(written).enumerate() {
+            leaf.overflowed += u64::from(*finite && !written.is_finite());
+            leaf.nonfinite[2] += u64::from(!finite);
+            if !(vector[i].is_finite() && change[i].is_finite()) {
+                (vector[i], change[i]) = (0.0, 0.0);
             }
         }
     }
