@@ -62,3 +62,19 @@ pub fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Resul
     }
     Ok(())
 }
+
+/// Asks the system to begin writing a part of a file to the disk, where it can be asked, and does not wait for it: a file that is
+/// synced when all of it is written would leave the disk idle until then.
+pub fn begin_writing_back(file: &File, offset: u64, length: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::num::NonZero;
+
+        use rustix::fs::{Advice, fadvise};
+        // Linux begins to write what is asked to leave its cache; pages that are on their way stay there. An advice that is not
+        // taken changes nothing.
+        let _ = fadvise(file, offset, NonZero::new(length), Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, length);
+}

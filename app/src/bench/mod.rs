@@ -7,6 +7,7 @@
 pub mod cache;
 pub mod child;
 pub mod outcome;
+mod read;
 pub mod shape;
 pub mod step;
 pub mod triple;

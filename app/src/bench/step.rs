@@ -12,15 +12,17 @@ use anyhow::Context as _;
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis;
 use mergescope_core::merge;
-use mergescope_core::positional::{read_exact_at, write_all_at};
+use mergescope_core::positional::{begin_writing_back, read_exact_at, write_all_at};
+use mergescope_core::preflight::preflight;
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::{Method, Recipe};
 use mergescope_core::stream::Resources;
 
+use super::read;
 use super::triple::BenchTriple;
 
 /// Bytes that the floor reads and writes at a time.
-const BLOCK: u64 = 4 << 20;
+pub(super) const BLOCK: u64 = 4 << 20;
 
 /// One thing that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +39,32 @@ pub enum Step {
     Della,
     /// Reads the bytes of three models.
     ReadFloor,
+    /// Reads the same bytes out of memory maps: what the other way to read weights costs.
+    ReadMapped,
+    /// Reads the same bytes past the page cache (Linux alone).
+    ReadDirect,
     /// Measures v: every sum, histogram and sample.
     Analysis,
     /// Compares v between all layers.
     LayerCosine,
+    /// Opens the models and says whether they fit.
+    Preflight,
 }
 
 impl Step {
     /// All, each floor before what stands on it.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::MergeFloor,
         Self::Merge,
         Self::Ties,
         Self::Dare,
         Self::Della,
         Self::ReadFloor,
+        Self::ReadMapped,
+        Self::ReadDirect,
         Self::Analysis,
         Self::LayerCosine,
+        Self::Preflight,
     ];
 
     /// Those that are measured where nobody asks for more.
@@ -68,16 +79,22 @@ impl Step {
             Self::Dare => "dare",
             Self::Della => "della",
             Self::ReadFloor => "read-floor",
+            Self::ReadMapped => "read-mapped",
+            Self::ReadDirect => "read-direct",
             Self::Analysis => "analysis",
             Self::LayerCosine => "layer-cosine",
+            Self::Preflight => "preflight",
         }
     }
 
-    /// What it is held against.
+    /// What it is held against; itself where there is no floor.
     pub fn floor(self) -> Self {
         match self {
             Self::MergeFloor | Self::Merge | Self::Ties | Self::Dare | Self::Della => Self::MergeFloor,
-            Self::ReadFloor | Self::Analysis | Self::LayerCosine => Self::ReadFloor,
+            Self::ReadFloor | Self::ReadMapped | Self::ReadDirect | Self::Analysis | Self::LayerCosine => {
+                Self::ReadFloor
+            }
+            Self::Preflight => Self::Preflight,
         }
     }
 
@@ -91,9 +108,15 @@ impl Step {
         match self {
             Self::MergeFloor => floor(triple, Some(scratch), resources.threads)?,
             Self::ReadFloor => floor(triple, None, resources.threads)?,
+            Self::ReadMapped => read::mapped(triple, resources.threads)?,
+            Self::ReadDirect => read::direct(triple, resources.threads)?,
             Self::Merge => drop(merge::merge(&recipe, scratch, resources, &Control::new())?),
             Self::Ties | Self::Dare | Self::Della => {
                 drop(merge::merge(&self.of_method(recipe), scratch, resources, &Control::new())?);
+            }
+            Self::Preflight => {
+                let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
+                drop(preflight(&triple, &Control::new())?);
             }
             Self::Analysis | Self::LayerCosine => {
                 let triple = Triple::open(&recipe.vector.pre, &recipe.vector.post, &recipe.target)?;
@@ -155,19 +178,43 @@ fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow
         }));
     }
 
-    let next = AtomicUsize::new(0);
-    let work = || -> io::Result<()> {
+    in_parallel(pieces.len(), threads, || {
+        let (inputs, outputs, pieces) = (&inputs, &outputs, &pieces);
         let mut buffer = vec![0; BLOCK as usize];
-        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+        move |piece: usize| {
+            let piece = &pieces[piece];
             let bytes = &mut buffer[..piece.length as usize];
-            for model in &inputs {
+            for model in inputs {
                 read_exact_at(&model[piece.file], piece.offset, bytes)?;
             }
             if let Some(output) = outputs.get(piece.file) {
                 write_all_at(output, piece.offset, bytes)?;
+                begin_writing_back(output, piece.offset, piece.length);
+            }
+            Ok(())
+        }
+    })?;
+    for output in outputs {
+        output.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Does `pieces` of work by several threads; `worker` makes what each does a piece with.
+pub(super) fn in_parallel<W: FnMut(usize) -> anyhow::Result<()>>(
+    pieces: usize,
+    threads: usize,
+    worker: impl Fn() -> W + Sync,
+) -> anyhow::Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut does = worker();
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                piece if piece < pieces => does(piece)?,
+                _ => return Ok(()),
             }
         }
-        Ok(())
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
@@ -175,11 +222,7 @@ fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow
             // A panic of the floor is a fault of this program, which ends with it.
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
-    })?;
-    for output in outputs {
-        output.sync_all()?;
-    }
-    Ok(())
+    })
 }
 
 /// Threads that a step uses where nobody says: one a core.
@@ -196,8 +239,11 @@ mod tests {
     #[test]
     fn every_step_runs_and_the_floor_writes_as_many_bytes_as_a_model_has() {
         let root = tempfile::tempdir().unwrap();
-        let triple = BenchTriple::prepare(&root.path().join("triple"), Shape::Tiny, &Control::new()).unwrap();
+        let triple = BenchTriple::prepare(&root.path().join("triple"), Shape::Tiny, false, &Control::new()).unwrap();
         for step in Step::ALL {
+            if step == Step::ReadDirect && !cfg!(target_os = "linux") {
+                continue;
+            }
             let scratch = root.path().join(step.label());
             step.run(&triple, &scratch, &Resources::default()).unwrap();
             let writes = step.floor() == Step::MergeFloor;

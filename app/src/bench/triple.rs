@@ -33,13 +33,15 @@ pub struct BenchTriple {
 }
 
 impl BenchTriple {
-    /// Takes those that are in `folder`, or writes them there.
+    /// Takes those that are in `folder`, or writes them there. Models that are `sparse` have headers and holes that read as zeros:
+    /// they take no room, and tell what a size costs in memory and what a number of tensors costs in time.
     ///
     /// # Errors
     /// When the folder holds something else, or the disk has no room for the models and one more.
-    pub fn prepare(folder: &Path, shape: Shape, control: &Control) -> anyhow::Result<Self> {
+    pub fn prepare(folder: &Path, shape: Shape, sparse: bool, control: &Control) -> anyhow::Result<Self> {
         let triple = Self { folder: folder.to_owned() };
-        if triple.shape() == Some(shape) {
+        let mark = mark(shape, sparse);
+        if triple.mark().as_deref() == Some(mark.as_str()) {
             return Ok(triple);
         }
         for role in ROLES {
@@ -52,15 +54,15 @@ impl BenchTriple {
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let files = WeightFiles::plan("model", &shape.tensors(), SHARD_BYTES);
-        let needed = files.bytes() * (ROLES.len() as u64 + 1);
+        let needed = if sparse { 0 } else { files.bytes() * (ROLES.len() as u64 + 1) };
         let free = fs4::available_space(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
         ensure!(
             free > needed,
             "{} has {free} bytes free and the benchmark needs {needed}: three models and one that is written; choose another --dir or a smaller --shape",
             folder.display()
         );
-        triple.write(shape, &files, control)?;
-        fs::write(folder.join(MARK), shape.label()).context("the mark cannot be written")?;
+        triple.write(shape, &files, sparse, control)?;
+        fs::write(folder.join(MARK), mark).context("the mark cannot be written")?;
         Ok(triple)
     }
 
@@ -70,13 +72,13 @@ impl BenchTriple {
     /// When it did not.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let triple = Self { folder: folder.to_owned() };
-        ensure!(triple.shape().is_some(), "{} has no models of this benchmark", folder.display());
+        ensure!(triple.mark().is_some(), "{} has no models of this benchmark", folder.display());
         Ok(triple)
     }
 
-    fn shape(&self) -> Option<Shape> {
-        let label = fs::read_to_string(self.folder.join(MARK)).ok()?;
-        Shape::ALL.into_iter().find(|shape| shape.label() == label.trim())
+    /// What says that the models are whole.
+    fn mark(&self) -> Option<String> {
+        fs::read_to_string(self.folder.join(MARK)).ok()
     }
 
     /// The folder of a model.
@@ -124,7 +126,7 @@ impl BenchTriple {
         drop(fs::remove_dir(&self.folder));
     }
 
-    fn write(&self, shape: Shape, files: &WeightFiles, control: &Control) -> anyhow::Result<()> {
+    fn write(&self, shape: Shape, files: &WeightFiles, sparse: bool, control: &Control) -> anyhow::Result<()> {
         let mut random = Random::new();
         let tensors = shape.tensors();
         for role in ROLES {
@@ -136,6 +138,14 @@ impl BenchTriple {
             }
         }
         for (number, file) in files.files.iter().enumerate() {
+            if sparse {
+                for role in ROLES {
+                    let mut holes = File::create(self.model(role).join(&file.name))?;
+                    holes.write_all(&file.header)?;
+                    holes.set_len(file.bytes)?;
+                }
+                continue;
+            }
             let mut writers = Vec::new();
             for role in ROLES {
                 let path = self.model(role).join(&file.name);
@@ -173,6 +183,10 @@ impl BenchTriple {
         }
         Ok(())
     }
+}
+
+fn mark(shape: Shape, sparse: bool) -> String {
+    format!("{}{}", shape.label(), if sparse { ", sparse" } else { "" })
 }
 
 /// Numbers of a normal distribution, the same in every run.
@@ -224,15 +238,29 @@ mod tests {
     fn the_models_are_sound_are_taken_again_and_leave_nothing() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("bench");
-        let triple = BenchTriple::prepare(&folder, Shape::Tiny, &Control::new()).unwrap();
+        let triple = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
         let models = open(&triple.recipe()).unwrap();
         assert_eq!(models.target.tensors().len(), Shape::Tiny.tensors().len());
         let written = fs::metadata(&triple.weights("pre").unwrap()[0]).unwrap().modified().unwrap();
-        let again = BenchTriple::prepare(&folder, Shape::Tiny, &Control::new()).unwrap();
+        let again = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
         assert_eq!(fs::metadata(&again.weights("pre").unwrap()[0]).unwrap().modified().unwrap(), written);
-        let refused = BenchTriple::prepare(&folder, Shape::Qwen05b, &Control::new()).unwrap_err().to_string();
+        let refused = BenchTriple::prepare(&folder, Shape::Qwen05b, false, &Control::new()).unwrap_err().to_string();
         assert!(refused.contains("choose another --dir"), "{refused}");
         triple.remove();
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn sparse_models_are_as_large_and_full_of_zeros() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = |sparse: bool| root.path().join(sparse.to_string());
+        let [whole, sparse] = [false, true]
+            .map(|sparse| BenchTriple::prepare(&folder(sparse), Shape::Tiny, sparse, &Control::new()).unwrap());
+        let size = |triple: &BenchTriple| fs::metadata(&triple.weights("post").unwrap()[0]).unwrap().len();
+        assert_eq!(size(&whole), size(&sparse));
+        assert_eq!(fs::read(&sparse.weights("post").unwrap()[0]).unwrap().last(), Some(&0));
+        open(&sparse.recipe()).unwrap();
+        let refused = BenchTriple::prepare(&folder(true), Shape::Tiny, false, &Control::new()).unwrap_err().to_string();
+        assert!(refused.contains("choose another --dir"), "{refused}");
     }
 }

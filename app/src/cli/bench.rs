@@ -38,7 +38,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
         None => env::temp_dir().join(format!("mergescope-bench-{}", std::process::id())),
     };
     printer.say(&format!("Models in the shape of {} in {}", args.shape.label(), format::path(&folder)))?;
-    let triple = BenchTriple::prepare(&folder, args.shape, &job.control)?;
+    let triple = BenchTriple::prepare(&folder, args.shape, args.sparse, &job.control)?;
     let bench = Bench { args, triple, folder, job };
     let result = bench.measure();
     if args.dir.is_none() {
@@ -147,8 +147,8 @@ fn remove(scratch: &Path) -> anyhow::Result<()> {
 fn moved(step: Step, model: u64) -> Option<u64> {
     match step {
         Step::MergeFloor | Step::Merge => Some(4 * model),
-        Step::ReadFloor | Step::Analysis => Some(3 * model),
-        Step::Ties | Step::Dare | Step::Della | Step::LayerCosine => None,
+        Step::ReadFloor | Step::ReadMapped | Step::ReadDirect | Step::Analysis => Some(3 * model),
+        Step::Ties | Step::Dare | Step::Della | Step::LayerCosine | Step::Preflight => None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::report::TensorReport;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError};
 use crate::method::Leaf;
-use crate::positional::{read_exact_at, write_all_at};
+use crate::positional::{begin_writing_back, read_exact_at, write_all_at};
 use crate::progress::Stage;
 use crate::recipe::Recipe;
 use crate::stream::{self, Resources, Tally};
@@ -117,6 +117,7 @@ impl Run<'_> {
         self.maker.make(unit, buffers)?;
         let bytes = buffers.output(length);
         write_all_at(file, offset, bytes).map_err(written(path))?;
+        begin_writing_back(file, offset, length);
         control.advance(length, planned.place.layer);
         if let Some(journal) = self.journal {
             let checksum = Checksum::of(bytes);

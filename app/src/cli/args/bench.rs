@@ -18,6 +18,10 @@ pub struct BenchArgs {
     /// among the temporary files, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// Models full of holes that read as zeros: they take no room, whatever their size, and show what memory a size takes and what a
+    /// number of tensors costs
+    #[arg(long)]
+    pub sparse: bool,
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub turns: u32,
