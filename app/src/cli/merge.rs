@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::merge::{
-    MergeError, MergeReport, Plan, Resume, check_inputs, check_output, merge_with, open, plan,
+    MergeError, MergeOptions, MergeReport, Plan, Resume, check_inputs, check_output, merge_with, open, plan,
 };
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
@@ -65,7 +65,8 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         (_, true) => Resume::Never,
         _ => Resume::IfPossible,
     };
-    let report = merge_with(&recipe, &args.out, resume, &args.resources.resources(), &job.control)?;
+    let options = MergeOptions { resume, verify: args.verify.unwrap_or_default() };
+    let report = merge_with(&recipe, &args.out, options, &args.resources.resources(), &job.control)?;
     drop(job);
     remember(&report);
     printer.text(&report::text(&report))?;

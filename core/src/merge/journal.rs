@@ -76,7 +76,7 @@ impl Checksum {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     unit: u64,
-    checksum: Checksum,
+    pub checksum: Checksum,
     /// What it did, stretch by stretch.
     pub leaves: Vec<Leaf>,
 }

@@ -1,6 +1,7 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
+mod complete;
 mod convert;
 pub(crate) mod fit;
 mod in_memory;
@@ -15,9 +16,11 @@ mod report;
 mod resume;
 mod run;
 mod saved;
+mod verify;
 mod weights;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,16 +33,19 @@ use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
 
-use output::Sidecars;
+use complete::Complete;
+use output::{Copied, Sidecars};
+use verify::Meant;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
 pub use convert::{Converted, convert};
 pub use in_memory::Merged;
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
-pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
+pub use report::{FileReport, LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
 pub use resume::{Partial, Resume, partials};
 pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector, vector_bytes};
+pub use verify::Verify;
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -144,6 +150,24 @@ pub enum MergeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file cannot be read back.
+    #[error("{} was written but cannot be read back, so all of it was undone", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is read back is not what was written.
+    #[error("{}: what was read back of bytes {} to {} of {what} is not what was written: the disk or the memory lost it. Nothing was left behind. Merge again; if this comes again, test the memory and the disk, or write to another disk", path.display(), range.start, range.end)]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The tensor, or what else it is in the file.
+        what: String,
+        /// Bytes of that, within which something differs.
+        range: Range<u64>,
+    },
     /// A weight file changed while it was read.
     #[error("{} of {model} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display())]
     InputChanged {
@@ -219,18 +243,34 @@ pub fn merge(
     merge_with(recipe, output, Resume::default(), resources, control)
 }
 
-/// The same, with a choice of what becomes of an interrupted merge.
+/// What a merge does beside the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergeOptions {
+    /// What becomes of the same merge that was interrupted.
+    pub resume: Resume,
+    /// Whether what was written is read back.
+    pub verify: Verify,
+}
+
+impl From<Resume> for MergeOptions {
+    fn from(resume: Resume) -> Self {
+        Self { resume, ..Self::default() }
+    }
+}
+
+/// The same, with a choice of what becomes of an interrupted merge, and of what is read back.
 ///
 /// # Errors
 /// As for [`merge`].
 pub fn merge_with(
     recipe: &Recipe,
     output: &Path,
-    resume: Resume,
+    options: impl Into<MergeOptions>,
     resources: &Resources,
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
     let began = Instant::now();
+    let MergeOptions { resume, verify } = options.into();
     let models = open(recipe)?;
     let place = output::check(output, &models)?;
     let sidecars = Sidecars::open(&models.target)?;
@@ -248,27 +288,27 @@ pub fn merge_with(
     let started = resume::start(place, weights, &recipe, resume, resources)?;
     let (staging, journal) = (started.staging, started.journal);
     staging.place().check_space((plan.bytes() + sidecars.bytes).saturating_sub(journal.earlier_bytes()))?;
-    let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
+    let Copied { files, left_out } = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
     let measured = measure::measure(weights, &recipe, resources)?;
     let written = run::write_weights(weights, &recipe, &measured, staging.path(), resources, Some(&journal))?;
     check_unchanged(&models)?;
-    let journal_path = journal.path().to_owned();
-    journal.remove().map_err(|source| MergeError::Write { path: journal_path, source })?;
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
         tensors: written.tensors,
         bytes_written: plan.bytes(),
         resumed_bytes: written.resumed_bytes,
+        files: Vec::new(),
+        verified: verify,
         left_out,
         elapsed: began.elapsed(),
     };
-    if let Some(index) = &plan.files.index {
-        staging.write("model.safetensors.index.json", index)?;
-    }
-    staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?;
-    staging.write("README.md", &card::model_card(&models, &report))?;
-    staging.write(REPORT_FILE, &report.to_json())?;
+    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums }];
+    let (folder, models, plan, meant) = (staging.path(), &models, &plan, meant.as_slice());
+    Complete { folder, models, plan, meant, verify, resources, control }.run(&mut report, files, began)?;
+    // Not before: a merge that is killed while it is read back has nothing to make again.
+    let journal_path = journal.path().to_owned();
+    journal.remove().map_err(|source| MergeError::Write { path: journal_path, source })?;
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)

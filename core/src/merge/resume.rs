@@ -57,7 +57,7 @@ pub(super) fn start(
     };
     let staging = place.stage()?;
     let elements = weights.unit_elements(resources);
-    let units = make::units(weights, elements).len() as u64;
+    let units = make::units(weights.plan, elements).len() as u64;
     let mut head = Head::new(identity, staging.place().output(), recipe.to_toml());
     (head.unit_elements, head.units, head.bytes) = (elements, units, weights.plan.bytes());
     let journal = Journal::begin(staging.path(), head)
