@@ -46,7 +46,7 @@ impl Stage {
             Self::Loading => "Loading",
             Self::Listing => "Asking the Hub",
             Self::Downloading => "Downloading",
-            Self::Verifying => "Reading back what was written",
+            Self::Verifying => "Reading back",
         }
     }
 

@@ -10,6 +10,7 @@ mod make;
 mod measure;
 mod mixes;
 pub(crate) mod output;
+mod parts;
 mod permute;
 mod plan;
 mod report;
@@ -41,6 +42,7 @@ use weights::Weights;
 pub use crate::method::ChangeSums;
 pub use convert::{Converted, convert};
 pub use in_memory::Merged;
+pub use parts::{Part, PartError, PartReport, PartsThere, finish_parts, merge_part};
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
 pub use report::{FileReport, LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
 pub use resume::{Partial, Resume, partials};
@@ -132,6 +134,54 @@ pub enum MergeError {
         /// The output folder.
         path: PathBuf,
     },
+    /// The same part is being written.
+    #[error("part {part} of {} is under way already; wait for it", path.display())]
+    PartBusy {
+        /// Which.
+        part: Part,
+        /// The output folder.
+        path: PathBuf,
+    },
+    /// Parts of another number are there.
+    #[error("{} was begun in {found} parts, not in {of}; go on with those, or remove them with `mergescope unfinished --remove` and begin anew", path.display())]
+    OtherParts {
+        /// The output folder.
+        path: PathBuf,
+        /// How many parts were asked for.
+        of: u32,
+        /// How many there are.
+        found: u32,
+    },
+    /// There are no parts that could be put together.
+    #[error("no part of this merge to {} is there; write them first, --part 1/N to --part N/N, with the same models and choices{}", path.display(), if *others { ". What is there is of another recipe, of models that have changed since, or of another version" } else { "" })]
+    NoParts {
+        /// The output folder.
+        path: PathBuf,
+        /// Whether there are parts of another merge to it.
+        others: bool,
+    },
+    /// Some parts are not there yet.
+    #[error("{} is not complete, and nothing was changed: {}; --finish again when all {of} parts are written", path.display(), what_is_missing(missing, under_way))]
+    PartsMissing {
+        /// The output folder.
+        path: PathBuf,
+        /// How many parts there are to be.
+        of: u32,
+        /// The numbers of those that are not written.
+        missing: Vec<u32>,
+        /// The numbers of those that a process is at work on.
+        under_way: Vec<u32>,
+    },
+    /// A part was made from weights that are others now.
+    #[error("{} of {model} has changed since part {part} was made from it; run --part {part} again, then --finish. Where machines have copies of their own, these must keep the time of the last change (cp -p, rsync -t)", path.display())]
+    PartOfOtherInputs {
+        /// Which.
+        part: Part,
+        /// The model.
+        model: ModelId,
+        /// The weight file.
+        path: PathBuf,
+    },
     /// The disk is too small.
     #[error("{} has {available_bytes} bytes free but the output needs {needed_bytes}; free some space or choose another disk", path.display())]
     DiskFull {
@@ -158,8 +208,24 @@ pub enum MergeError {
         /// What the system said.
         source: io::Error,
     },
+    /// A write failed in a folder that parts share.
+    #[error("cannot write {}; what the parts wrote is kept, and the same command goes on with it", path.display())]
+    PartsWrite {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that a part wrote cannot be read back.
+    #[error("{} was written but cannot be read back; what the parts wrote is kept, and the same command tries again", path.display())]
+    PartsReadBack {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// What is read back is not what was written.
-    #[error("{}: what was read back of bytes {} to {} of {what} is not what was written: the disk or the memory lost it. Nothing was left behind. Merge again; if this comes again, test the memory and the disk, or write to another disk", path.display(), range.start, range.end)]
+    #[error("{}: what was read back of bytes {} to {} of {what} is not what was written: the disk or the memory lost it. {}", path.display(), range.start, range.end, after_damage(*part))]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -167,6 +233,8 @@ pub enum MergeError {
         what: String,
         /// Bytes of that, within which something differs.
         range: Range<u64>,
+        /// The part of a merge that wrote the file, where there are several.
+        part: Option<Part>,
     },
     /// A weight file changed while it was read.
     #[error("{} of {model} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display())]
@@ -192,6 +260,26 @@ pub enum MergeError {
     /// The pass over the weights ended early.
     #[error(transparent)]
     Stream(#[from] StreamError),
+}
+
+/// Which parts keep a merge from being put together.
+fn what_is_missing(missing: &[u32], under_way: &[u32]) -> String {
+    let of = |numbers: &[u32], are: &str| {
+        let [part, is] = if numbers.len() == 1 { ["part", "is"] } else { ["parts", "are"] };
+        (!numbers.is_empty()).then(|| format!("{part} {} {is} {are}", parts::numbers(numbers)))
+    };
+    let (lacking, busy) = (of(missing, "missing"), of(under_way, "under way"));
+    lacking.into_iter().chain(busy).collect::<Vec<_>>().join(", ")
+}
+
+/// What is left after what was written was lost, and what to do.
+fn after_damage(part: Option<Part>) -> String {
+    match part {
+        None => "Nothing was left behind. Merge again; if this comes again, test the memory and the disk, or write to another disk".to_owned(),
+        Some(part) => format!(
+            "Run --part {part} again, which makes that anew, then --finish; if this comes again, test the disk, and the memory of the machine that wrote it"
+        ),
+    }
 }
 
 impl From<Cancelled> for MergeError {
@@ -229,8 +317,8 @@ impl MergeError {
 /// Runs the recipe: reads its three models and writes a fourth to the folder `output`, which must not exist.
 ///
 /// The weights are the same for the same inputs and recipe, whatever the resources. Work happens in a hidden folder
-/// beside `output` that is synced and then renamed, so that `output` is either absent or complete. Where the same merge was
-/// interrupted before, it goes on from there ([`Resume::IfPossible`]).
+/// beside `output` that is read back ([`Verify::Memory`]), synced and then renamed, so that `output` is either absent or complete.
+/// Where the same merge was interrupted before, it goes on from there ([`Resume::IfPossible`]).
 ///
 /// # Errors
 /// Whatever the reason, nothing is left behind, and the inputs are unchanged.
@@ -303,7 +391,7 @@ pub fn merge_with(
         left_out,
         elapsed: began.elapsed(),
     };
-    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums }];
+    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
     let (folder, models, plan, meant) = (staging.path(), &models, &plan, meant.as_slice());
     Complete { folder, models, plan, meant, verify, resources, control }.run(&mut report, files, began)?;
     // Not before: a merge that is killed while it is read back has nothing to make again.

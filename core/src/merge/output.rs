@@ -23,6 +23,8 @@ const MAX_SIDECAR_BYTES: u64 = 256 << 20;
 /// What the names of staging folders and of their locks end with.
 pub(super) const STAGING_SUFFIX: &str = ".mergescope-partial";
 pub(super) const LOCK_SUFFIX: &str = ".mergescope-lock";
+/// What the names of the folders end with that the parts of a merge share.
+pub(super) const PARTS_SUFFIX: &str = ".mergescope-parts";
 
 /// Bytes of the output's name that a staging folder's name repeats: file systems allow 255 in all.
 const NAME_BYTES: usize = 100;
@@ -73,6 +75,23 @@ impl OutputPlace {
     /// The folder that the output will be.
     pub(crate) fn output(&self) -> &Path {
         &self.output
+    }
+
+    /// The folder that the parts of a merge to this output share, which is known by `identity`.
+    pub(super) fn parts_folder(&self, identity: &[u8; 32]) -> PathBuf {
+        let known = blake3::Hash::from_bytes(*identity).to_hex();
+        self.parent.join(format!("{}{}{PARTS_SUFFIX}", self.prefix, &known[..16]))
+    }
+
+    /// All folders that parts of merges to this output share.
+    pub(super) fn parts_folders(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.parent) else { return Vec::new() };
+        let is_one = |name: &str| name.starts_with(&self.prefix) && name.ends_with(PARTS_SUFFIX);
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
+            .map(|entry| entry.path())
+            .collect()
     }
 
     /// Refuses an output that the disk has no room for.

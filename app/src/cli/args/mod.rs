@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use mergescope_core::adapter::{AdapterPart, Ranks};
-use mergescope_core::merge::Verify;
+use mergescope_core::merge::{Part, Verify};
 use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
@@ -361,6 +361,16 @@ pub struct MergeArgs {
     /// which takes longer. With none, report and card have no hashes of the files.
     #[arg(long, value_parser = one_of(&Verify::ALL, Verify::label))]
     pub verify: Option<Verify>,
+    /// Write one part of the merge, such as 2/8 for the second of eight: some of its weight files, for many machines at once
+    ///
+    /// Parts share a hidden folder beside DIR, and may be written in any order and at the same time by machines that have it.
+    /// One that was interrupted goes on when it is started again; of one that is written nothing is done. When all are, run the
+    /// same command with --finish. A merge is divided by its weight files: --shard-size makes more of them.
+    #[arg(long, value_name = "I/N", value_parser = |text: &str| text.parse::<Part>(), conflicts_with_all = ["finish", "resume", "dry_run", "verify"])]
+    pub part: Option<Part>,
+    /// Put the parts together: see that all are written, read them back, and make DIR appear
+    #[arg(long, conflicts_with_all = ["resume", "anew", "dry_run"])]
+    pub finish: bool,
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,

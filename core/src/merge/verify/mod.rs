@@ -16,6 +16,7 @@ use super::MergeError;
 use super::journal::Checksum;
 use super::make::Unit;
 use super::output::WrittenFile;
+use super::parts::Part;
 use super::plan::Plan;
 use super::report::FileReport;
 use crate::positional::read_exact_at;
@@ -61,6 +62,8 @@ pub(super) struct Meant<'a> {
     pub units: &'a [Unit],
     /// One for each unit.
     pub checksums: &'a [Checksum],
+    /// The part of a merge that wrote them, where there are several.
+    pub part: Option<Part>,
 }
 
 /// A weight file that is read back.
@@ -107,7 +110,7 @@ pub(super) fn read_back(
     for meant in meant {
         let files = meant.plan.files.files.iter().map(|planned| {
             let path = folder.join(&planned.name);
-            let damaged = |range| damaged(&path, "the file", range);
+            let damaged = |range| damaged(&path, "the file", range, meant.part);
             let file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(0..planned.bytes)),
                 other => other.map_err(|source| unreadable(&path, source))?,
@@ -142,7 +145,7 @@ pub(super) fn read_back(
     for (meant, opened) in meant.iter().zip(opened) {
         for (planned, Opened { path, tree, .. }) in meant.plan.files.files.iter().zip(opened) {
             // Units and headers are all of a file; were one left out, the file would count as damaged.
-            let hash = tree.finish().ok_or_else(|| damaged(&path, "the file", 0..planned.bytes))?;
+            let hash = tree.finish().ok_or_else(|| damaged(&path, "the file", 0..planned.bytes, meant.part))?;
             let blake3 = hash.to_hex().to_string();
             files.push(FileReport { name: planned.name.clone(), bytes: planned.bytes, blake3 });
         }
@@ -178,8 +181,8 @@ fn check(
     let chunks = opened.tree.chunks_of(range.clone());
     let end = if chunks.is_empty() { range.end } else { chunks.end.max(range.end) };
     let wrong = || match of_tensor {
-        Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length),
-        None => damaged(&opened.path, "the header", range.clone()),
+        Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length, meant.part),
+        None => damaged(&opened.path, "the header", range.clone(), meant.part),
     };
     let bytes = stream::sized(buffer, end - range.start);
     if let Err(error) = read_exact_at(&opened.file, range.start, bytes) {
@@ -187,7 +190,7 @@ fn check(
             io::ErrorKind::UnexpectedEof => {
                 // The file may end in the chunk after this piece, which then is as it should be.
                 let there = opened.file.metadata().map_or(0, |metadata| metadata.len());
-                if there < range.end { wrong() } else { damaged(&opened.path, "the file", there..end) }
+                if there < range.end { wrong() } else { damaged(&opened.path, "the file", there..end, meant.part) }
             }
             _ => unreadable(&opened.path, error),
         });
@@ -223,13 +226,13 @@ pub(super) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -
     };
     let hasher = read().map_err(|source| unreadable(&path, source))?;
     if hasher.finalize() != written.hash {
-        return Err(damaged(&path, "the file", 0..written.bytes.max(hasher.count())));
+        return Err(damaged(&path, "the file", 0..written.bytes.max(hasher.count()), None));
     }
     Ok(FileReport { name: written.name.clone(), bytes: written.bytes, blake3: written.hash.to_hex().to_string() })
 }
 
-fn damaged(path: &Path, what: &str, range: Range<u64>) -> MergeError {
-    MergeError::Damaged { path: path.to_owned(), what: what.to_owned(), range }
+fn damaged(path: &Path, what: &str, range: Range<u64>, part: Option<Part>) -> MergeError {
+    MergeError::Damaged { path: path.to_owned(), what: what.to_owned(), range, part }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> MergeError {
@@ -306,7 +309,7 @@ mod tests {
         }
 
         fn read_back(&self, verify: Verify, threads: usize) -> Result<ReadBack, MergeError> {
-            let meant = [Meant { plan: &self.plan, units: &self.units, checksums: &self.checksums }];
+            let meant = [Meant { plan: &self.plan, units: &self.units, checksums: &self.checksums, part: None }];
             let resources = Resources { threads, ..Resources::default() };
             read_back(self.folder.path(), &meant, &self.small, verify, &resources, &Control::new())
         }
@@ -384,7 +387,7 @@ mod tests {
     #[test]
     fn it_can_be_cancelled() {
         let scene = Scene::new();
-        let meant = [Meant { plan: &scene.plan, units: &scene.units, checksums: &scene.checksums }];
+        let meant = [Meant { plan: &scene.plan, units: &scene.units, checksums: &scene.checksums, part: None }];
         let control = Control::new();
         control.cancel();
         let ended =
