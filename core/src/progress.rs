@@ -29,6 +29,8 @@ pub enum Stage {
     Listing = 7,
     /// Downloading a model.
     Downloading = 8,
+    /// Reading back what was written.
+    Verifying = 9,
 }
 
 impl Stage {
@@ -44,6 +46,7 @@ impl Stage {
             Self::Loading => "Loading",
             Self::Listing => "Asking the Hub",
             Self::Downloading => "Downloading",
+            Self::Verifying => "Reading back",
         }
     }
 
@@ -57,6 +60,7 @@ impl Stage {
             6 => Self::Loading,
             7 => Self::Listing,
             8 => Self::Downloading,
+            9 => Self::Verifying,
             _ => Self::Checking,
         }
     }

@@ -106,6 +106,7 @@ fn copy_folder(from: &Path, to: &Path) {
 fn same(report: &MergeReport, written: &Written, scene: &Scene, whole: &(MergeReport, Written)) {
     assert_eq!(*written, whole.1, "the same bytes");
     assert_eq!(report.tensors, whole.0.tensors, "the same sums, to the last bit");
+    assert!(!report.files.is_empty() && report.files == whole.0.files, "the same hashes");
     assert!(!scene.output().join(JOURNAL).exists());
     assert!(scene.is_tidy());
 }

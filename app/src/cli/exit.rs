@@ -29,12 +29,14 @@ pub enum Exit {
     WrongUsage,
     /// Preflight found that the models do not fit together.
     Unfit,
+    /// Some parts of a merge are not written yet, and nothing was changed.
+    Incomplete,
     /// The person stopped it, and nothing is left behind.
     Cancelled,
 }
 
 /// The codes in words, for `--help`.
-pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the models do not fit together, 130 cancelled";
+pub const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the models do not fit together, 4 parts of the merge are missing, 130 cancelled";
 
 impl Exit {
     /// The process's exit code.
@@ -44,6 +46,7 @@ impl Exit {
             Self::Failed => 1,
             Self::WrongUsage => 2,
             Self::Unfit => 3,
+            Self::Incomplete => 4,
             // As a shell shows a process that SIGINT ended: 128 + 2.
             Self::Cancelled => 130,
         }
@@ -66,6 +69,7 @@ impl Exit {
             _ if cancelled => Self::Cancelled,
             _ if error.is::<Usage>() => Self::WrongUsage,
             Some(MergeError::Unfit { .. }) => Self::Unfit,
+            Some(MergeError::PartsMissing { .. } | MergeError::NoParts { .. }) => Self::Incomplete,
             _ if matches!(error.downcast_ref(), Some(EngineError::Merge(MergeError::Unfit { .. }))) => Self::Unfit,
             _ if matches!(
                 error.downcast_ref(),

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::merge::{
-    MergeError, MergeReport, Plan, Resume, check_inputs, check_output, merge_with, open, plan,
+    MergeError, MergeOptions, MergeReport, Plan, Resume, check_inputs, check_output, finish_parts, merge_with, open,
+    plan,
 };
 use mergescope_core::preflight::{Finding, Severity, preflight};
 use mergescope_core::recipe::Recipe;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::MergeArgs;
 use super::exit::Exit;
+use super::parts;
 use super::preflight as findings;
 use super::print::{self, Printer};
 use super::progress::Job;
@@ -60,12 +62,20 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         printer.document(&plan_document(&plan, &recipe, &args.out, free_bytes, &warnings))?;
         return Ok(Exit::Done);
     }
+    if let Some(part) = args.part {
+        return parts::write(&recipe, args, part, job);
+    }
     let resume = match (args.resume, args.anew) {
         (true, _) => Resume::Only,
         (_, true) => Resume::Never,
         _ => Resume::IfPossible,
     };
-    let report = merge_with(&recipe, &args.out, resume, &args.resources.resources(), &job.control)?;
+    let options = MergeOptions { resume, verify: args.verify.unwrap_or_default() };
+    let resources = args.resources.resources();
+    let report = match args.finish {
+        true => finish_parts(&recipe, &args.out, options.verify, &resources, &job.control)?,
+        false => merge_with(&recipe, &args.out, options, &resources, &job.control)?,
+    };
     drop(job);
     remember(&report);
     printer.text(&report::text(&report))?;

@@ -13,6 +13,7 @@ mod inspect;
 mod lora;
 mod merge;
 mod outside;
+mod parts;
 mod preflight;
 mod print;
 mod progress;

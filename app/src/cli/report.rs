@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mergescope_core::checkpoint::dtype_label;
-use mergescope_core::merge::{ChangeSums, MergeReport, TensorReport};
+use mergescope_core::merge::{ChangeSums, MergeReport, REPORT_FILE, TensorReport, Verify};
 use mergescope_core::preflight::Finding;
 use mergescope_core::scaling::Spread;
 use serde_json::{Value, json};
@@ -75,6 +75,14 @@ pub fn text(report: &MergeReport) -> String {
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
     );
+    let files = || format::plural(report.files.len(), "file");
+    let _ = match report.verified {
+        Verify::None => writeln!(text, "Nothing was read back (--verify none)"),
+        Verify::Memory => writeln!(text, "Read back: {}, as they were meant; BLAKE3 of each in {REPORT_FILE}", files()),
+        Verify::Disk => {
+            writeln!(text, "Read back from the disk: {}, as they were meant; BLAKE3 of each in {REPORT_FILE}", files())
+        }
+    };
     if report.resumed_bytes > 0 {
         let there = format::bytes(report.resumed_bytes);
         let _ = writeln!(text, "Of these, {there} were there already, from a run that was interrupted");
@@ -116,6 +124,8 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
         "total": change(&report.total(), report.asked()),
         "layers": layers.collect::<Vec<_>>(),
         "tensors": tensors.collect::<Vec<_>>(),
+        "files": report.files,
+        "verified": report.verified,
         "left_out": report.left_out,
         "warnings": warnings,
         "recipe": report.recipe,

@@ -46,12 +46,21 @@ fn table(found: &[Partial]) -> Table {
             partial.output_name(),
             format::bytes(partial.done_bytes),
             format::bytes(partial.total_bytes),
-            if partial.is_alive { "under way" } else { "interrupted" }.to_owned(),
+            state(partial),
             partial.recipe.as_ref().map_or_else(String::new, |recipe| recipe.target.clone()),
             partial.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         ]);
     }
     table
+}
+
+fn state(partial: &Partial) -> String {
+    let word = if partial.is_alive { "under way" } else { "interrupted" };
+    match &partial.parts {
+        None => word.to_owned(),
+        Some(parts) if partial.is_alive => format!("{word}, {} of {} parts written", parts.done.len(), parts.of),
+        Some(parts) => format!("{} of {} parts written", parts.done.len(), parts.of),
+    }
 }
 
 fn entry(partial: &Partial) -> Value {
@@ -61,6 +70,7 @@ fn entry(partial: &Partial) -> Value {
         "under_way": partial.is_alive,
         "done_bytes": partial.done_bytes,
         "total_bytes": partial.total_bytes,
+        "parts": partial.parts,
         "recipe": partial.recipe,
     })
 }

@@ -221,8 +221,10 @@ impl App {
         self.unfinished = None;
         match result {
             Ok(Outcome::Unfinished(found)) => {
+                // One in parts is gone on with where its parts run.
                 let is_whole = |partial: &Partial| partial.recipe.is_some() && partial.output.is_some();
-                let dead = found.into_iter().find(|partial| !partial.is_alive && is_whole(partial));
+                let is_own = |partial: &Partial| partial.parts.is_none() && is_whole(partial);
+                let dead = found.into_iter().find(|partial| !partial.is_alive && is_own(partial));
                 if let (Some(partial), None) = (dead, &self.dialog) {
                     self.dialog = Some(Dialog::Unfinished(Box::new(partial)));
                 }

@@ -11,6 +11,7 @@ mod http;
 #[path = "../common/hub.rs"]
 mod hub;
 mod methods;
+mod parts;
 mod recipes;
 #[path = "../../../core/tests/support/mod.rs"]
 mod support;

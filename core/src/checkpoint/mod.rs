@@ -285,6 +285,11 @@ impl Checkpoint {
         self.shards.iter().map(Shard::state)
     }
 
+    /// The path of each weight file, in the order of [`Checkpoint::file_states`].
+    pub(crate) fn weight_paths(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(Shard::path)
+    }
+
     /// What decides the bytes of a tensor as long as nobody writes to its file: where it lies, and the state of the file when
     /// it was opened.
     pub(crate) fn identity(&self, tensor: &TensorInfo) -> blake3::Hash {

@@ -60,12 +60,19 @@ impl From<&Metadata> for FileState {
 impl FileState {
     /// As bytes, for a hash.
     pub(crate) fn to_bytes(self) -> Vec<u8> {
-        let since = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let (bytes, modified_nanos) = self.everywhere();
         let (inode, secs, nanos) = self.inode.unwrap_or_default();
-        let mut bytes = self.bytes.to_le_bytes().to_vec();
-        bytes.extend(since.as_nanos().to_le_bytes());
+        let mut bytes = bytes.to_le_bytes().to_vec();
+        bytes.extend(modified_nanos.to_le_bytes());
         bytes.extend([inode.to_le_bytes(), secs.to_le_bytes(), nanos.to_le_bytes()].as_flattened());
         bytes
+    }
+
+    /// The part of it that is the same on every machine that sees the file: its size, and the time of its last change in
+    /// nanoseconds since 1970.
+    pub(crate) fn everywhere(self) -> (u64, u128) {
+        let since = self.modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        (self.bytes, since.as_nanos())
     }
 }
 

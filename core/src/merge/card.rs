@@ -72,6 +72,12 @@ pub(super) fn model_card(models: &Models, report: &MergeReport) -> String {
             total.overflowed, total.clipped
         );
     }
+    if !report.files.is_empty() {
+        card.push_str("\n| File | Bytes | BLAKE3 |\n|---|---|---|\n");
+        for file in &report.files {
+            let _ = writeln!(card, "| {} | {} | `{}` |", cell(&file.name), file.bytes, file.blake3);
+        }
+    }
     card.push_str(
         "\nThese numbers say what was written, not how well the model answers. The licences of all models apply.\n",
     );

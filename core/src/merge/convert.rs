@@ -66,7 +66,7 @@ pub fn convert(
     let plan = plan(&models, &recipe)?;
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
-    let left_out = sidecars.copy(model, &recipe, staging.path(), control)?;
+    let left_out = sidecars.copy(model, &recipe, staging.path(), control)?.left_out;
     if let Some(card) = card {
         staging.write("README.md", &card)?;
     }

@@ -1,7 +1,7 @@
 //! The journal of a merge: what it writes, and which units of it are there, so that one that was interrupted goes on where it
 //! was.
 //!
-//! It lies in the staging folder and is gone before the output appears. First comes a head, then a record for each unit, in the
+//! It lies in the staging folder, or in that of a merge in parts, and is gone before the output appears. First comes a head, then a record for each unit, in the
 //! order in which they were written; each has its length and a checksum in front, and where one does not fit, the journal ends:
 //! that is what was being written when the machine stopped.
 //!
@@ -76,7 +76,7 @@ impl Checksum {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     unit: u64,
-    checksum: Checksum,
+    pub checksum: Checksum,
     /// What it did, stretch by stretch.
     pub leaves: Vec<Leaf>,
 }
@@ -110,20 +110,18 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Begins the journal of a new staging folder.
-    pub fn begin(folder: &Path, head: Head) -> io::Result<Self> {
-        let path = folder.join(JOURNAL_FILE);
-        let mut file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    /// Begins a journal at that path, where there must be none.
+    pub fn begin(path: &Path, head: Head) -> io::Result<Self> {
+        let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.write_all(&framed(&head)?)?;
-        let (earlier, reader) = (vec![None; units(&head)?], File::open(&path)?);
-        Ok(Self { path, file: Mutex::new(file), reader, head, earlier })
+        let (earlier, reader) = (vec![None; units(&head)?], File::open(path)?);
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), reader, head, earlier })
     }
 
-    /// Goes on with the journal of a folder that an earlier run left; `None` where that wrote something else, or nothing can be
+    /// Goes on with the journal that an earlier run left at that path; `None` where that wrote something else, or nothing can be
     /// read of it.
-    pub fn go_on(folder: &Path, identity: &[u8; 32]) -> io::Result<Option<Self>> {
-        let path = folder.join(JOURNAL_FILE);
-        let mut file = File::options().read(true).write(true).open(&path)?;
+    pub fn go_on(path: &Path, identity: &[u8; 32]) -> io::Result<Option<Self>> {
+        let mut file = File::options().read(true).write(true).open(path)?;
         let Some(read) = read(&mut file)? else { return Ok(None) };
         if read.head.identity != *identity {
             return Ok(None);
@@ -137,8 +135,8 @@ impl Journal {
                 *place = Some(entry);
             }
         }
-        let reader = File::open(&path)?;
-        Ok(Some(Self { path, file: Mutex::new(file), reader, head: read.head, earlier }))
+        let reader = File::open(path)?;
+        Ok(Some(Self { path: path.to_owned(), file: Mutex::new(file), reader, head: read.head, earlier }))
     }
 
     /// What is being written.
@@ -181,9 +179,9 @@ impl Journal {
     }
 }
 
-/// What the journal of a folder says: what is being written, and how many bytes of it are there.
-pub(super) fn look(folder: &Path) -> Option<(Head, u64)> {
-    let mut file = File::open(folder.join(JOURNAL_FILE)).ok()?;
+/// What the journal at that path says: what is being written, and how many bytes of it are there.
+pub(super) fn look(path: &Path) -> Option<(Head, u64)> {
+    let mut file = File::open(path).ok()?;
     let read = read(&mut file).ok()??;
     let mut known = std::collections::HashSet::new();
     let bytes = read.entries.iter().filter(|(unit, _)| known.insert(*unit)).map(|(_, entry)| entry.bytes).sum();
@@ -213,7 +211,7 @@ fn read(file: &mut File) -> io::Result<Option<Contents>> {
 }
 
 /// The payload of the frame that begins at `start`, and where it ends; `None` where there is no whole one.
-fn frame(reader: &mut impl io::Read, start: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
+pub(super) fn frame(reader: &mut impl io::Read, start: u64) -> io::Result<Option<(Vec<u8>, u64)>> {
     let mut front = [0; FRAME_BYTES as usize];
     if !filled(reader, &mut front)? {
         return Ok(None);
@@ -237,11 +235,12 @@ fn filled(reader: &mut impl io::Read, buffer: &mut [u8]) -> io::Result<bool> {
     }
 }
 
-fn parsed<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+pub(super) fn parsed<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
     postcard::from_bytes(payload).ok()
 }
 
-fn framed<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+/// As a frame: its length and checksum, then what was serialised.
+pub(super) fn framed<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
     let payload = postcard::to_allocvec(value).map_err(io::Error::other)?;
     let length = u32::try_from(payload.len()).ok().filter(|length| *length <= MAX_BYTES);
     let length = length.ok_or_else(|| io::Error::other("a record of the journal is too long"))?;
@@ -279,7 +278,7 @@ mod tests {
     }
 
     fn written(folder: &Path) -> Vec<u8> {
-        let journal = Journal::begin(folder, head()).unwrap();
+        let journal = Journal::begin(&folder.join(JOURNAL_FILE), head()).unwrap();
         journal.record(3, Checksum::of(b"three"), &[leaf(1), leaf(2)]).unwrap();
         journal.record(0, Checksum::of(b"zero"), &[]).unwrap();
         fs::read(folder.join(JOURNAL_FILE)).unwrap()
@@ -289,7 +288,7 @@ mod tests {
     fn what_was_written_down_is_found_again() {
         let folder = tempfile::tempdir().unwrap();
         written(folder.path());
-        let journal = Journal::go_on(folder.path(), &[7; 32]).unwrap().unwrap();
+        let journal = Journal::go_on(&folder.path().join(JOURNAL_FILE), &[7; 32]).unwrap().unwrap();
         let record = journal.earlier(3).unwrap().unwrap();
         assert_eq!(record.leaves, [leaf(1), leaf(2)]);
         assert!(record.fits(b"three") && !record.fits(b"thre") && !record.fits(b"threE"));
@@ -297,8 +296,8 @@ mod tests {
         assert_eq!((journal.earlier_bytes(), journal.head()), (9, &head()));
         journal.record(1, Checksum::of(b"one"), &[]).unwrap();
         drop(journal);
-        assert_eq!(look(folder.path()).unwrap(), (head(), 12));
-        assert!(Journal::go_on(folder.path(), &[8; 32]).unwrap().is_none(), "another merge");
+        assert_eq!(look(&folder.path().join(JOURNAL_FILE)).unwrap(), (head(), 12));
+        assert!(Journal::go_on(&folder.path().join(JOURNAL_FILE), &[8; 32]).unwrap().is_none(), "another merge");
     }
 
     #[test]
@@ -308,10 +307,10 @@ mod tests {
         let path = folder.path().join(JOURNAL_FILE);
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let Some(journal) = Journal::go_on(folder.path(), &[7; 32]).unwrap() else { continue };
+            let Some(journal) = Journal::go_on(&folder.path().join(JOURNAL_FILE), &[7; 32]).unwrap() else { continue };
             journal.record(4, Checksum::of(b"four"), &[]).unwrap();
             drop(journal);
-            let journal = Journal::go_on(folder.path(), &[7; 32]).unwrap().unwrap();
+            let journal = Journal::go_on(&folder.path().join(JOURNAL_FILE), &[7; 32]).unwrap().unwrap();
             assert!(journal.earlier(4).unwrap().unwrap().fits(b"four"), "cut after {length} bytes");
             assert!(journal.earlier(0).unwrap().is_none());
         }
@@ -324,12 +323,12 @@ mod tests {
             let mut whole = written(folder.path());
             let path = folder.path().join(JOURNAL_FILE);
             fs::write(&path, &bytes).unwrap();
-            prop_assert!(look(folder.path()).is_none());
+            prop_assert!(look(&folder.path().join(JOURNAL_FILE)).is_none());
             // One wrong byte loses the record that it is in and what comes after, and nothing else is read.
             let at = at % whole.len();
             whole[at] ^= flip;
             fs::write(&path, &whole).unwrap();
-            if let Some((found, bytes)) = look(folder.path()) {
+            if let Some((found, bytes)) = look(&folder.path().join(JOURNAL_FILE)) {
                 prop_assert_eq!(found, head());
                 prop_assert!(bytes < 9);
             }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::measure::{Elements, Measured, odds_of};
 use super::mixes::mix_of;
-use super::plan::{PlannedTensor, Segment, Source};
+use super::plan::{Plan, PlannedTensor, Segment, Source};
 use super::weights::{self, RangeBuffers, Weights};
 use crate::alignment::element_bytes;
 use crate::checkpoint::{TensorInfo, takes_part};
@@ -59,8 +59,8 @@ pub(super) fn units_of(planned: &PlannedTensor, tensor: usize, elements: u64) ->
 }
 
 /// Cuts all tensors into units of at most `elements`, in the order of the output.
-pub(super) fn units(weights: Weights<'_>, elements: u64) -> Vec<Unit> {
-    let tensors = weights.plan.tensors.iter().enumerate();
+pub(super) fn units(plan: &Plan, elements: u64) -> Vec<Unit> {
+    let tensors = plan.tensors.iter().enumerate();
     tensors.flat_map(|(tensor, planned)| units_of(planned, tensor, elements)).collect()
 }
 

@@ -1,6 +1,7 @@
 //! From a recipe to a model folder: plan, run, commit.
 
 mod card;
+mod complete;
 mod convert;
 pub(crate) mod fit;
 mod in_memory;
@@ -9,15 +10,18 @@ mod make;
 mod measure;
 mod mixes;
 pub(crate) mod output;
+mod parts;
 mod permute;
 mod plan;
 mod report;
 mod resume;
 mod run;
 mod saved;
+mod verify;
 mod weights;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,16 +34,20 @@ use crate::recipe::{Fingerprints, MethodError, PairFingerprints, Recipe};
 use crate::scaling::ScalingError;
 use crate::stream::{Resources, StreamError};
 
-use output::Sidecars;
+use complete::Complete;
+use output::{Copied, Sidecars};
+use verify::Meant;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
 pub use convert::{Converted, convert};
 pub use in_memory::Merged;
+pub use parts::{Part, PartError, PartReport, PartsThere, finish_parts, merge_part};
 pub use plan::{Plan, PlanError, PlannedTensor, plan};
-pub use report::{LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
+pub use report::{FileReport, LayerChange, MergeReport, RECIPE_FILE, REPORT_FILE, TensorReport};
 pub use resume::{Partial, Resume, partials};
 pub use saved::{Provenance, SavedVector, VECTOR_FILE, provenance, save_vector, vector_bytes};
+pub use verify::Verify;
 
 /// Why no merge was made. Whatever the reason, the output folder does not exist and the inputs are unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +134,54 @@ pub enum MergeError {
         /// The output folder.
         path: PathBuf,
     },
+    /// The same part is being written.
+    #[error("part {part} of {} is under way already; wait for it", path.display())]
+    PartBusy {
+        /// Which.
+        part: Part,
+        /// The output folder.
+        path: PathBuf,
+    },
+    /// Parts of another number are there.
+    #[error("{} was begun in {found} parts, not in {of}; go on with those, or remove them with `mergescope unfinished --remove` and begin anew", path.display())]
+    OtherParts {
+        /// The output folder.
+        path: PathBuf,
+        /// How many parts were asked for.
+        of: u32,
+        /// How many there are.
+        found: u32,
+    },
+    /// There are no parts that could be put together.
+    #[error("no part of this merge to {} is there; write them first, --part 1/N to --part N/N, with the same models and choices{}", path.display(), if *others { ". What is there is of another recipe, of models that have changed since, or of another version" } else { "" })]
+    NoParts {
+        /// The output folder.
+        path: PathBuf,
+        /// Whether there are parts of another merge to it.
+        others: bool,
+    },
+    /// Some parts are not there yet.
+    #[error("{} is not complete, and nothing was changed: {}; --finish again when all {of} parts are written", path.display(), what_is_missing(missing, under_way))]
+    PartsMissing {
+        /// The output folder.
+        path: PathBuf,
+        /// How many parts there are to be.
+        of: u32,
+        /// The numbers of those that are not written.
+        missing: Vec<u32>,
+        /// The numbers of those that a process is at work on.
+        under_way: Vec<u32>,
+    },
+    /// A part was made from weights that are others now.
+    #[error("{} of {model} has changed since part {part} was made from it; run --part {part} again, then --finish. Where machines have copies of their own, these must keep the time of the last change (cp -p, rsync -t)", path.display())]
+    PartOfOtherInputs {
+        /// Which.
+        part: Part,
+        /// The model.
+        model: ModelId,
+        /// The weight file.
+        path: PathBuf,
+    },
     /// The disk is too small.
     #[error("{} has {available_bytes} bytes free but the output needs {needed_bytes}; free some space or choose another disk", path.display())]
     DiskFull {
@@ -143,6 +199,42 @@ pub enum MergeError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file cannot be read back.
+    #[error("{} was written but cannot be read back, so all of it was undone", path.display())]
+    ReadBack {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A write failed in a folder that parts share.
+    #[error("cannot write {}; what the parts wrote is kept, and the same command goes on with it", path.display())]
+    PartsWrite {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that a part wrote cannot be read back.
+    #[error("{} was written but cannot be read back; what the parts wrote is kept, and the same command tries again", path.display())]
+    PartsReadBack {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What is read back is not what was written.
+    #[error("{}: what was read back of bytes {} to {} of {what} is not what was written: the disk or the memory lost it. {}", path.display(), range.start, range.end, after_damage(*part))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The tensor, or what else it is in the file.
+        what: String,
+        /// Bytes of that, within which something differs.
+        range: Range<u64>,
+        /// The part of a merge that wrote the file, where there are several.
+        part: Option<Part>,
     },
     /// A weight file changed while it was read.
     #[error("{} of {model} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display())]
@@ -168,6 +260,26 @@ pub enum MergeError {
     /// The pass over the weights ended early.
     #[error(transparent)]
     Stream(#[from] StreamError),
+}
+
+/// Which parts keep a merge from being put together.
+fn what_is_missing(missing: &[u32], under_way: &[u32]) -> String {
+    let of = |numbers: &[u32], are: &str| {
+        let [part, is] = if numbers.len() == 1 { ["part", "is"] } else { ["parts", "are"] };
+        (!numbers.is_empty()).then(|| format!("{part} {} {is} {are}", parts::numbers(numbers)))
+    };
+    let (lacking, busy) = (of(missing, "missing"), of(under_way, "under way"));
+    lacking.into_iter().chain(busy).collect::<Vec<_>>().join(", ")
+}
+
+/// What is left after what was written was lost, and what to do.
+fn after_damage(part: Option<Part>) -> String {
+    match part {
+        None => "Nothing was left behind. Merge again; if this comes again, test the memory and the disk, or write to another disk".to_owned(),
+        Some(part) => format!(
+            "Run --part {part} again, which makes that anew, then --finish; if this comes again, test the disk, and the memory of the machine that wrote it"
+        ),
+    }
 }
 
 impl From<Cancelled> for MergeError {
@@ -205,8 +317,8 @@ impl MergeError {
 /// Runs the recipe: reads its three models and writes a fourth to the folder `output`, which must not exist.
 ///
 /// The weights are the same for the same inputs and recipe, whatever the resources. Work happens in a hidden folder
-/// beside `output` that is synced and then renamed, so that `output` is either absent or complete. Where the same merge was
-/// interrupted before, it goes on from there ([`Resume::IfPossible`]).
+/// beside `output` that is read back ([`Verify::Memory`]), synced and then renamed, so that `output` is either absent or complete.
+/// Where the same merge was interrupted before, it goes on from there ([`Resume::IfPossible`]).
 ///
 /// # Errors
 /// Whatever the reason, nothing is left behind, and the inputs are unchanged.
@@ -219,18 +331,34 @@ pub fn merge(
     merge_with(recipe, output, Resume::default(), resources, control)
 }
 
-/// The same, with a choice of what becomes of an interrupted merge.
+/// What a merge does beside the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergeOptions {
+    /// What becomes of the same merge that was interrupted.
+    pub resume: Resume,
+    /// Whether what was written is read back.
+    pub verify: Verify,
+}
+
+impl From<Resume> for MergeOptions {
+    fn from(resume: Resume) -> Self {
+        Self { resume, ..Self::default() }
+    }
+}
+
+/// The same, with a choice of what becomes of an interrupted merge, and of what is read back.
 ///
 /// # Errors
 /// As for [`merge`].
 pub fn merge_with(
     recipe: &Recipe,
     output: &Path,
-    resume: Resume,
+    options: impl Into<MergeOptions>,
     resources: &Resources,
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
     let began = Instant::now();
+    let MergeOptions { resume, verify } = options.into();
     let models = open(recipe)?;
     let place = output::check(output, &models)?;
     let sidecars = Sidecars::open(&models.target)?;
@@ -248,27 +376,27 @@ pub fn merge_with(
     let started = resume::start(place, weights, &recipe, resume, resources)?;
     let (staging, journal) = (started.staging, started.journal);
     staging.place().check_space((plan.bytes() + sidecars.bytes).saturating_sub(journal.earlier_bytes()))?;
-    let left_out = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
+    let Copied { files, left_out } = sidecars.copy(&models.target, &recipe, staging.path(), control)?;
     let measured = measure::measure(weights, &recipe, resources)?;
     let written = run::write_weights(weights, &recipe, &measured, staging.path(), resources, Some(&journal))?;
     check_unchanged(&models)?;
-    let journal_path = journal.path().to_owned();
-    journal.remove().map_err(|source| MergeError::Write { path: journal_path, source })?;
     let mut report = MergeReport {
         recipe,
         output: output.to_owned(),
         tensors: written.tensors,
         bytes_written: plan.bytes(),
         resumed_bytes: written.resumed_bytes,
+        files: Vec::new(),
+        verified: verify,
         left_out,
         elapsed: began.elapsed(),
     };
-    if let Some(index) = &plan.files.index {
-        staging.write("model.safetensors.index.json", index)?;
-    }
-    staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?;
-    staging.write("README.md", &card::model_card(&models, &report))?;
-    staging.write(REPORT_FILE, &report.to_json())?;
+    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let (folder, models, plan, meant) = (staging.path(), &models, &plan, meant.as_slice());
+    Complete { folder, models, plan, meant, verify, resources, control }.run(&mut report, files, began)?;
+    // Not before: a merge that is killed while it is read back has nothing to make again.
+    let journal_path = journal.path().to_owned();
+    journal.remove().map_err(|source| MergeError::Write { path: journal_path, source })?;
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)

@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const MAX_SIDECAR_BYTES: u64 = 256 << 20;
 /// What the names of staging folders and of their locks end with.
 pub(super) const STAGING_SUFFIX: &str = ".mergescope-partial";
 pub(super) const LOCK_SUFFIX: &str = ".mergescope-lock";
+/// What the names of the folders end with that the parts of a merge share.
+pub(super) const PARTS_SUFFIX: &str = ".mergescope-parts";
 
 /// Bytes of the output's name that a staging folder's name repeats: file systems allow 255 in all.
 const NAME_BYTES: usize = 100;
@@ -75,6 +77,23 @@ impl OutputPlace {
         &self.output
     }
 
+    /// The folder that the parts of a merge to this output share, which is known by `identity`.
+    pub(super) fn parts_folder(&self, identity: &[u8; 32]) -> PathBuf {
+        let known = blake3::Hash::from_bytes(*identity).to_hex();
+        self.parent.join(format!("{}{}{PARTS_SUFFIX}", self.prefix, &known[..16]))
+    }
+
+    /// All folders that parts of merges to this output share.
+    pub(super) fn parts_folders(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(&self.parent) else { return Vec::new() };
+        let is_one = |name: &str| name.starts_with(&self.prefix) && name.ends_with(PARTS_SUFFIX);
+        entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_one))
+            .map(|entry| entry.path())
+            .collect()
+    }
+
     /// Refuses an output that the disk has no room for.
     pub(crate) fn check_space(&self, needed_bytes: u64) -> Result<(), MergeError> {
         // A file system that does not tell is tried.
@@ -84,6 +103,24 @@ impl OutputPlace {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Syncs everything in `folder` to the disk and renames it into place.
+    pub(super) fn commit(&self, folder: &Path, control: &Control) -> Result<(), MergeError> {
+        control.begin(Stage::Syncing, 0);
+        Syncing::begin(vec![folder.to_owned()])?.wait(control)?;
+        let exists = || MergeError::OutputExists { path: self.output.clone() };
+        if fs::symlink_metadata(&self.output).is_ok() {
+            return Err(exists());
+        }
+        // A folder with something in it is never replaced by a rename, so that of two merges the first one stays.
+        fs::rename(folder, &self.output).map_err(|source| match source.kind() {
+            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => exists(),
+            _ => MergeError::Write { path: self.output.clone(), source },
+        })?;
+        // The output is whole; whether its name has reached the disk too changes nothing for the reader.
+        let _ = sync_directory(&self.parent);
+        Ok(())
     }
 
     /// Creates a staging folder of this merge's own, after removing what dead merges to the same output left.
@@ -197,21 +234,7 @@ impl Staging {
 
     /// Removes what is not among `kept`, of a folder that was taken over.
     pub(crate) fn keep_only(&self, kept: &[&str]) -> Result<(), MergeError> {
-        let failed = |source| MergeError::Write { path: self.folder.clone(), source };
-        for entry in fs::read_dir(&self.folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            if entry.file_name().to_str().is_some_and(|name| kept.contains(&name)) {
-                continue;
-            }
-            let path = entry.path();
-            let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            removed.map_err(|source| MergeError::Write { path, source })?;
-        }
-        Ok(())
+        keep_only(&self.folder, kept)
     }
 
     /// Where the output will be.
@@ -221,26 +244,13 @@ impl Staging {
 
     /// Writes a small file.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), MergeError> {
-        let path = self.path().join(name);
-        fs::write(&path, text).map_err(|source| MergeError::Write { path, source })
+        write_file(self.path(), name, text).map(drop)
     }
 
     /// Syncs everything to the disk and renames the folder into place.
     pub(crate) fn commit(mut self, control: &Control) -> Result<(), MergeError> {
-        control.begin(Stage::Syncing, 0);
-        sync_folder(self.path(), control)?;
-        let exists = || MergeError::OutputExists { path: self.place.output.clone() };
-        if fs::symlink_metadata(&self.place.output).is_ok() {
-            return Err(exists());
-        }
-        // A folder with something in it is never replaced by a rename, so that of two merges the first one stays.
-        fs::rename(self.path(), &self.place.output).map_err(|source| match source.kind() {
-            io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => exists(),
-            _ => MergeError::Write { path: self.place.output.clone(), source },
-        })?;
+        self.place.commit(self.path(), control)?;
         self.committed = true;
-        // The output is whole; whether its name has reached the disk too changes nothing for the reader.
-        let _ = sync_directory(&self.place.parent);
         Ok(())
     }
 }
@@ -257,37 +267,86 @@ impl Drop for Staging {
     }
 }
 
-/// Syncs all files of a folder on a thread of its own, so that a cancelled wait returns at once.
-fn sync_folder(folder: &Path, control: &Control) -> Result<(), MergeError> {
-    let (sender, receiver) = sync_channel(1);
-    let path = folder.to_owned();
-    thread::Builder::new()
-        .name("mergescope-sync".to_owned())
-        .spawn(move || {
-            // Nobody listens any more once the wait was cancelled.
-            let _ = sender.send(sync_files(&path).map_err(|source| MergeError::Write { path, source }));
-        })
-        .map_err(StreamError::Spawn)?;
-    loop {
-        match receiver.recv_timeout(POLL) {
-            Ok(result) => return result,
-            Err(RecvTimeoutError::Timeout) => control.check()?,
-            Err(RecvTimeoutError::Disconnected) => {
-                let message = "syncing ended without a result".to_owned();
-                return Err(StreamError::Panicked { message }.into());
+/// Removes what is not among `kept` from a folder.
+pub(super) fn keep_only(folder: &Path, kept: &[&str]) -> Result<(), MergeError> {
+    let failed = |source| MergeError::Write { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().is_some_and(|name| kept.contains(&name)) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(|source| MergeError::Write { path, source })?;
+    }
+    Ok(())
+}
+
+/// A file beside the weights, as it was meant.
+#[derive(Debug)]
+pub(super) struct WrittenFile {
+    /// Its name in the folder.
+    pub name: String,
+    pub bytes: u64,
+    /// BLAKE3 of what was meant.
+    pub hash: blake3::Hash,
+}
+
+/// Writes a small file.
+pub(super) fn write_file(folder: &Path, name: &str, text: &str) -> Result<WrittenFile, MergeError> {
+    let path = folder.join(name);
+    fs::write(&path, text).map_err(|source| MergeError::Write { path, source })?;
+    Ok(WrittenFile { name: name.to_owned(), bytes: text.len() as u64, hash: blake3::hash(text.as_bytes()) })
+}
+
+/// Files, and folders with all their files, on their way to the disk on a thread of its own, so that a cancelled wait returns
+/// at once.
+pub(super) struct Syncing {
+    receiver: Receiver<Result<(), MergeError>>,
+}
+
+impl Syncing {
+    /// Begins with `paths`, which nobody writes to any more.
+    pub fn begin(paths: Vec<PathBuf>) -> Result<Self, MergeError> {
+        let (sender, receiver) = sync_channel(1);
+        thread::Builder::new()
+            .name("mergescope-sync".to_owned())
+            .spawn(move || {
+                let sync = |path: PathBuf| sync_all(&path).map_err(|source| MergeError::Write { path, source });
+                // Nobody listens any more once the wait was cancelled.
+                let _ = sender.send(paths.into_iter().try_for_each(sync));
+            })
+            .map_err(StreamError::Spawn)?;
+        Ok(Self { receiver })
+    }
+
+    /// Waits until all of it has reached the disk.
+    pub fn wait(self, control: &Control) -> Result<(), MergeError> {
+        loop {
+            match self.receiver.recv_timeout(POLL) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Timeout) => control.check()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let message = "syncing ended without a result".to_owned();
+                    return Err(StreamError::Panicked { message }.into());
+                }
             }
         }
     }
 }
 
+/// Syncs a file, or a folder and all that is in it.
+fn sync_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() { sync_files(path) } else { File::options().write(true).open(path)?.sync_all() }
+}
+
 fn sync_files(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            sync_files(&path)?;
-        } else {
-            File::options().write(true).open(path)?.sync_all()?;
-        }
+        sync_all(&entry?.path())?;
     }
     sync_directory(folder)
 }
@@ -350,7 +409,8 @@ impl Sidecars {
         recipe: &Recipe,
         staging: &Path,
         control: &Control,
-    ) -> Result<Vec<String>, MergeError> {
+    ) -> Result<Copied, MergeError> {
+        let mut copied = Copied { files: Vec::with_capacity(self.files.len()), left_out: self.left_out };
         for (name, file) in self.files {
             control.check()?;
             let to = staging.join(&name);
@@ -361,16 +421,40 @@ impl Sidecars {
             match target.config() {
                 Some(config) if name == "config.json" && recipe.output.dtype != OutputDtype::Target => {
                     let text = format!("{:#}\n", with_dtype(config.value(), recipe.output.dtype));
-                    fs::write(&to, text).map_err(write)?;
+                    copied.files.push(write_file(staging, &name, &text)?);
                 }
                 // Contents only: a read-only blob of the Hub cache becomes a file like any other.
                 _ => {
                     let mut copy = File::create_new(&to).map_err(write)?;
-                    io::copy(&mut file.take(MAX_SIDECAR_BYTES), &mut copy).map_err(write)?;
+                    let mut read = Hashed { from: file.take(MAX_SIDECAR_BYTES), hasher: blake3::Hasher::new() };
+                    let bytes = io::copy(&mut read, &mut copy).map_err(write)?;
+                    copied.files.push(WrittenFile { name, bytes, hash: read.hasher.finalize() });
                 }
             }
         }
-        Ok(self.left_out)
+        Ok(copied)
+    }
+}
+
+/// What was carried over.
+pub(crate) struct Copied {
+    /// The files as they were meant.
+    pub(super) files: Vec<WrittenFile>,
+    /// Files too large to be a tokenizer or config, and subfolders.
+    pub left_out: Vec<String>,
+}
+
+/// Hashes what is read.
+struct Hashed<R> {
+    from: R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: io::Read> io::Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.hasher.update(&buffer[..count]);
+        Ok(count)
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ChangeSums;
+use super::plan::PlannedTensor;
+use super::verify::Verify;
 use crate::checkpoint::Dtype;
 use crate::layout::Place;
 use crate::recipe::Recipe;
@@ -39,6 +41,17 @@ pub struct TensorReport {
     pub change: ChangeSums,
 }
 
+/// A file of the output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// BLAKE3 of what was read back of it, in hexadecimal digits.
+    pub blake3: String,
+}
+
 /// What a merge wrote.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MergeReport {
@@ -54,11 +67,32 @@ pub struct MergeReport {
     /// Of these, what an earlier run had written that was interrupted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_bytes: u64,
+    /// The files of the output but for the report itself, in name order; empty where none was read back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileReport>,
+    /// From where they were read back and found to be what was meant.
+    #[serde(default = "Verify::none")]
+    pub verified: Verify,
     /// Files and subfolders of the target that were not carried over.
     pub left_out: Vec<String>,
     /// Time from opening the models to the committed output.
     #[serde(with = "secs", rename = "elapsed_secs")]
     pub elapsed: Duration,
+}
+
+impl TensorReport {
+    /// Of a tensor that was written as planned.
+    pub(super) fn new(planned: &PlannedTensor, change: ChangeSums) -> Self {
+        Self {
+            name: planned.output.name.clone(),
+            place: planned.place,
+            dtype: planned.output.dtype,
+            shape: planned.output.shape.clone(),
+            coefficient: planned.coefficients.first().copied().unwrap_or(0.0),
+            other_coefficients: planned.coefficients.iter().skip(1).copied().collect(),
+            change,
+        }
+    }
 }
 
 /// The change of one layer, or of everything beside the layers.

@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::journal::{Checksum, Journal};
+use super::journal::{Checksum, Journal, Record};
 use super::make::{Buffers, Maker, Unit, units};
 use super::measure::Measured;
-use super::plan::PlannedTensor;
 use super::report::TensorReport;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError};
@@ -30,6 +29,8 @@ struct Run<'a> {
     maker: Maker<'a>,
     files: Vec<(PathBuf, File)>,
     outcomes: Vec<Outcome>,
+    /// Of each unit, what it was made as.
+    checksums: Vec<OnceLock<Checksum>>,
     journal: Option<&'a Journal>,
     resumed_bytes: AtomicU64,
 }
@@ -40,6 +41,10 @@ pub(super) struct Written {
     pub tensors: Vec<TensorReport>,
     /// Bytes that an earlier run had written.
     pub resumed_bytes: u64,
+    /// How the weights were cut.
+    pub units: Vec<Unit>,
+    /// Of each unit, what was meant to be written.
+    pub checksums: Vec<Checksum>,
 }
 
 /// Writes all weight files of the plan into the folder `staging`. With a journal, units that it knows and that are there are not
@@ -64,28 +69,25 @@ pub(super) fn write_weights(
     }
 
     let elements = journal.map_or_else(|| weights.unit_elements(resources), |journal| journal.head().unit_elements);
-    let units = units(weights, elements);
+    let units = units(plan, elements);
     let outcomes: Vec<Outcome> = plan.tensors.iter().map(|_| Outcome::default()).collect();
     for unit in &units {
         outcomes[unit.tensor].leaves.expect_unit();
     }
     let maker = Maker::new(weights, recipe, measured, 0..plan.tensors.len());
-    let run = Run { maker, files, outcomes, journal, resumed_bytes: AtomicU64::new(0) };
+    let checksums = units.iter().map(|_| OnceLock::new()).collect();
+    let run = Run { maker, files, outcomes, checksums, journal, resumed_bytes: AtomicU64::new(0) };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(index, &units[index], buffers)
     })?;
     let resumed_bytes = run.resumed_bytes.into_inner();
 
-    let report = |(tensor, outcome): (&PlannedTensor, Outcome)| TensorReport {
-        name: tensor.output.name.clone(),
-        place: tensor.place,
-        dtype: tensor.output.dtype,
-        shape: tensor.output.shape.clone(),
-        coefficient: tensor.coefficients.first().copied().unwrap_or(0.0),
-        other_coefficients: tensor.coefficients.iter().skip(1).copied().collect(),
-        change: outcome.change.into_inner().unwrap_or_default(),
-    };
-    Ok(Written { tensors: plan.tensors.iter().zip(run.outcomes).map(report).collect(), resumed_bytes })
+    // Every unit was done, and set its own.
+    let checksums = run.checksums.into_iter().filter_map(OnceLock::into_inner).collect();
+    let changes = run.outcomes.into_iter().map(|outcome| outcome.change.into_inner().unwrap_or_default());
+    let tensors =
+        plan.tensors.iter().zip(changes).map(|(planned, change)| TensorReport::new(planned, change)).collect();
+    Ok(Written { tensors, resumed_bytes, units, checksums })
 }
 
 /// Opens a weight file of the output, or makes it, in its whole length.
@@ -104,10 +106,11 @@ impl Run<'_> {
         let (path, file) = &self.files[slot.file];
         let (first, length) = unit.bytes_of(planned);
         let offset = slot.offset + first;
-        if let Some(leaves) = self.earlier(index, file, offset, buffers.output(length)) {
+        if let Some(record) = self.earlier(index, file, offset, buffers.output(length)) {
             self.resumed_bytes.fetch_add(length, Ordering::Relaxed);
             control.advance(length, planned.place.layer);
-            self.tally(unit, &leaves);
+            let _ = self.checksums[index].set(record.checksum);
+            self.tally(unit, &record.leaves);
             return Ok(());
         }
         let written = |path: &Path| {
@@ -116,11 +119,13 @@ impl Run<'_> {
         };
         self.maker.make(unit, buffers)?;
         let bytes = buffers.output(length);
+        // Before it leaves this process: what comes back is held against it.
+        let checksum = Checksum::of(bytes);
+        let _ = self.checksums[index].set(checksum);
         write_all_at(file, offset, bytes).map_err(written(path))?;
         begin_writing_back(file, offset, length);
         control.advance(length, planned.place.layer);
         if let Some(journal) = self.journal {
-            let checksum = Checksum::of(bytes);
             journal.record(index, checksum, &buffers.leaves).map_err(written(journal.path()))?;
         }
         self.tally(unit, &buffers.leaves);
@@ -128,11 +133,11 @@ impl Run<'_> {
     }
 
     /// What an earlier run did in a unit that is still there as it was written.
-    fn earlier(&self, index: usize, file: &File, offset: u64, bytes: &mut [u8]) -> Option<Vec<Leaf>> {
+    fn earlier(&self, index: usize, file: &File, offset: u64, bytes: &mut [u8]) -> Option<Record> {
         // Whatever cannot be read is made again.
         let record = self.journal?.earlier(index).ok()??;
         read_exact_at(file, offset, bytes).ok()?;
-        record.fits(bytes).then_some(record.leaves)
+        record.fits(bytes).then_some(record)
     }
 
     /// Keeps the unit's leaves; the last unit of a tensor adds all of them up in the order of the elements.

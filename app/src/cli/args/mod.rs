@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use mergescope_core::adapter::{AdapterPart, Ranks};
+use mergescope_core::merge::{Part, Verify};
 use mergescope_core::recipe::{ControlKind, Method, OutputDtype, Rounding};
 
 use super::{exit, size};
@@ -337,7 +338,7 @@ pub struct MergeArgs {
     #[command(flatten)]
     pub method: MethodArgs,
     /// Folder to write, which must not exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
     pub out: PathBuf,
     /// Seed of all that is drawn at random: stochastic rounding, DARE, DELLA, controls [default: 0]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -354,6 +355,22 @@ pub struct MergeArgs {
     /// Begin anew, and remove what a run to the same folder left that was interrupted
     #[arg(long)]
     pub anew: bool,
+    /// Whether what was written is read back and held against what was meant, and from where [default: memory]
+    ///
+    /// memory reads it as the system holds it, while it is on its way to the disk; disk waits for that and reads it from there,
+    /// which takes longer. With none, report and card have no hashes of the files.
+    #[arg(long, value_parser = one_of(&Verify::ALL, Verify::label))]
+    pub verify: Option<Verify>,
+    /// Write one part of the merge, such as 2/8 for the second of eight: some of its weight files, for many machines at once
+    ///
+    /// Parts share a hidden folder beside DIR, and may be written in any order and at the same time by machines that have it.
+    /// One that was interrupted goes on when it is started again; of one that is written nothing is done. When all are, run the
+    /// same command with --finish. A merge is divided by its weight files: --shard-size makes more of them.
+    #[arg(long, value_name = "I/N", value_parser = |text: &str| text.parse::<Part>(), conflicts_with_all = ["finish", "resume", "dry_run", "verify"])]
+    pub part: Option<Part>,
+    /// Put the parts together: see that all are written, read them back, and make DIR appear
+    #[arg(long, conflicts_with_all = ["resume", "anew", "dry_run"])]
+    pub finish: bool,
     /// What the work may use.
     #[command(flatten)]
     pub resources: ResourceArgs,

@@ -1,0 +1,397 @@
+//! Reading back what was written: each byte is held against what was meant, and each file gets its BLAKE3.
+//!
+//! What was meant is known from the checksum that each unit had when it was made, also of what an earlier run made, and of
+//! headers byte for byte. Units are read once, by all workers, and both sums are taken of the same buffer.
+
+mod tree;
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::MergeError;
+use super::journal::Checksum;
+use super::make::Unit;
+use super::output::WrittenFile;
+use super::parts::Part;
+use super::plan::Plan;
+use super::report::FileReport;
+use crate::positional::read_exact_at;
+use crate::progress::{Control, Stage};
+use crate::stream::{self, Resources};
+use tree::TreeHash;
+
+/// Whether the files of the output are read back before it appears, and from where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// They are not, and have no hash in report and card.
+    None,
+    /// As the system holds them, while they are on their way to the disk: from memory as far as they fit.
+    #[default]
+    Memory,
+    /// From the disk, once they have reached it. Where the system cannot be told to forget what it holds, as [`Self::Memory`].
+    Disk,
+}
+
+impl Verify {
+    /// All choices.
+    pub const ALL: [Self; 3] = [Self::None, Self::Memory, Self::Disk];
+
+    /// Its name on the command line and in JSON.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+
+    /// What reports of versions say that read nothing back.
+    pub(super) fn none() -> Self {
+        Self::None
+    }
+}
+
+/// Weight files as they were meant.
+pub(super) struct Meant<'a> {
+    pub plan: &'a Plan,
+    pub units: &'a [Unit],
+    /// One for each unit.
+    pub checksums: &'a [Checksum],
+    /// The part of a merge that wrote them, where there are several.
+    pub part: Option<Part>,
+}
+
+/// A weight file that is read back.
+struct Opened {
+    path: PathBuf,
+    file: File,
+    tree: TreeHash,
+}
+
+/// A stretch of a weight file that one worker reads.
+#[derive(Clone, Copy)]
+struct Piece {
+    meant: usize,
+    file: usize,
+    /// `None` for the header.
+    unit: Option<usize>,
+}
+
+/// What was read back.
+pub(super) struct ReadBack {
+    /// Every file in the order given, weights first.
+    pub files: Vec<FileReport>,
+    /// From where it was read.
+    pub from: Verify,
+}
+
+/// Reads back the weight files in `folder`, and the small files beside them.
+///
+/// # Errors
+/// When something is not as it was meant, cannot be read, or it is cancelled.
+pub(super) fn read_back(
+    folder: &Path,
+    meant: &[Meant<'_>],
+    small: &[WrittenFile],
+    verify: Verify,
+    resources: &Resources,
+    control: &Control,
+) -> Result<ReadBack, MergeError> {
+    let small_bytes: u64 = small.iter().map(|file| file.bytes).sum();
+    let bytes = meant.iter().map(|meant| meant.plan.bytes()).sum::<u64>() + small_bytes;
+    control.begin(Stage::Verifying, bytes);
+    let mut from = verify;
+    let mut opened: Vec<Vec<Opened>> = Vec::with_capacity(meant.len());
+    for meant in meant {
+        let files = meant.plan.files.files.iter().map(|planned| {
+            let path = folder.join(&planned.name);
+            let damaged = |range| damaged(&path, "the file", range, meant.part);
+            let file = match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(0..planned.bytes)),
+                other => other.map_err(|source| unreadable(&path, source))?,
+            };
+            let length = file.metadata().map_err(|source| unreadable(&path, source))?.len();
+            if length > planned.bytes {
+                return Err(damaged(planned.bytes..length));
+            }
+            if verify == Verify::Disk && !forget(&file) {
+                from = Verify::Memory;
+            }
+            Ok(Opened { path, file, tree: TreeHash::new(planned.bytes) })
+        });
+        opened.push(files.collect::<Result<_, _>>()?);
+    }
+
+    let mut pieces = Vec::new();
+    for (position, meant) in meant.iter().enumerate() {
+        let headers = 0..meant.plan.files.files.len();
+        pieces.extend(headers.map(|file| Piece { meant: position, file, unit: None }));
+        pieces.extend(meant.units.iter().enumerate().map(|(unit, of)| {
+            let file = meant.plan.files.slots[of.tensor].file;
+            Piece { meant: position, file, unit: Some(unit) }
+        }));
+    }
+    stream::run(pieces.len(), resources.threads, control, Vec::new, |buffer, index| {
+        let piece = pieces[index];
+        check(&meant[piece.meant], piece, &opened[piece.meant][piece.file], buffer, control)
+    })?;
+
+    let mut files = Vec::new();
+    for (meant, opened) in meant.iter().zip(opened) {
+        for (planned, Opened { path, tree, .. }) in meant.plan.files.files.iter().zip(opened) {
+            // Units and headers are all of a file; were one left out, the file would count as damaged.
+            let hash = tree.finish().ok_or_else(|| damaged(&path, "the file", 0..planned.bytes, meant.part))?;
+            let blake3 = hash.to_hex().to_string();
+            files.push(FileReport { name: planned.name.clone(), bytes: planned.bytes, blake3 });
+        }
+    }
+    for written in small {
+        control.check()?;
+        files.push(small_file(folder, written, verify)?);
+        control.advance(written.bytes, None);
+    }
+    Ok(ReadBack { files, from })
+}
+
+/// Holds one piece against what was meant, and adds its chunks to the hash of the file.
+fn check(
+    meant: &Meant<'_>,
+    piece: Piece,
+    opened: &Opened,
+    buffer: &mut Vec<u8>,
+    control: &Control,
+) -> Result<(), MergeError> {
+    let planned = &meant.plan.files.files[piece.file];
+    let (range, of_tensor, layer) = match piece.unit {
+        None => (0..planned.header.len() as u64, None, None),
+        Some(unit) => {
+            let unit = &meant.units[unit];
+            let tensor = &meant.plan.tensors[unit.tensor];
+            let (first, length) = unit.bytes_of(tensor);
+            let start = meant.plan.files.slots[unit.tensor].offset + first;
+            (start..start + length, Some((tensor.output.name.as_str(), first)), tensor.place.layer)
+        }
+    };
+    let length = range.end - range.start;
+    let chunks = opened.tree.chunks_of(range.clone());
+    let end = if chunks.is_empty() { range.end } else { chunks.end.max(range.end) };
+    let wrong = || match of_tensor {
+        Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length, meant.part),
+        None => damaged(&opened.path, "the header", range.clone(), meant.part),
+    };
+    let bytes = stream::sized(buffer, end - range.start);
+    if let Err(error) = read_exact_at(&opened.file, range.start, bytes) {
+        return Err(match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                // The file may end in the chunk after this piece, which then is as it should be.
+                let there = opened.file.metadata().map_or(0, |metadata| metadata.len());
+                if there < range.end { wrong() } else { damaged(&opened.path, "the file", there..end, meant.part) }
+            }
+            _ => unreadable(&opened.path, error),
+        });
+    }
+    let own = &bytes[..length as usize];
+    let fits = match piece.unit {
+        None => own == planned.header,
+        Some(unit) => meant.checksums[unit] == Checksum::of(own),
+    };
+    if !fits {
+        return Err(wrong());
+    }
+    if !chunks.is_empty() {
+        opened
+            .tree
+            .add(chunks.start, &bytes[(chunks.start - range.start) as usize..(chunks.end - range.start) as usize]);
+    }
+    control.advance(length, layer);
+    Ok(())
+}
+
+/// Reads back a file that was written in one go.
+pub(super) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -> Result<FileReport, MergeError> {
+    let path = folder.join(&written.name);
+    let read = || -> io::Result<blake3::Hasher> {
+        let file = File::open(&path)?;
+        if verify == Verify::Disk {
+            forget(&file);
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(file)?;
+        Ok(hasher)
+    };
+    let hasher = read().map_err(|source| unreadable(&path, source))?;
+    if hasher.finalize() != written.hash {
+        return Err(damaged(&path, "the file", 0..written.bytes.max(hasher.count()), None));
+    }
+    Ok(FileReport { name: written.name.clone(), bytes: written.bytes, blake3: written.hash.to_hex().to_string() })
+}
+
+fn damaged(path: &Path, what: &str, range: Range<u64>, part: Option<Part>) -> MergeError {
+    MergeError::Damaged { path: path.to_owned(), what: what.to_owned(), range, part }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> MergeError {
+    MergeError::ReadBack { path: path.to_owned(), source }
+}
+
+/// Has the system forget what it holds of a file that has reached the disk, so that it is read from there; whether it was told.
+#[cfg(target_os = "linux")]
+fn forget(file: &File) -> bool {
+    use rustix::fs::{Advice, fadvise};
+    fadvise(file, 0, None, Advice::DontNeed).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_file: &File) -> bool {
+    false
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::checkpoint::{Dtype, OutputTensor, WeightFiles};
+    use crate::layout;
+    use crate::merge::make;
+    use crate::merge::output::write_file;
+    use crate::merge::plan::{PlannedTensor, Segment, Source};
+    use crate::progress::Control;
+
+    /// Three tensors in two files, in units of 8,192 bytes, as a merge leaves them.
+    struct Scene {
+        folder: tempfile::TempDir,
+        plan: Plan,
+        units: Vec<Unit>,
+        checksums: Vec<Checksum>,
+        small: Vec<WrittenFile>,
+    }
+
+    const FIRST: &str = "model-00001-of-00002.safetensors";
+    const SECOND: &str = "model-00002-of-00002.safetensors";
+
+    impl Scene {
+        fn new() -> Self {
+            let sizes = [("a", 20_000), ("b", 100_001), ("c", 30_000)];
+            let outputs =
+                sizes.map(|(name, size)| OutputTensor { name: name.to_owned(), dtype: Dtype::U8, shape: vec![size] });
+            let tensors = outputs.clone().map(|output| PlannedTensor {
+                place: layout::place(&output.name),
+                segments: vec![Segment { first: 0, count: output.shape[0], source: Source::Bytes }],
+                output,
+                coefficients: vec![0.0],
+                moving_elements: 0,
+                sources: vec![None],
+                reads: Vec::new(),
+            });
+            let plan = Plan { tensors: tensors.to_vec(), files: WeightFiles::plan("model", &outputs, 125_000) };
+            let folder = tempfile::tempdir().unwrap();
+            let mut checksums = Vec::new();
+            let mut contents: Vec<Vec<u8>> = plan.files.files.iter().map(|file| file.header.clone()).collect();
+            let units = make::units(&plan, 8192);
+            for (position, unit) in units.iter().enumerate() {
+                let (first, length) = unit.bytes_of(&plan.tensors[unit.tensor]);
+                let bytes: Vec<u8> = (first..first + length).map(|byte| (byte * 31 + position as u64) as u8).collect();
+                checksums.push(Checksum::of(&bytes));
+                contents[plan.files.slots[unit.tensor].file].extend(bytes);
+            }
+            for (file, bytes) in plan.files.files.iter().zip(&contents) {
+                fs::write(folder.path().join(&file.name), bytes).unwrap();
+            }
+            let small = vec![write_file(folder.path(), "config.json", "{}").unwrap()];
+            Self { folder, plan, units, checksums, small }
+        }
+
+        fn read_back(&self, verify: Verify, threads: usize) -> Result<ReadBack, MergeError> {
+            let meant = [Meant { plan: &self.plan, units: &self.units, checksums: &self.checksums, part: None }];
+            let resources = Resources { threads, ..Resources::default() };
+            read_back(self.folder.path(), &meant, &self.small, verify, &resources, &Control::new())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        /// Changes the bytes of a file, and gives the error that comes of it.
+        fn damaged(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) -> (PathBuf, String, Range<u64>) {
+            let whole = fs::read(self.path(name)).unwrap();
+            let mut bytes = whole.clone();
+            change(&mut bytes);
+            fs::write(self.path(name), bytes).unwrap();
+            let error = self.read_back(Verify::Memory, 2).err().unwrap();
+            fs::write(self.path(name), whole).unwrap();
+            let words = error.to_string();
+            assert!(words.contains(name) && words.contains("the disk or the memory lost it"), "{words}");
+            match error {
+                MergeError::Damaged { path, what, range, .. } => (path, what, range),
+                other => panic!("{other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_as_it_was_meant_has_its_hashes_whatever_the_threads() {
+        let scene = Scene::new();
+        for (verify, threads) in [(Verify::Memory, 1), (Verify::Memory, 5), (Verify::Disk, 2)] {
+            let found = scene.read_back(verify, threads).unwrap();
+            let names: Vec<&str> = found.files.iter().map(|file| file.name.as_str()).collect();
+            assert_eq!(names, [FIRST, SECOND, "config.json"]);
+            for file in found.files {
+                let bytes = fs::read(scene.path(&file.name)).unwrap();
+                assert_eq!(file.blake3, blake3::hash(&bytes).to_hex().as_str(), "{}", file.name);
+                assert_eq!(file.bytes, bytes.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_counts_and_the_error_says_where() {
+        let scene = Scene::new();
+        let header = scene.plan.files.files[0].header.len();
+        let (path, what, range) = scene.damaged(FIRST, |bytes| bytes[header + 20_000 + 9_000] ^= 1);
+        assert_eq!((path, what.as_str(), range), (scene.path(FIRST), "tensor `b`", 8192..16_384));
+        let (_, what, range) = scene.damaged(SECOND, |bytes| *bytes.last_mut().unwrap() ^= 0x80);
+        assert_eq!((what.as_str(), range), ("tensor `c`", 24_576..30_000));
+        let (_, what, range) = scene.damaged(FIRST, |bytes| bytes[header - 1] = b'\n');
+        assert_eq!((what.as_str(), range), ("the header", 0..header as u64));
+        let (path, what, _) = scene.damaged("config.json", |bytes| bytes[1] = b']');
+        assert_eq!((path, what.as_str()), (scene.path("config.json"), "the file"));
+        // And at every length of what comes before it in its chunk, its unit, its file.
+        let length = fs::read(scene.path(FIRST)).unwrap().len();
+        for at in (0..length).step_by(1_777) {
+            scene.damaged(FIRST, |bytes| bytes[at] ^= 0x10);
+        }
+    }
+
+    #[test]
+    fn files_that_are_short_long_or_gone_are_found() {
+        let scene = Scene::new();
+        let (_, what, range) = scene.damaged(SECOND, |bytes| bytes.truncate(bytes.len() - 1));
+        assert_eq!((what.as_str(), range.end), ("tensor `c`", 30_000));
+        let (_, what, _) = scene.damaged(FIRST, |bytes| bytes.truncate(20));
+        assert!(what == "the header" || what.starts_with("tensor"), "{what}");
+        let whole = scene.plan.files.files[1].bytes;
+        let (_, what, range) = scene.damaged(SECOND, |bytes| bytes.push(0));
+        assert_eq!((what.as_str(), range), ("the file", whole..whole + 1));
+        scene.damaged("config.json", |bytes| bytes.push(b' '));
+        fs::remove_file(scene.path(SECOND)).unwrap();
+        assert!(matches!(scene.read_back(Verify::Memory, 1), Err(MergeError::Damaged { .. })));
+    }
+
+    #[test]
+    fn it_can_be_cancelled() {
+        let scene = Scene::new();
+        let meant = [Meant { plan: &scene.plan, units: &scene.units, checksums: &scene.checksums, part: None }];
+        let control = Control::new();
+        control.cancel();
+        let ended =
+            read_back(scene.folder.path(), &meant, &scene.small, Verify::Memory, &Resources::default(), &control);
+        assert!(ended.err().is_some_and(|error| error.is_cancelled()));
+    }
+}
