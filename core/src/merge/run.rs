@@ -14,6 +14,7 @@ use super::report::TensorReport;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError};
 use crate::method::Leaf;
+use crate::open_files::OpenFiles;
 use crate::positional::{read_exact_at, write_all_at};
 use crate::progress::Stage;
 use crate::recipe::Recipe;
@@ -28,7 +29,9 @@ struct Outcome {
 
 struct Run<'a> {
     maker: Maker<'a>,
-    files: Vec<(PathBuf, File)>,
+    files: Vec<PathBuf>,
+    /// Those of the files that are open.
+    open: OpenFiles,
     outcomes: Vec<Outcome>,
     journal: Option<&'a Journal>,
     resumed_bytes: AtomicU64,
@@ -58,9 +61,8 @@ pub(super) fn write_weights(
     let mut files = Vec::with_capacity(plan.files.files.len());
     for file in &plan.files.files {
         let path = staging.join(&file.name);
-        let handle = create(&path, &file.header, file.bytes)
-            .map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        files.push((path, handle));
+        create(&path, &file.header, file.bytes).map_err(|source| MergeError::Write { path: path.clone(), source })?;
+        files.push(path);
     }
 
     let elements = journal.map_or_else(|| weights.unit_elements(resources), |journal| journal.head().unit_elements);
@@ -70,7 +72,7 @@ pub(super) fn write_weights(
         outcomes[unit.tensor].leaves.expect_unit();
     }
     let maker = Maker::new(weights, recipe, measured, 0..plan.tensors.len());
-    let run = Run { maker, files, outcomes, journal, resumed_bytes: AtomicU64::new(0) };
+    let run = Run { maker, files, open: OpenFiles::default(), outcomes, journal, resumed_bytes: AtomicU64::new(0) };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(index, &units[index], buffers)
     })?;
@@ -88,12 +90,11 @@ pub(super) fn write_weights(
     Ok(Written { tensors: plan.tensors.iter().zip(run.outcomes).map(report).collect(), resumed_bytes })
 }
 
-/// Opens a weight file of the output, or makes it, in its whole length.
-fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+/// Makes a weight file of the output, in its whole length; what is in it stays.
+fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
     file.set_len(bytes)?;
-    write_all_at(&file, 0, header)?;
-    Ok(file)
+    write_all_at(&file, 0, header)
 }
 
 impl Run<'_> {
@@ -101,19 +102,21 @@ impl Run<'_> {
         let Weights { plan, control, .. } = self.maker.weights;
         let planned = &plan.tensors[unit.tensor];
         let slot = plan.files.slots[unit.tensor];
-        let (path, file) = &self.files[slot.file];
+        let path = &self.files[slot.file];
         let (first, length) = unit.bytes_of(planned);
         let offset = slot.offset + first;
+        let written = |path: &Path| {
+            let path = path.to_owned();
+            move |source| MergeError::Write { path, source }
+        };
+        let open = || File::options().read(true).write(true).open(path);
+        let file = &self.open.get(slot.file, open).map_err(written(path))?;
         if let Some(leaves) = self.earlier(index, file, offset, buffers.output(length)) {
             self.resumed_bytes.fetch_add(length, Ordering::Relaxed);
             control.advance(length, planned.place.layer);
             self.tally(unit, &leaves);
             return Ok(());
         }
-        let written = |path: &Path| {
-            let path = path.to_owned();
-            move |source| MergeError::Write { path, source }
-        };
         self.maker.make(unit, buffers)?;
         let bytes = buffers.output(length);
         write_all_at(file, offset, bytes).map_err(written(path))?;
