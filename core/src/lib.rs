@@ -11,6 +11,8 @@ pub mod error;
 pub mod positional;
 pub mod progress;
 
+mod open_files;
+
 mod http;
 
 pub mod hub;

@@ -5,7 +5,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 
 use half::{bf16, f16};
 use mergescope_core::alignment::Models;
@@ -311,7 +310,7 @@ fn a_recipe_holds_from_any_folder() {
     let output = folders.dir.path().join("merged");
     merge(&recipe, &output, &Resources::default(), &Control::new()).unwrap();
     let written = Recipe::read(&output.join("mergescope.toml")).unwrap();
-    assert!(Path::new(&written.vector.pre).is_absolute(), "{}", written.vector.pre);
+    assert!(std::path::Path::new(&written.vector.pre).is_absolute(), "{}", written.vector.pre);
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn one_line(error: &eframe::Error) -> String {
 fn show(renderer: Renderer, options: Options) -> eframe::Result {
     let mut viewport = ViewportBuilder::default();
     // A picture that cannot be read is no reason to have no window.
-    if let Ok(icon) = eframe::icon_data::from_png_bytes(include_bytes!("../../../assets/icon/icon.png")) {
+    if let Ok(icon) = eframe::icon_data::from_png_bytes(include_bytes!("../../../assets/icon/128.png")) {
         viewport = viewport.with_icon(icon);
     }
     let native = NativeOptions {

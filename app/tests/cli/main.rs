@@ -5,6 +5,7 @@
 mod download;
 mod evaluate;
 mod faults;
+mod hard_knocks;
 mod history;
 #[path = "../common/http.rs"]
 mod http;

@@ -27,6 +27,7 @@ pub use safetensors::Dtype;
 pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
+use crate::open_files::OpenFiles;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use locate::parse_index;
 pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
@@ -69,6 +70,8 @@ impl TensorInfo {
 pub struct Checkpoint {
     root: PathBuf,
     shards: Vec<Shard>,
+    /// Those of the shards that are open.
+    files: OpenFiles,
     tensors: Vec<TensorInfo>,
     by_name: HashMap<String, usize>,
     config: Option<Config>,
@@ -130,7 +133,8 @@ impl Checkpoint {
             by_name.insert(tensor.name.clone(), position);
         }
         let kind = if located.is_vector { CheckpointKind::Vector } else { CheckpointKind::Model };
-        Ok(Self { root, shards, tensors, by_name, config, single_file: located.single_file, kind })
+        let files = OpenFiles::default();
+        Ok(Self { root, shards, files, tensors, by_name, config, single_file: located.single_file, kind })
     }
 
     /// The same tensors, all of them zero.
@@ -138,6 +142,7 @@ impl Checkpoint {
         Self {
             root: other.root.clone(),
             shards: Vec::new(),
+            files: OpenFiles::default(),
             tensors: other.tensors.clone(),
             by_name: other.by_name.clone(),
             config: other.config.clone(),
@@ -261,16 +266,14 @@ impl Checkpoint {
         };
         debug_assert!(byte_offset + buffer.len() as u64 <= tensor.bytes, "range inside `{}`", tensor.name);
         let row_bytes = tensor.bytes.checked_div(tensor.shape.first().copied().unwrap_or(1)).unwrap_or(0);
+        let failed = |source| ReadError { path: shard.path().to_owned(), tensor: tensor.name.clone(), source };
+        let file = shard.opened(read_path, &self.files, tensor.shard).map_err(failed)?;
         let mut rest = buffer;
         for (offset, count) in tensor.rows.stretches(row_bytes, byte_offset, rest.len() as u64) {
             // Stretches make up the buffer, so that each is no longer than what is left of it.
             let (stretch, after) = rest.split_at_mut(count as usize);
             rest = after;
-            shard.read_exact_at(read_path, tensor.offset + offset, stretch).map_err(|source| ReadError {
-                path: shard.path().to_owned(),
-                tensor: tensor.name.clone(),
-                source,
-            })?;
+            file.read_exact_at(tensor.offset + offset, stretch).map_err(failed)?;
         }
         Ok(())
     }

@@ -6,11 +6,12 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use memmap2::Mmap;
 
+use crate::open_files::OpenFiles;
 use crate::positional::read_exact_at;
 
 /// Fills a buffer from a file at an offset.
@@ -82,13 +83,18 @@ impl From<&Metadata> for Stamp {
     }
 }
 
-/// A weight file of a checkpoint. Opened when first read from, so that headers alone cost no file handle.
+/// A weight file of a checkpoint. Opened when it is read from, so that headers alone cost no file handle.
 pub(super) struct Shard {
     path: PathBuf,
     stamp: Stamp,
     state: FileState,
-    file: OnceLock<File>,
     map: OnceLock<Mmap>,
+}
+
+/// A weight file that can be read from.
+pub(super) enum Opened<'a> {
+    File(Arc<File>),
+    Map(&'a Mmap),
 }
 
 impl Shard {
@@ -96,23 +102,18 @@ impl Shard {
     pub(super) fn new(path: PathBuf, file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (stamp, state) = (Stamp::from(&metadata), FileState::from(&metadata));
-        Ok(Self { path, stamp, state, file: OnceLock::new(), map: OnceLock::new() })
+        Ok(Self { path, stamp, state, map: OnceLock::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fills `buffer` from `offset` of the file.
-    pub(super) fn read_exact_at(&self, read_path: ReadPath, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    /// Opens it, as file `number` of the checkpoint's.
+    pub(super) fn opened(&self, read_path: ReadPath, files: &OpenFiles, number: usize) -> io::Result<Opened<'_>> {
         match read_path {
-            ReadPath::Positional => read_exact_at(self.file()?, offset, buffer),
-            ReadPath::Mapped => {
-                let start = usize::try_from(offset).map_err(io::Error::other)?;
-                let bytes = self.map()?.get(start..).and_then(|tail| tail.get(..buffer.len()));
-                buffer.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
-                Ok(())
-            }
+            ReadPath::Positional => files.get(number, || self.open()).map(Opened::File),
+            ReadPath::Mapped => self.map().map(Opened::Map),
         }
     }
 
@@ -126,24 +127,47 @@ impl Shard {
         std::fs::metadata(&self.path).map_or(true, |metadata| Stamp::from(&metadata) != self.stamp)
     }
 
-    fn file(&self) -> io::Result<&File> {
-        if let Some(file) = self.file.get() {
-            return Ok(file);
-        }
+    fn open(&self) -> io::Result<File> {
+        let unchanged = |metadata: Metadata| match Stamp::from(&metadata) == self.stamp {
+            true => Ok(()),
+            false => Err(io::Error::other("the file changed after it was opened; open the model again")),
+        };
+        // Looked at first: a pipe that has taken its place would be waited for without end.
+        unchanged(std::fs::metadata(&self.path)?)?;
         let file = File::open(&self.path)?;
-        if Stamp::from(&file.metadata()?) != self.stamp {
-            return Err(io::Error::other("the file changed after it was opened; open the model again"));
-        }
-        // Where two threads opened it at once, one handle is kept and the other closed.
-        Ok(self.file.get_or_init(|| file))
+        unchanged(file.metadata()?)?;
+        Ok(file)
     }
 
     fn map(&self) -> io::Result<&Mmap> {
         if let Some(map) = self.map.get() {
             return Ok(map);
         }
-        let map = map(self.file()?)?;
+        // A map needs no handle once it is made.
+        let map = map(&self.open()?)?;
         Ok(self.map.get_or_init(|| map))
+    }
+}
+
+impl Opened<'_> {
+    /// Fills `buffer` from `offset` of the file.
+    pub(super) fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let filled = match self {
+            Self::File(file) => read_exact_at(file, offset, buffer),
+            Self::Map(map) => {
+                let start = usize::try_from(offset).map_err(io::Error::other)?;
+                let bytes = map.get(start..).and_then(|tail| tail.get(..buffer.len()));
+                bytes.map(|bytes| buffer.copy_from_slice(bytes)).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+            }
+        };
+        // Headers were held against the size of the file.
+        filled.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(
+                error.kind(),
+                "the file became shorter after it was opened; open the model again once it is whole",
+            ),
+            _ => error,
+        })
     }
 }
 

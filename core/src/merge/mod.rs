@@ -115,7 +115,7 @@ pub enum MergeError {
         path: PathBuf,
     },
     /// The output cannot be created.
-    #[error("nothing can be written to {}; choose a place you may write to", path.display())]
+    #[error("nothing can be written to {}; {}", path.display(), instead(source).unwrap_or("choose a place you may write to"))]
     Unwritable {
         /// The folder that refused.
         path: PathBuf,
@@ -193,7 +193,7 @@ pub enum MergeError {
         available_bytes: u64,
     },
     /// A write failed.
-    #[error("cannot write {}, so all of it was undone", path.display())]
+    #[error("cannot write {}, so all of it was undone{}", path.display(), instead(source).map(|what| format!("; {what}")).unwrap_or_default())]
     Write {
         /// The file.
         path: PathBuf,
@@ -279,6 +279,17 @@ fn after_damage(part: Option<Part>) -> String {
         Some(part) => format!(
             "Run --part {part} again, which makes that anew, then --finish; if this comes again, test the disk, and the memory of the machine that wrote it"
         ),
+    }
+}
+
+/// What to do about an output that cannot be written, where the reason tells.
+fn instead(source: &io::Error) -> Option<&'static str> {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("free some space or choose another disk"),
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Some("choose a place you may write to"),
+        io::ErrorKind::InvalidFilename => Some("choose a shorter path"),
+        io::ErrorKind::NotFound => Some("is the folder, or the disk that it is on, still there?"),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::report::TensorReport;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError};
 use crate::method::Leaf;
+use crate::open_files::OpenFiles;
 use crate::positional::{begin_writing_back, read_exact_at, write_all_at};
 use crate::progress::Stage;
 use crate::recipe::Recipe;
@@ -27,7 +28,9 @@ struct Outcome {
 
 struct Run<'a> {
     maker: Maker<'a>,
-    files: Vec<(PathBuf, File)>,
+    files: Vec<PathBuf>,
+    /// Those of the files that are open.
+    open: OpenFiles,
     outcomes: Vec<Outcome>,
     /// Of each unit, what it was made as.
     checksums: Vec<OnceLock<Checksum>>,
@@ -63,9 +66,8 @@ pub(super) fn write_weights(
     let mut files = Vec::with_capacity(plan.files.files.len());
     for file in &plan.files.files {
         let path = staging.join(&file.name);
-        let handle = create(&path, &file.header, file.bytes)
-            .map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        files.push((path, handle));
+        create(&path, &file.header, file.bytes).map_err(|source| MergeError::Write { path: path.clone(), source })?;
+        files.push(path);
     }
 
     let elements = journal.map_or_else(|| weights.unit_elements(resources), |journal| journal.head().unit_elements);
@@ -76,7 +78,15 @@ pub(super) fn write_weights(
     }
     let maker = Maker::new(weights, recipe, measured, 0..plan.tensors.len());
     let checksums = units.iter().map(|_| OnceLock::new()).collect();
-    let run = Run { maker, files, outcomes, checksums, journal, resumed_bytes: AtomicU64::new(0) };
+    let run = Run {
+        maker,
+        files,
+        open: OpenFiles::default(),
+        outcomes,
+        checksums,
+        journal,
+        resumed_bytes: AtomicU64::new(0),
+    };
     stream::run(units.len(), resources.threads, control, Buffers::default, |buffers, index| {
         run.unit(index, &units[index], buffers)
     })?;
@@ -90,12 +100,11 @@ pub(super) fn write_weights(
     Ok(Written { tensors, resumed_bytes, units, checksums })
 }
 
-/// Opens a weight file of the output, or makes it, in its whole length.
-fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<File> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+/// Makes a weight file of the output, in its whole length; what is in it stays.
+fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<()> {
+    let file = File::options().write(true).create(true).truncate(false).open(path)?;
     file.set_len(bytes)?;
-    write_all_at(&file, 0, header)?;
-    Ok(file)
+    write_all_at(&file, 0, header)
 }
 
 impl Run<'_> {
@@ -103,9 +112,15 @@ impl Run<'_> {
         let Weights { plan, control, .. } = self.maker.weights;
         let planned = &plan.tensors[unit.tensor];
         let slot = plan.files.slots[unit.tensor];
-        let (path, file) = &self.files[slot.file];
+        let path = &self.files[slot.file];
         let (first, length) = unit.bytes_of(planned);
         let offset = slot.offset + first;
+        let written = |path: &Path| {
+            let path = path.to_owned();
+            move |source| MergeError::Write { path, source }
+        };
+        let open = || File::options().read(true).write(true).open(path);
+        let file = &self.open.get(slot.file, open).map_err(written(path))?;
         if let Some(record) = self.earlier(index, file, offset, buffers.output(length)) {
             self.resumed_bytes.fetch_add(length, Ordering::Relaxed);
             control.advance(length, planned.place.layer);
@@ -113,10 +128,6 @@ impl Run<'_> {
             self.tally(unit, &record.leaves);
             return Ok(());
         }
-        let written = |path: &Path| {
-            let path = path.to_owned();
-            move |source| MergeError::Write { path, source }
-        };
         self.maker.make(unit, buffers)?;
         let bytes = buffers.output(length);
         // Before it leaves this process: what comes back is held against it.
