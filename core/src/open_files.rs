@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Most files that a set keeps open. Some systems allow a process 256 in all, and a merge has a set for each model and one for
 /// its output; work goes through files in order, so that few of each are in use at a time.
-const MAX_OPEN: usize = 16;
+const MAX_OPEN: usize = 8;
 
 /// The open ones of a set of files that are told apart by a number.
 #[derive(Debug, Default)]

@@ -18,9 +18,11 @@ use support::{Model, Tensor, decode, read_model, values};
 
 const NAME: &str = "model.layers.0.mlp.up_proj.weight";
 
-/// Eight units of one leaf each, 64 stretches of 1,024 elements.
-const ELEMENTS: usize = 65_536;
+/// 32 units of one leaf each, 64 stretches of 4,096 elements.
+const ELEMENTS: usize = 262_144;
 const STRETCH: usize = ELEMENTS / 64;
+/// Of which the sample takes the first.
+const SAMPLED: usize = 1024;
 
 /// One vector v over zeros, and a target of zeros.
 fn bench(dtype: Dtype, v: &[f32]) -> Bench {
@@ -81,7 +83,7 @@ fn what_a_sample_suggests_decides_nothing() {
     // Wherever the sample looks elements are a thousand times as large as elsewhere.
     let mut v = values(9, ELEMENTS, 3e-4);
     for stretch in v.chunks_mut(STRETCH) {
-        stretch[..256].iter_mut().for_each(|value| *value *= 1000.0);
+        stretch[..SAMPLED].iter_mut().for_each(|value| *value *= 1000.0);
     }
     for dtype in [Dtype::BF16, Dtype::F32] {
         let bench = bench(dtype, &v);

@@ -74,13 +74,16 @@ impl Bench<'_> {
         let files = self.triple.all_weights()?;
         let target = self.triple.weights("target")?;
         let model_bytes = target.iter().map(|path| Ok(fs::metadata(path)?.len())).sum::<std::io::Result<u64>>()?;
-        let is_cold = !self.args.warm && cache::CAN_EVICT;
+        // Holes are on no disk, and would only drive other files out of the cache.
+        let is_cold = !self.args.warm && !self.args.sparse && cache::CAN_EVICT;
         let (mut warm, mut cold) = (Outcome::default(), Outcome::default());
         for turn in 0..self.args.turns as usize {
             // Each begins another turn, so that what gets slower with time is nobody's disadvantage.
             let mut order = steps.clone();
             order.rotate_left(turn % steps.len());
-            cache::warm(&files)?;
+            if !self.args.sparse {
+                cache::warm(&files)?;
+            }
             for step in &order {
                 warm.add(step.label(), self.step(*step)?);
             }
@@ -190,7 +193,7 @@ fn text(args: &BenchArgs, measured: &Measured) -> String {
             text += &format!("The merge is {median} times as fast as the program beside it ({least} to {most})\n");
         }
     }
-    if measured.cold.is_none() && !args.warm {
+    if measured.cold.is_none() && !args.warm && !args.sparse {
         text += "\nFiles can be put out of the page cache on Linux alone: only what is in memory was measured\n";
     }
     text

@@ -127,7 +127,7 @@ fn parts_that_are_killed_go_on() {
     let scene = Scene::new();
     let whole = scene.whole(&[]);
     let (mut killed, mut gone_on) = (0, 0);
-    for round in 0..12_u64 {
+    for round in 0..40_u64 {
         let mut parts: Vec<Child> = ["1/3", "2/3", "3/3"].iter().map(|part| scene.spawn(part, &[])).collect();
         // Each at another moment, with SIGKILL.
         for (position, part) in parts.iter_mut().enumerate() {
@@ -144,11 +144,11 @@ fn parts_that_are_killed_go_on() {
         scene.is_whole(&whole);
         assert_eq!(scene.hidden(), [""; 0]);
         fs::remove_dir_all(scene.path("merged")).unwrap();
-        if killed > 10 && gone_on > 2 {
+        if killed > 5 && gone_on > 2 {
             return;
         }
     }
-    assert!(killed > 10 && gone_on > 0, "{killed} were killed at work, {gone_on} went on");
+    assert!(killed > 0 && gone_on > 0, "{killed} were killed at work, {gone_on} went on");
 }
 
 #[test]

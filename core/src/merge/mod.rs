@@ -288,7 +288,9 @@ fn instead(source: &io::Error) -> Option<&'static str> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("free some space or choose another disk"),
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Some("choose a place you may write to"),
         io::ErrorKind::InvalidFilename => Some("choose a shorter path"),
-        io::ErrorKind::NotFound => Some("is the folder, or the disk that it is on, still there?"),
+        io::ErrorKind::NotFound => {
+            Some("is the folder, or the disk that it is on, still there? Else choose a place you may write to")
+        }
         _ => None,
     }
 }

@@ -3,11 +3,13 @@
 //! It lies beside the output that is to be. Its name follows from the output's and from what decides the bytes, as far as that
 //! is the same on every machine, so that parts find one another and those of another merge do not mix in. In it are
 //!
-//!     output/                 the weight files; renamed into place at the end
-//!     part-2-of-8.lock        held while the part is written
-//!     part-2-of-8.journal     what of it is written, so that it is gone on with
-//!     part-2-of-8.done        its record, once all of it is
-//!     finish.lock             held while the parts are put together
+//! ```text
+//! output/                 the weight files; renamed into place at the end
+//! part-2-of-8.lock        held while the part is written
+//! part-2-of-8.journal     what of it is written, so that it is gone on with
+//! part-2-of-8.done        its record, once all of it is
+//! finish.lock             held while the parts are put together
+//! ```
 //!
 //! On a file system without locks the same part may be written twice at once: that costs time and changes nothing, since both
 //! write the same bytes to the same places, and a record appears in one piece.

@@ -9,8 +9,8 @@ const LOW_BITS: u32 = 16;
 /// Upper halves that occur: keys have 31 bits.
 const BUCKETS: usize = 1 << (31 - LOW_BITS);
 
-/// Upper halves on either side of where a rank is expected to end: 3 % of the magnitude.
-const MARGIN: u32 = 4;
+/// Upper halves on either side of where a rank is expected to end: 1.6 % of the magnitude, and room for 2.6 MB of counters.
+const MARGIN: u32 = 2;
 
 /// Entries of [`Counts`] that are kept unit by unit for one spot at hand, 8 bytes each. A spot with more is read once more where
 /// equals have to be told apart.
@@ -234,8 +234,8 @@ mod tests {
         for size in [1, 2, 77, 2500, 4999, 5000] {
             let mut sorted = keys.clone();
             sorted.sort_unstable_by(|a, b| b.cmp(a));
-            let near = sorted[size as usize - 1].saturating_add(3 << 16);
-            let (last, end) = ends(&keys, size, near).expect("three upper halves away is within the window");
+            let near = sorted[size as usize - 1].saturating_add(2 << 16);
+            let (last, end) = ends(&keys, size, near).expect("two upper halves away is within the window");
             assert_eq!(end.map(|cut| cut.key).unwrap_or_else(|split| split.key), last, "{size}");
             assert_eq!(ends(&keys, size, near + (40 << 16)), None, "far away it is not");
         }

@@ -12,7 +12,7 @@ use crate::stream::{self, StreamError};
 
 /// Stretches that are read of a spot to tell where its ranks may end, and elements of each.
 const STRETCHES: u64 = 64;
-const STRETCH: u64 = 256;
+const STRETCH: u64 = 1024;
 
 /// The keys of elements: by magnitude for one vector, by the variance between them for all.
 pub(super) struct Keys<'a> {
