@@ -19,6 +19,7 @@ use super::output::WrittenFile;
 use super::parts::Part;
 use super::plan::Plan;
 use super::report::FileReport;
+use crate::open_files::OpenFiles;
 use crate::positional::read_exact_at;
 use crate::progress::{Control, Stage};
 use crate::stream::{self, Resources};
@@ -69,7 +70,8 @@ pub(super) struct Meant<'a> {
 /// A weight file that is read back.
 struct Opened {
     path: PathBuf,
-    file: File,
+    /// Which it is of those that are open.
+    number: usize,
     tree: TreeHash,
 }
 
@@ -106,6 +108,8 @@ pub(super) fn read_back(
     let bytes = meant.iter().map(|meant| meant.plan.bytes()).sum::<u64>() + small_bytes;
     control.begin(Stage::Verifying, bytes);
     let mut from = verify;
+    let open = OpenFiles::default();
+    let mut number = 0_usize..;
     let mut opened: Vec<Vec<Opened>> = Vec::with_capacity(meant.len());
     for meant in meant {
         let files = meant.plan.files.files.iter().map(|planned| {
@@ -122,7 +126,9 @@ pub(super) fn read_back(
             if verify == Verify::Disk && !forget(&file) {
                 from = Verify::Memory;
             }
-            Ok(Opened { path, file, tree: TreeHash::new(planned.bytes) })
+            // There is always a next one.
+            let number = number.next().unwrap_or_default();
+            Ok(Opened { path, number, tree: TreeHash::new(planned.bytes) })
         });
         opened.push(files.collect::<Result<_, _>>()?);
     }
@@ -138,7 +144,7 @@ pub(super) fn read_back(
     }
     stream::run(pieces.len(), resources.threads, control, Vec::new, |buffer, index| {
         let piece = pieces[index];
-        check(&meant[piece.meant], piece, &opened[piece.meant][piece.file], buffer, control)
+        check(&meant[piece.meant], piece, &opened[piece.meant][piece.file], &open, buffer, control)
     })?;
 
     let mut files = Vec::new();
@@ -163,6 +169,7 @@ fn check(
     meant: &Meant<'_>,
     piece: Piece,
     opened: &Opened,
+    open: &OpenFiles,
     buffer: &mut Vec<u8>,
     control: &Control,
 ) -> Result<(), MergeError> {
@@ -184,12 +191,14 @@ fn check(
         Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length, meant.part),
         None => damaged(&opened.path, "the header", range.clone(), meant.part),
     };
+    let file =
+        open.get(opened.number, || File::open(&opened.path)).map_err(|source| unreadable(&opened.path, source))?;
     let bytes = stream::sized(buffer, end - range.start);
-    if let Err(error) = read_exact_at(&opened.file, range.start, bytes) {
+    if let Err(error) = read_exact_at(&file, range.start, bytes) {
         return Err(match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 // The file may end in the chunk after this piece, which then is as it should be.
-                let there = opened.file.metadata().map_or(0, |metadata| metadata.len());
+                let there = file.metadata().map_or(0, |metadata| metadata.len());
                 if there < range.end { wrong() } else { damaged(&opened.path, "the file", there..end, meant.part) }
             }
             _ => unreadable(&opened.path, error),
