@@ -6,10 +6,9 @@ use super::make::{Buffers, Maker, units_of};
 use super::measure::{self, Measured};
 use super::plan::{Plan, PlannedTensor, plan};
 use super::weights::Weights;
-use super::{MergeError, check_inputs, check_unchanged, open};
+use super::{MergeError, check_inputs, check_unchanged, open, refuse_unfit};
 use crate::alignment::Models;
 use crate::checkpoint::byte_count;
-use crate::preflight::preflight;
 use crate::progress::Control;
 use crate::recipe::Recipe;
 use crate::scaling::ScalingSpec;
@@ -32,12 +31,7 @@ impl Merged {
     pub fn new(recipe: &Recipe, resources: &Resources, control: &Control) -> Result<Self, MergeError> {
         let models = open(recipe)?;
         let plan = plan(&models, recipe)?;
-        for vector in 0..models.vectors.len() {
-            let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
-            if !preflight.passes() {
-                return Err(MergeError::Unfit { findings: preflight.findings });
-            }
-        }
+        refuse_unfit(&models, control)?;
         check_inputs(recipe, &models, control)?;
         Self::of(models, plan, recipe.clone(), resources, control)
     }

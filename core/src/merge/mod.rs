@@ -4,6 +4,7 @@ mod card;
 mod complete;
 mod convert;
 pub(crate) mod fit;
+mod identity;
 mod in_memory;
 mod journal;
 mod make;
@@ -376,13 +377,7 @@ pub fn merge_with(
     let place = output::check(output, &models)?;
     let sidecars = Sidecars::open(&models.target)?;
     let plan = plan(&models, recipe)?;
-
-    for vector in 0..models.vectors.len() {
-        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
-        if !preflight.passes() {
-            return Err(MergeError::Unfit { findings: preflight.findings });
-        }
-    }
+    refuse_unfit(&models, control)?;
     let recipe = lasting(recipe, &models, control)?;
 
     let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
@@ -413,6 +408,17 @@ pub fn merge_with(
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)
+}
+
+/// Refuses models that do not fit together.
+fn refuse_unfit(models: &Models, control: &Control) -> Result<(), MergeError> {
+    for vector in 0..models.vectors.len() {
+        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
+        if !preflight.passes() {
+            return Err(MergeError::Unfit { findings: preflight.findings });
+        }
+    }
+    Ok(())
 }
 
 /// The recipe as it is written beside what it made: models by names that hold from anywhere, with their fingerprints.

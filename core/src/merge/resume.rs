@@ -4,6 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::MergeError;
+use super::identity::Identity;
 use super::journal::{self, Head, JOURNAL_FILE, Journal};
 use super::make;
 use super::output::{LOCK_SUFFIX, OutputPlace, PARTS_SUFFIX, STAGING_SUFFIX, Staging};
@@ -69,24 +70,13 @@ pub(super) fn start(
 /// A hash of everything that decides which bytes go where: the recipe, this version, the state of every weight file that is read,
 /// and the files that are written.
 pub(super) fn identity(weights: Weights<'_>, recipe: &Recipe) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    field(env!("CARGO_PKG_VERSION").as_bytes());
-    field(recipe.to_toml().as_bytes());
+    let mut identity = Identity::of(recipe);
     for model in weights.models.ids() {
         for state in weights.models.get(model).file_states() {
-            field(&state.to_bytes());
+            identity.field(&state.to_bytes());
         }
     }
-    for file in &weights.plan.files.files {
-        field(file.name.as_bytes());
-        field(&file.header);
-        field(&file.bytes.to_le_bytes());
-    }
-    *hasher.finalize().as_bytes()
+    identity.finish(weights.plan)
 }
 
 /// What a merge left behind that was interrupted, or is under way.

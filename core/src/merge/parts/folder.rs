@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use super::record::{Head, Record};
 use super::share::Share;
 use super::{Part, PartsThere, io_write};
+use crate::merge::identity::Identity;
 use crate::merge::output::OutputPlace;
 use crate::merge::plan::Plan;
 use crate::merge::resume::{Files, Partial};
@@ -263,19 +264,7 @@ fn identity(plan: &Plan, recipe: &Recipe) -> [u8; 32] {
         vector.pre.clear();
         vector.post.clear();
     }
-    let mut hasher = blake3::Hasher::new();
-    let mut field = |bytes: &[u8]| {
-        hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update(bytes);
-    };
-    field(env!("CARGO_PKG_VERSION").as_bytes());
-    field(recipe.to_toml().as_bytes());
-    for file in &plan.files.files {
-        field(file.name.as_bytes());
-        field(&file.header);
-        field(&file.bytes.to_le_bytes());
-    }
-    *hasher.finalize().as_bytes()
+    Identity::of(&recipe).finish(plan)
 }
 
 #[cfg(test)]

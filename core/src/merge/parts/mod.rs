@@ -25,9 +25,8 @@ use super::plan::Plan;
 use super::report::{MergeReport, TensorReport};
 use super::verify::{Meant, Verify};
 use super::weights::Weights;
-use super::{MergeError, check_unchanged, lasting, make, measure, open, plan, resume, run};
+use super::{MergeError, check_unchanged, lasting, make, measure, open, plan, refuse_unfit, resume, run};
 use crate::alignment::{ModelId, Models};
-use crate::preflight::preflight;
 use crate::progress::{Control, Stage};
 use crate::recipe::Recipe;
 use crate::stream::Resources;
@@ -156,12 +155,7 @@ fn begin(recipe: &Recipe, output: &Path, control: &Control) -> Result<Begun, Mer
     let models = open(recipe)?;
     let place = output::check(output, &models)?;
     let plan = plan(&models, recipe)?;
-    for vector in 0..models.vectors.len() {
-        let preflight = preflight(&models.triple(vector), control)?.of_vector(vector);
-        if !preflight.passes() {
-            return Err(MergeError::Unfit { findings: preflight.findings });
-        }
-    }
+    refuse_unfit(&models, control)?;
     let recipe = lasting(recipe, &models, control)?;
     let folder = PartsFolder::of(&place, &plan, &recipe);
     Ok(Begun { models, plan, recipe, place, folder })
