@@ -9,10 +9,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use mergescope_core::adapter::{ADAPTER_REPORT_FILE, AdapterSpec, Ranks, export};
 use mergescope_core::checkpoint::Dtype;
-use mergescope_core::merge::{MergeOptions, MergeReport, REPORT_FILE, Verify, merge, merge_with};
+use mergescope_core::merge::{
+    FileReport, MergeOptions, MergeReport, REPORT_FILE, Verify, convert, merge, merge_with, save_vector,
+};
 use mergescope_core::progress::{Control, Stage};
-use mergescope_core::recipe::Recipe;
+use mergescope_core::recipe::{OutputDtype, Recipe};
 use mergescope_core::stream::Resources;
 use support::{Folders, Size, related};
 
@@ -95,6 +98,41 @@ fn neither_threads_nor_memory_nor_the_way_of_reading_change_a_hash() {
         all.push(report.files);
     }
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn vectors_conversions_and_adapters_are_read_back_too() {
+    let folders = folders();
+    let recipe = recipe(&folders);
+    let (resources, control) = (Resources::default(), Control::new());
+    let path = |name: &str| folders.dir.path().join(name);
+    let models = mergescope_core::merge::open(&recipe).unwrap();
+    let hashes_of = |files: &[FileReport]| -> BTreeMap<String, String> {
+        files.iter().map(|file| (file.name.clone(), file.blake3.clone())).collect()
+    };
+    let card = |folder: &Path| fs::read_to_string(folder.join("README.md")).unwrap();
+
+    let names = [recipe.vector.pre.as_str(), recipe.vector.post.as_str()];
+    let vector = path("vector");
+    let saved = save_vector(&models.vectors[0], names, OutputDtype::F32, &vector, &resources, &control).unwrap();
+    assert_eq!(hashes_of(&saved.files), hashes(&vector));
+    let weights = saved.files.iter().find(|file| file.name.ends_with(".safetensors")).unwrap();
+    assert!(card(&vector).contains(&format!("`{}`", weights.blake3)));
+
+    let copy = path("copy");
+    let converted = convert(&models.target, &copy, 100_000, &resources, &control).unwrap();
+    assert!(converted.weight_files.len() > 1);
+    assert_eq!(hashes_of(&converted.files), hashes(&copy));
+
+    for ranks in [Ranks::Uniform, Ranks::PerTensor] {
+        let adapter = path(&format!("adapter-{}", ranks.label()));
+        let spec = AdapterSpec { rank: 4, energy: Some(0.5), ranks, ..AdapterSpec::default() };
+        let report = export(&Recipe { adapter: Some(spec), ..recipe.clone() }, &adapter, &resources, &control).unwrap();
+        let mut expected = hashes(&adapter);
+        expected.remove(ADAPTER_REPORT_FILE).unwrap();
+        assert_eq!(hashes_of(&report.files), expected);
+        assert!(card(&adapter).contains(&format!("`{}`", report.files[0].blake3)));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::args::ConvertModelArgs;
 use super::exit::Exit;
 use super::print::{self, Printer};
 use super::progress::Job;
+use super::report::read_back;
 use crate::format;
 
 /// Writes the model and tells what was written.
@@ -47,6 +48,7 @@ fn text(converted: &Converted) -> String {
         format::bytes(converted.bytes_written),
         format::duration(converted.elapsed),
     ));
+    text.push_str(&read_back("", converted.files.len(), "--json"));
     text
 }
 
@@ -56,6 +58,7 @@ fn document(converted: &Converted) -> Value {
         "tensors": converted.tensors,
         "weight_files": converted.weight_files,
         "bytes_written": converted.bytes_written,
+        "files": converted.files,
         "has_config": converted.has_config,
         "left_out": converted.left_out,
         "elapsed_secs": converted.elapsed.as_secs_f64(),

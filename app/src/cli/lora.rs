@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mergescope_core::adapter::{
-    AdapterPart, AdapterPlan, AdapterReport, AdapterSpec, Content, Fate, Kept, check_output, export, plan,
+    ADAPTER_REPORT_FILE, AdapterPart, AdapterPlan, AdapterReport, AdapterSpec, Content, Fate, Kept, check_output,
+    export, plan,
 };
 use mergescope_core::alignment::{Models, Triple};
 use mergescope_core::merge::{MergeError, check_inputs};
@@ -17,7 +18,7 @@ use super::exit::Exit;
 use super::preflight as findings;
 use super::print::{self, Printer};
 use super::progress::Job;
-use super::report::layer_label;
+use super::report::{layer_label, read_back};
 use super::table::{Align, Table};
 use crate::format;
 
@@ -156,6 +157,7 @@ fn text(report: &AdapterReport) -> String {
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
     );
+    text.push_str(&read_back("", report.files.len(), ADAPTER_REPORT_FILE));
     text
 }
 

@@ -75,19 +75,22 @@ pub fn text(report: &MergeReport) -> String {
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
     );
-    let files = || format::plural(report.files.len(), "file");
-    let _ = match report.verified {
-        Verify::None => writeln!(text, "Nothing was read back (--verify none)"),
-        Verify::Memory => writeln!(text, "Read back: {}, as they were meant; BLAKE3 of each in {REPORT_FILE}", files()),
-        Verify::Disk => {
-            writeln!(text, "Read back from the disk: {}, as they were meant; BLAKE3 of each in {REPORT_FILE}", files())
-        }
-    };
+    text.push_str(&match report.verified {
+        Verify::None => "Nothing was read back (--verify none)\n".to_owned(),
+        Verify::Memory => read_back("", report.files.len(), REPORT_FILE),
+        Verify::Disk => read_back(" from the disk", report.files.len(), REPORT_FILE),
+    });
     if report.resumed_bytes > 0 {
         let there = format::bytes(report.resumed_bytes);
         let _ = writeln!(text, "Of these, {there} were there already, from a run that was interrupted");
     }
     text
+}
+
+/// That so many files were read back, and where their hashes are.
+pub fn read_back(from: &str, files: usize, hashes: &str) -> String {
+    let files = format::plural(files, "file");
+    format!("Read back{from}: {files}, as they were meant; BLAKE3 of each in {hashes}\n")
 }
 
 /// The heading of a layer's row.

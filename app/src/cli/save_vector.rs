@@ -9,6 +9,7 @@ use super::args::SaveVectorArgs;
 use super::exit::Exit;
 use super::print::{self, Printer};
 use super::progress::Job;
+use super::report::read_back;
 use crate::format;
 
 /// Writes the vector and tells what was written.
@@ -50,6 +51,7 @@ fn text(saved: &SavedVector) -> String {
         format::bytes(saved.bytes_written),
         format::duration(saved.elapsed),
     ));
+    text.push_str(&read_back("", saved.files.len(), "README.md"));
     text
 }
 
@@ -70,6 +72,7 @@ fn document(saved: &SavedVector) -> Value {
         "norm": total.intended(),
         "relative_error": saved.relative_error(),
         "provenance": saved.provenance,
+        "files": saved.files,
         "tensors": tensors.collect::<Vec<_>>(),
         "left_out": saved.left_out,
     })

@@ -8,6 +8,7 @@ use super::spec::Content;
 use crate::alignment::Triple;
 use crate::checkpoint::dtype_label;
 use crate::layout::Part;
+use crate::merge::card::files_table;
 use crate::recipe::Recipe;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -95,6 +96,9 @@ pub(super) fn model_card(triple: &Triple, report: &AdapterReport) -> String {
         card.push('\n');
     }
     card.push_str(&usage(report));
+    if !report.files.is_empty() {
+        let _ = writeln!(card, "## Files\n{}", files_table(&report.files));
+    }
     card.push_str("The licences of all three models apply.\n");
     card
 }

@@ -28,9 +28,11 @@ use std::time::Instant;
 use crate::alignment::{Alignment, ModelId, Models, Participation, Role, Triple, element_bytes};
 use crate::analysis::{Matrix, SpectrumError};
 use crate::checkpoint::{Dtype, TensorInfo, dtype_label, takes_part};
+use crate::merge::card::CARD_FILE;
 use crate::merge::fit;
-use crate::merge::output::{self, Staging};
-use crate::merge::{self, MergeError, RECIPE_FILE};
+use crate::merge::output::{self, Staging, WrittenFile};
+use crate::merge::verify;
+use crate::merge::{self, MergeError, RECIPE_FILE, Verify};
 use crate::numeric::first_nonfinite;
 use crate::preflight::preflight;
 use crate::progress::{Control, Stage};
@@ -205,14 +207,23 @@ pub fn export(
         is_uniform: spec.ranks == Ranks::Uniform,
         tensors: written.tensors,
         left_out: written.left_out,
-        bytes_written: written.bytes,
+        bytes_written: written.file.bytes,
+        files: Vec::new(),
         elapsed: began.elapsed(),
     };
     let config = config::adapter_config(&triple, &report.recipe, &report.tensors, report.rank, report.is_uniform);
-    staging.write("adapter_config.json", &config)?;
-    staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?;
-    staging.write("README.md", &card::model_card(&triple, &report))?;
-    staging.write(ADAPTER_REPORT_FILE, &format!("{:#}\n", report.document()))?;
+    let files = [
+        written.file,
+        staging.write("adapter_config.json", &config)?,
+        staging.write(RECIPE_FILE, &card::recipe_file(&report.recipe))?,
+    ];
+    let folder = staging.path();
+    report.files = verify::sync_and_read_back_files(folder, &files, resources, control)?;
+    // The card has the hashes of all files but its own and the report's, the report of all but its own.
+    let card = staging.write(CARD_FILE, &card::model_card(&triple, &report))?;
+    report.files.push(verify::small_file(folder, &card, Verify::Memory)?);
+    let written = staging.write(ADAPTER_REPORT_FILE, &format!("{:#}\n", report.document()))?;
+    verify::small_file(folder, &written, Verify::Memory)?;
     staging.commit(control)?;
     report.elapsed = began.elapsed();
     Ok(report)
@@ -240,7 +251,7 @@ struct Written {
     tensors: Vec<AdapterTensor>,
     left_out: Vec<Omitted>,
     rank: u32,
-    bytes: u64,
+    file: WrittenFile,
 }
 
 impl Run<'_> {
@@ -273,8 +284,8 @@ impl Run<'_> {
             Ranks::Uniform => (highest, Some(highest)),
             Ranks::PerTensor => (most_common(&ranks), None),
         };
-        let bytes = aside.finish(staging.path(), uniform).map_err(AdapterError::at)?;
-        Ok(Written { tensors, left_out, rank, bytes })
+        let file = aside.finish(staging.path(), uniform)?;
+        Ok(Written { tensors, left_out, rank, file })
     }
 
     /// Bytes that are read for a tensor at most, as far as that can be told.

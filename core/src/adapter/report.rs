@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::plan::{Kind, Reason};
 use crate::checkpoint::{Dtype, dtype_label};
 use crate::layout::{Part, Place};
+use crate::merge::FileReport;
 use crate::recipe::Recipe;
 
 /// The report as JSON, beside the adapter.
@@ -93,6 +94,8 @@ pub struct AdapterReport {
     pub left_out: Vec<Omitted>,
     /// Bytes of the weight file.
     pub bytes_written: u64,
+    /// The files but for the report itself, read back and found to be what was meant.
+    pub files: Vec<FileReport>,
     /// Time from opening the models to the committed output.
     pub elapsed: Duration,
 }
@@ -283,6 +286,7 @@ impl AdapterReport {
             "rank": self.rank,
             "uniform": self.is_uniform,
             "bytes_written": self.bytes_written,
+            "files": self.files,
             "elapsed_secs": self.elapsed.as_secs_f64(),
             "total": sums(&self.total()),
             "layers": self.layers().iter().map(|(layer, kept)| with("layer", json!(layer), kept)).collect::<Vec<_>>(),

@@ -1,13 +1,16 @@
 //! The weight file of an adapter: factors kept aside as they are found, then laid out once all ranks are known.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use faer::MatRef;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::factors::Factors;
 use crate::checkpoint::{Dtype, OutputTensor, WeightFile, WeightFiles};
+use crate::merge::MergeError;
+use crate::merge::output::WrittenFile;
 use crate::numeric::{BLOCK, round_nearest};
 
 /// The weight file, as PEFT calls it.
@@ -25,6 +28,8 @@ pub(super) struct Aside {
     file: BufWriter<File>,
     bytes: u64,
     waiting: Vec<Waiting>,
+    /// Of the bytes so far of the tensor begun last.
+    sum: Xxh3,
 }
 
 /// A tensor that waits.
@@ -34,6 +39,10 @@ struct Waiting {
     shape: Shape,
     /// Where its bytes begin.
     first: u64,
+    /// Where they end, once all are written.
+    end: u64,
+    /// The checksum of its bytes, then.
+    sum: u128,
 }
 
 /// How it is to be stored.
@@ -51,7 +60,7 @@ impl Aside {
     pub(super) fn create(staging: &Path) -> Result<Self, (PathBuf, io::Error)> {
         let path = staging.join(ASIDE_FILE);
         match File::options().read(true).write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Self { path, file: BufWriter::new(file), bytes: 0, waiting: Vec::new() }),
+            Ok(file) => Ok(Self { path, file: BufWriter::new(file), bytes: 0, waiting: Vec::new(), sum: Xxh3::new() }),
             Err(error) => Err((path, error)),
         }
     }
@@ -95,11 +104,21 @@ impl Aside {
     /// Writes bytes of the tensor begun last.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
+        self.sum.update(bytes);
         self.file.write_all(bytes)
     }
 
     fn begin(&mut self, name: String, dtype: Dtype, shape: Shape) {
-        self.waiting.push(Waiting { name, dtype, shape, first: self.bytes });
+        self.end();
+        self.waiting.push(Waiting { name, dtype, shape, first: self.bytes, end: self.bytes, sum: 0 });
+    }
+
+    /// Keeps the checksum of the tensor begun last.
+    fn end(&mut self) {
+        if let Some(last) = self.waiting.last_mut() {
+            (last.end, last.sum) = (self.bytes, self.sum.digest128());
+        }
+        self.sum.reset();
     }
 
     /// Writes a column, or none, and zeros up to `count` elements.
@@ -118,28 +137,66 @@ impl Aside {
         Ok(())
     }
 
-    /// Lays everything out in `staging`, filled up to `uniform` where that is given, and removes what waited.
-    pub(super) fn finish(self, staging: &Path, uniform: Option<u32>) -> Result<u64, (PathBuf, io::Error)> {
+    /// Lays everything out in `staging`, filled up to `uniform` where that is given, and removes what waited; the weight file as it
+    /// is meant to be.
+    pub(super) fn finish(mut self, staging: &Path, uniform: Option<u32>) -> Result<WrittenFile, MergeError> {
+        self.end();
         let Self { path, file, mut waiting, .. } = self;
         let to = staging.join(WEIGHTS_FILE);
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |error| (path, error)
+            move |source| MergeError::Write { path, source }
         };
-        let mut from = file.into_inner().map_err(|error| (path.clone(), error.into_error()))?;
+        let mut from = file.into_inner().map_err(|error| failed(&path)(error.into_error()))?;
         waiting.sort_by(|a, b| crate::checkpoint::natural_cmp(&a.name, &b.name));
         let tensors: Vec<OutputTensor> = waiting.iter().map(|waiting| waiting.output(uniform)).collect();
         let planned = WeightFiles::one(WEIGHTS_FILE, &tensors);
         let WeightFile { header, bytes, .. } = &planned.files[0];
-        let mut out = BufWriter::new(File::create_new(&to).map_err(failed(&to))?);
+        let file = BufWriter::with_capacity(COPY_BYTES, File::create_new(&to).map_err(failed(&to))?);
+        let mut out = Hashed { to: file, hasher: blake3::Hasher::new() };
         out.write_all(header).map_err(failed(&to))?;
         for tensor in &waiting {
-            tensor.copy(&mut from, &mut out, uniform).map_err(failed(&to))?;
+            if !tensor.copy(&mut from, &mut out, uniform).map_err(failed(&to))? {
+                let what = format!("factors of tensor `{}`", tensor.name);
+                return Err(MergeError::Damaged { path, what, range: tensor.first..tensor.end, part: None });
+            }
         }
         out.flush().map_err(failed(&to))?;
         drop(from);
         fs::remove_file(&path).map_err(failed(&path))?;
-        Ok(*bytes)
+        Ok(WrittenFile { name: WEIGHTS_FILE.to_owned(), bytes: *bytes, hash: out.hasher.finalize() })
+    }
+}
+
+/// Hashes what is written, before it leaves this process.
+struct Hashed<W> {
+    to: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Sums what is read.
+struct Summed<R> {
+    from: R,
+    sum: Xxh3,
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.sum.update(&buffer[..count]);
+        Ok(count)
     }
 }
 
@@ -154,26 +211,27 @@ impl Waiting {
         OutputTensor { name: self.name.clone(), dtype: self.dtype, shape }
     }
 
-    fn copy(&self, from: &mut File, to: &mut impl Write, uniform: Option<u32>) -> io::Result<()> {
+    /// Copies it; whether its bytes are still those that were put aside.
+    fn copy(&self, from: &mut File, to: &mut impl Write, uniform: Option<u32>) -> io::Result<bool> {
         from.seek(SeekFrom::Start(self.first))?;
         let width = self.dtype.bitsize() as u64 / 8;
         let zeros = |rank: u64| uniform.map_or(0, |uniform| u64::from(uniform).saturating_sub(rank));
+        let mut from = Summed { from: BufReader::with_capacity(COPY_BYTES, from), sum: Xxh3::new() };
         match self.shape {
-            Shape::Whole(ref shape) => copy(from, to, shape.iter().product::<u64>() * width),
+            Shape::Whole(ref shape) => copy(&mut from, to, shape.iter().product::<u64>() * width)?,
             Shape::A { rank, cols } => {
-                copy(from, to, rank * cols * width)?;
-                copy(&mut io::repeat(0), to, zeros(rank) * cols * width)
+                copy(&mut from, to, rank * cols * width)?;
+                copy(&mut io::repeat(0), to, zeros(rank) * cols * width)?;
             }
-            Shape::B { rows, rank } if zeros(rank) == 0 => copy(from, to, rows * rank * width),
+            Shape::B { rows, rank } if zeros(rank) == 0 => copy(&mut from, to, rows * rank * width)?,
             Shape::B { rows, rank } => {
-                let mut from = io::BufReader::with_capacity(COPY_BYTES, from);
                 for _ in 0..rows {
                     copy(&mut from, to, rank * width)?;
                     copy(&mut io::repeat(0), to, zeros(rank) * width)?;
                 }
-                Ok(())
             }
         }
+        Ok(from.sum.digest128() == self.sum)
     }
 }
 
@@ -181,4 +239,44 @@ impl Waiting {
 fn copy(from: &mut impl Read, to: &mut impl Write, bytes: u64) -> io::Result<()> {
     let copied = io::copy(&mut from.take(bytes), to)?;
     if copied == bytes { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+mod tests {
+    use super::*;
+
+    /// Two tensors put aside.
+    fn aside(folder: &Path) -> Aside {
+        let mut aside = Aside::create(folder).unwrap();
+        for (name, bytes) in [("a", [1_u8; 40]), ("b", [2; 40])] {
+            aside.begin_whole(name.to_owned(), Dtype::F32, vec![10]);
+            bytes.chunks(16).for_each(|bytes| aside.write(bytes).unwrap());
+        }
+        aside.file.flush().unwrap();
+        aside
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let written = aside(folder.path()).finish(folder.path(), None).unwrap();
+        let file = fs::read(folder.path().join(WEIGHTS_FILE)).unwrap();
+        assert_eq!((written.bytes, written.hash), (file.len() as u64, blake3::hash(&file)));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "what waited is removed");
+    }
+
+    #[test]
+    fn factors_that_changed_while_they_waited_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let aside = aside(folder.path());
+        let path = aside.path().to_owned();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[45] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let error = aside.finish(folder.path(), None).unwrap_err();
+        assert!(
+            matches!(&error, MergeError::Damaged { what, range, .. } if what.contains("`b`") && *range == (40..80))
+        );
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::MergeReport;
+use super::{FileReport, MergeReport};
 use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{CheckpointKind, TensorInfo, dtype_label};
 use crate::recipe::{Combination, Recipe};
 use crate::scaling::ScalingSpec;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The model card.
+pub(crate) const CARD_FILE: &str = "README.md";
 
 /// `mergescope.toml`: the recipe, and how to run it again.
 pub(super) fn recipe_file(recipe: &Recipe) -> String {
@@ -72,16 +75,23 @@ pub(super) fn model_card(models: &Models, report: &MergeReport) -> String {
             total.overflowed, total.clipped
         );
     }
-    if !report.files.is_empty() {
-        card.push_str("\n| File | Bytes | BLAKE3 |\n|---|---|---|\n");
-        for file in &report.files {
-            let _ = writeln!(card, "| {} | {} | `{}` |", cell(&file.name), file.bytes, file.blake3);
-        }
-    }
+    card.push_str(&files_table(&report.files));
     card.push_str(
         "\nThese numbers say what was written, not how well the model answers. The licences of all models apply.\n",
     );
     card
+}
+
+/// The files of a folder with their hashes; nothing where there are none.
+pub(crate) fn files_table(files: &[FileReport]) -> String {
+    let mut table = String::new();
+    if !files.is_empty() {
+        table.push_str("\n| File | Bytes | BLAKE3 |\n|---|---|---|\n");
+    }
+    for file in files {
+        let _ = writeln!(table, "| {} | {} | `{}` |", cell(&file.name), file.bytes, file.blake3);
+    }
+    table
 }
 
 type Rows = Vec<(&'static str, String)>;

@@ -3,17 +3,15 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::output::{Syncing, WrittenFile, write_file};
+use super::MergeError;
+use super::card::{self, CARD_FILE};
+use super::output::{WrittenFile, write_file};
 use super::plan::Plan;
 use super::report::{MergeReport, RECIPE_FILE, REPORT_FILE};
 use super::verify::{self, Meant, ReadBack, Verify};
-use super::{MergeError, card};
 use crate::alignment::Models;
-use crate::progress::{Control, Stage};
+use crate::progress::Control;
 use crate::stream::Resources;
-
-/// The model card.
-const CARD_FILE: &str = "README.md";
 
 /// The folder whose weights are written, and what they were meant to be.
 pub(super) struct Complete<'a> {
@@ -43,22 +41,8 @@ impl Complete<'_> {
             sidecars.push(write_file(folder, "model.safetensors.index.json", index)?);
         }
         sidecars.push(write_file(folder, RECIPE_FILE, &card::recipe_file(&report.recipe))?);
-        let ReadBack { mut files, from } = match verify {
-            Verify::None => ReadBack { files: Vec::new(), from: Verify::None },
-            Verify::Memory => {
-                // While the disk takes it in, the processor has time to hash it.
-                let syncing = Syncing::begin(vec![folder.to_owned()])?;
-                let found = self.read_back(&sidecars)?;
-                control.begin(Stage::Syncing, 0);
-                syncing.wait(control)?;
-                found
-            }
-            Verify::Disk => {
-                control.begin(Stage::Syncing, 0);
-                Syncing::begin(vec![folder.to_owned()])?.wait(control)?;
-                self.read_back(&sidecars)?
-            }
-        };
+        let ReadBack { mut files, from } =
+            verify::sync_and_read_back(folder, self.meant, &sidecars, verify, self.resources, control)?;
         files.sort_by(|one, other| one.name.cmp(&other.name));
         (report.files, report.verified) = (files, from);
         // The card has the hashes of all files but its own and the report's, the report of all but its own.
@@ -70,10 +54,6 @@ impl Complete<'_> {
             verify::small_file(folder, &written, Verify::Memory)?;
         }
         Ok(())
-    }
-
-    fn read_back(&self, sidecars: &[WrittenFile]) -> Result<ReadBack, MergeError> {
-        verify::read_back(self.folder, self.meant, sidecars, self.verify, self.resources, self.control)
     }
 
     fn check(&self, card: &WrittenFile, report: &mut MergeReport) -> Result<(), MergeError> {

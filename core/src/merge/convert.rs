@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::card::CARD_FILE;
 use super::measure::Measured;
-use super::output::Sidecars;
+use super::output::{Copied, Sidecars};
+use super::verify::{self, Meant, Verify};
 use super::weights::Weights;
-use super::{MergeError, output, plan, run};
+use super::{FileReport, MergeError, output, plan, run};
 use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{Checkpoint, OpenError};
 use crate::progress::Control;
@@ -30,6 +32,8 @@ pub struct Converted {
     pub weight_files: Vec<String>,
     /// Bytes of them.
     pub bytes_written: u64,
+    /// All files, read back and found to be what was meant.
+    pub files: Vec<FileReport>,
     /// Whether a `config.json` came with the model; a lone weight file has none.
     pub has_config: bool,
     /// Files too large to be a tokenizer or config, and subfolders, which were left out.
@@ -66,22 +70,25 @@ pub fn convert(
     let plan = plan(&models, &recipe)?;
     let staging = place.stage()?;
     staging.place().check_space(plan.bytes() + sidecars.bytes)?;
-    let left_out = sidecars.copy(model, &recipe, staging.path(), control)?.left_out;
+    let Copied { mut files, left_out } = sidecars.copy(model, &recipe, staging.path(), control)?;
     if let Some(card) = card {
-        staging.write("README.md", &card)?;
+        files.push(staging.write(CARD_FILE, &card)?);
     }
     let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
-    run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources, None)?;
+    let written = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources, None)?;
     super::check_unchanged(&models)?;
     if let Some(index) = &plan.files.index {
-        staging.write("model.safetensors.index.json", index)?;
+        files.push(staging.write("model.safetensors.index.json", index)?);
     }
+    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let read = verify::sync_and_read_back(staging.path(), &meant, &files, Verify::Memory, resources, control)?;
     staging.commit(control)?;
     Ok(Converted {
         output: output.to_owned(),
         tensors: plan.tensors.len(),
         weight_files: plan.files.files.iter().map(|file| file.name.clone()).collect(),
         bytes_written: plan.bytes(),
+        files: read.files,
         has_config: model.config().is_some(),
         left_out,
         elapsed: began.elapsed(),
@@ -90,10 +97,10 @@ pub fn convert(
 
 /// The model's `README.md`, which says whose it is and under which licence.
 fn model_card(model: &Checkpoint) -> Result<Option<String>, MergeError> {
-    if model.is_single_file() || !model.root().join("README.md").is_file() {
+    if model.is_single_file() || !model.root().join(CARD_FILE).is_file() {
         return Ok(None);
     }
-    let path = model.sidecar("README.md").map_err(MergeError::Sidecar)?;
+    let path = model.sidecar(CARD_FILE).map_err(MergeError::Sidecar)?;
     let mut bytes = Vec::new();
     File::open(&path)
         .and_then(|file| file.take(MAX_CARD_BYTES).read_to_end(&mut bytes))

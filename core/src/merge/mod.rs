@@ -1,6 +1,6 @@
 //! From a recipe to a model folder: plan, run, commit.
 
-mod card;
+pub(crate) mod card;
 mod complete;
 mod convert;
 pub(crate) mod fit;
@@ -18,7 +18,7 @@ mod report;
 mod resume;
 mod run;
 mod saved;
-mod verify;
+pub(crate) mod verify;
 mod weights;
 
 use std::io;

@@ -243,8 +243,8 @@ impl Staging {
     }
 
     /// Writes a small file.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), MergeError> {
-        write_file(self.path(), name, text).map(drop)
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<WrittenFile, MergeError> {
+        write_file(self.path(), name, text)
     }
 
     /// Syncs everything to the disk and renames the folder into place.
@@ -288,7 +288,7 @@ pub(super) fn keep_only(folder: &Path, kept: &[&str]) -> Result<(), MergeError> 
 
 /// A file beside the weights, as it was meant.
 #[derive(Debug)]
-pub(super) struct WrittenFile {
+pub(crate) struct WrittenFile {
     /// Its name in the folder.
     pub name: String,
     pub bytes: u64,

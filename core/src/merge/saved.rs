@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::card::{CARD_FILE, files_table};
 use super::measure::Measured;
 use super::output::Sidecars;
+use super::verify::{self, Meant, Verify};
 use super::weights::Weights;
-use super::{ChangeSums, MergeError, Plan, PlanError, PlannedTensor, TensorReport, output, plan, run};
+use super::{ChangeSums, FileReport, MergeError, Plan, PlanError, PlannedTensor, TensorReport, output, plan, run};
 use crate::alignment::{Models, VectorPair};
 use crate::checkpoint::{Checkpoint, CheckpointKind, OutputTensor, VECTOR_STEM, WeightFiles, dtype_label};
 use crate::hub;
@@ -50,6 +52,8 @@ pub struct SavedVector {
     pub left_out: Vec<String>,
     /// Bytes of the weight files.
     pub bytes_written: u64,
+    /// All files, read back and found to be what was meant.
+    pub files: Vec<FileReport>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -105,24 +109,28 @@ pub fn save_vector(
     staging.place().check_space(plan.bytes() + config.bytes)?;
     // As it is: it says what the vector's models are, not what its weights are written in.
     let as_it_is = Recipe { output: OutputSpec::default(), ..recipe.clone() };
-    config.copy(&pair.post, &as_it_is, staging.path(), control)?;
+    let mut files = config.copy(&pair.post, &as_it_is, staging.path(), control)?.files;
     let weights = Weights::new(&models, &plan, &recipe, resources.read_path, control);
     let written = run::write_weights(weights, &recipe, &Measured::default(), staging.path(), resources, None)?;
     super::check_unchanged(&models)?;
     if let Some(index) = &plan.files.index {
-        staging.write(&format!("{VECTOR_STEM}.safetensors.index.json"), index)?;
+        files.push(staging.write(&format!("{VECTOR_STEM}.safetensors.index.json"), index)?);
     }
+    // Strings in one table, which always have a TOML form.
+    files.push(staging.write(VECTOR_FILE, &toml::to_string_pretty(&provenance).unwrap_or_default())?);
+    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let read = verify::sync_and_read_back(staging.path(), &meant, &files, Verify::Memory, resources, control)?;
     let mut saved = SavedVector {
         output: output.to_owned(),
         provenance,
         tensors: written.tensors,
         left_out,
         bytes_written: plan.bytes(),
+        files: read.files,
         elapsed: began.elapsed(),
     };
-    // Strings in one table, which always have a TOML form.
-    staging.write(VECTOR_FILE, &toml::to_string_pretty(&saved.provenance).unwrap_or_default())?;
-    staging.write("README.md", &card(&saved, pair))?;
+    let card = staging.write(CARD_FILE, &card(&saved, pair))?;
+    saved.files.push(verify::small_file(staging.path(), &card, Verify::Memory)?);
     staging.commit(control)?;
     saved.elapsed = began.elapsed();
     Ok(saved)
@@ -186,6 +194,7 @@ fn card(saved: &SavedVector, pair: &VectorPair) -> String {
     if !saved.left_out.is_empty() {
         let _ = writeln!(card, "\nTensors that are no floats are left out: {}.", saved.left_out.len());
     }
+    card.push_str(&files_table(&saved.files));
     card.push_str("\nThe licences of both models apply.\n");
     card
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::MergeError;
 use super::journal::Checksum;
 use super::make::Unit;
-use super::output::WrittenFile;
+use super::output::{Syncing, WrittenFile};
 use super::parts::Part;
 use super::plan::Plan;
 use super::report::FileReport;
@@ -92,11 +92,56 @@ pub(super) struct ReadBack {
     pub from: Verify,
 }
 
+/// Has all of `folder` reach the disk, and reads back the weight files in it and the small files beside them, once they are there
+/// ([`Verify::Disk`]) or meanwhile ([`Verify::Memory`]); with [`Verify::None`] does neither.
+///
+/// # Errors
+/// When something is not as it was meant, cannot be read or written, or it is cancelled.
+pub(super) fn sync_and_read_back(
+    folder: &Path,
+    meant: &[Meant<'_>],
+    small: &[WrittenFile],
+    verify: Verify,
+    resources: &Resources,
+    control: &Control,
+) -> Result<ReadBack, MergeError> {
+    let read_back = || read_back(folder, meant, small, verify, resources, control);
+    match verify {
+        Verify::None => Ok(ReadBack { files: Vec::new(), from: Verify::None }),
+        Verify::Memory => {
+            // While the disk takes it in, the processor has time to hash it.
+            let syncing = Syncing::begin(vec![folder.to_owned()])?;
+            let found = read_back()?;
+            control.begin(Stage::Syncing, 0);
+            syncing.wait(control)?;
+            Ok(found)
+        }
+        Verify::Disk => {
+            control.begin(Stage::Syncing, 0);
+            Syncing::begin(vec![folder.to_owned()])?.wait(control)?;
+            read_back()
+        }
+    }
+}
+
+/// The same, as [`Verify::Memory`], of files that were each written in one go.
+///
+/// # Errors
+/// When something is not as it was meant, cannot be read or written, or it is cancelled.
+pub(crate) fn sync_and_read_back_files(
+    folder: &Path,
+    files: &[WrittenFile],
+    resources: &Resources,
+    control: &Control,
+) -> Result<Vec<FileReport>, MergeError> {
+    Ok(sync_and_read_back(folder, &[], files, Verify::Memory, resources, control)?.files)
+}
+
 /// Reads back the weight files in `folder`, and the small files beside them.
 ///
 /// # Errors
 /// When something is not as it was meant, cannot be read, or it is cancelled.
-pub(super) fn read_back(
+fn read_back(
     folder: &Path,
     meant: &[Meant<'_>],
     small: &[WrittenFile],
@@ -222,7 +267,7 @@ fn check(
 }
 
 /// Reads back a file that was written in one go.
-pub(super) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -> Result<FileReport, MergeError> {
+pub(crate) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -> Result<FileReport, MergeError> {
     let path = folder.join(&written.name);
     let read = || -> io::Result<blake3::Hasher> {
         let file = File::open(&path)?;
