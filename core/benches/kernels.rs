@@ -30,6 +30,11 @@ fn merge(bencher: Bencher<'_, '_>, dtype: Dtype) {
 }
 
 #[divan::bench(args = DTYPES)]
+fn merge_untied(bencher: Bencher<'_, '_>, dtype: Dtype) {
+    merge_of(bencher, dtype, Kind::Untied);
+}
+
+#[divan::bench(args = DTYPES)]
 fn merge_dare(bencher: Bencher<'_, '_>, dtype: Dtype) {
     merge_of(bencher, dtype, Kind::Random);
 }

@@ -1,6 +1,6 @@
 //! The arithmetic on weights without files: what `benches/kernels.rs` measures.
 
-use crate::analysis::{JointCounts, measure_unit};
+use crate::analysis::{JointCounts, measure_leaves};
 use crate::checkpoint::Dtype;
 use crate::method::mix::{
     Base, Blend, Bytes, Cut, Equals, Ingredient, Keep, KeepRule, Mix, MixBuffers, MixStretch, VectorBytes,
@@ -23,8 +23,10 @@ pub struct Unit {
 /// What v is put through before it is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
+    /// Nothing, with a w of ½: sums often lie in the middle between two elements.
     Plain,
+    /// Nothing, with a w of many digits: they hardly ever do.
+    Untied,
     /// DARE: half of its elements are kept at random.
     Random,
     /// TIES: the larger ones are kept, and signs are elected.
@@ -74,21 +76,22 @@ impl Unit {
     pub fn measure(&mut self) -> f64 {
         let bytes = self.models.each_ref().map(Vec::as_slice);
         let elements = self.out.len() * 8 / self.dtype.bitsize();
-        let (sums, _) = measure_unit([self.dtype; 3], bytes, elements, &mut self.counts);
+        let sums = measure_leaves([self.dtype; 3], bytes, elements, &mut self.counts);
+        std::hint::black_box(self.counts.take());
         sums.iter().map(|sums| sums.gram.v_v).sum()
     }
 
-    /// target + 0.5·v.
+    /// target + w·v.
     pub fn merge(&mut self, kind: Kind) {
         let Self { dtype, models: [pre, post, target], out, leaves, buffers, .. } = self;
         let (dtype, key) = (*dtype, StochasticKey::new(0, "mask"));
         let rule = match kind {
-            Kind::Plain => {
+            Kind::Plain | Kind::Untied => {
                 let stretch = Stretch {
                     vector: Some([(dtype, pre), (dtype, post)]),
                     target: (dtype, target),
                     out_dtype: dtype,
-                    coefficient: 0.5,
+                    coefficient: if kind == Kind::Plain { 0.5 } else { std::f32::consts::FRAC_1_PI },
                     rounding: Rounding::Nearest,
                     key,
                     first_element: 0,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::histogram::LogHistogram;
 use super::sample::{Drawn, Sample, SampleSizes, Sampler};
 use super::stack::{Entry, entries};
-use super::unit::{BinCounts, JointCounts, measure_unit};
+use super::unit::{BinCounts, JointCounts, measure_leaves};
 use super::{Sums, TensorAnalysis, VectorAnalysis};
 use crate::alignment::{Alignment, Role, Triple, element_bytes};
 use crate::checkpoint::{CheckpointKind, Dtype};
@@ -14,6 +14,9 @@ use crate::layout::Part;
 use crate::method::LEAF;
 use crate::progress::{Control, Stage};
 use crate::stream::{self, Resources, StreamError, Tally};
+
+/// Leaves that fit into the second-level cache, in all three models.
+const CLOSE_LEAVES: usize = 16;
 
 /// Something that moves, and what has been found in it so far.
 struct Job<'a> {
@@ -80,8 +83,17 @@ pub fn measure(
                 *bytes = buffer;
             }
             let dtypes = job.entry.tensors.map(|tensor| tensor.dtype);
-            let (leaves, histograms) = measure_unit(dtypes, bytes, count as usize, counts);
-            job.add(first, leaves, &histograms, dtypes, bytes);
+            let mut leaves = Vec::new();
+            // A few leaves at a time: what is measured is still close to the processor when it is sampled.
+            for (start, count) in stream::cut(0, count, (CLOSE_LEAVES * LEAF) as u64) {
+                let bytes = std::array::from_fn(|role| {
+                    let width = element_bytes(dtypes[role]);
+                    &bytes[role][(start * width) as usize..][..(count * width) as usize]
+                });
+                let sums = measure_leaves(dtypes, bytes, count as usize, counts);
+                leaves.extend(job.sampled(first + start, sums, dtypes, bytes));
+            }
+            job.add(first, leaves, &counts.take());
             control.advance(bytes_of(job, count), job.entry.place.layer);
             Ok(())
         },
@@ -101,8 +113,26 @@ impl<'a> Job<'a> {
         Self { entry, sampler, leaves: Tally::default(), histograms: Mutex::new(None), found: OnceLock::new() }
     }
 
-    /// Takes what was found in the unit that begins at its element `first`, and samples it.
-    fn add(&self, first: u64, leaves: Vec<Sums>, histograms: &BinCounts, dtypes: [Dtype; 3], bytes: [&[u8]; 3]) {
+    /// Samples leaves, the first of which begins at its element `first`.
+    fn sampled(
+        &self,
+        first: u64,
+        leaves: Vec<Sums>,
+        dtypes: [Dtype; 3],
+        bytes: [&[u8]; 3],
+    ) -> impl Iterator<Item = (Sums, Drawn)> {
+        leaves.into_iter().enumerate().map(move |(index, sums)| {
+            let (start, count) = (index * LEAF, sums.elements as usize);
+            let bytes: [&[u8]; 3] = std::array::from_fn(|role| {
+                let width = dtypes[role].bitsize() / 8;
+                &bytes[role][start * width..][..count * width]
+            });
+            (sums, self.sampler.draw(dtypes, bytes, first + start as u64, count, sums.updates()))
+        })
+    }
+
+    /// Takes what was found in the unit that begins at its element `first`.
+    fn add(&self, first: u64, leaves: Vec<(Sums, Drawn)>, histograms: &BinCounts) {
         {
             let mut sum = self.histograms.lock().unwrap_or_else(PoisonError::into_inner);
             match &mut *sum {
@@ -110,15 +140,7 @@ impl<'a> Job<'a> {
                 None => *sum = Some(Box::new(histograms.clone())),
             }
         }
-        let leaves = leaves.into_iter().enumerate().map(|(index, sums)| {
-            let (start, count) = (index * LEAF, sums.elements as usize);
-            let bytes: [&[u8]; 3] = std::array::from_fn(|role| {
-                let width = dtypes[role].bitsize() / 8;
-                &bytes[role][start * width..][..count * width]
-            });
-            (sums, self.sampler.draw(dtypes, bytes, first + start as u64, count, sums.updates()))
-        });
-        if let Some(leaves) = self.leaves.add(first, leaves.collect()) {
+        if let Some(leaves) = self.leaves.add(first, leaves) {
             let (leaves, drawn): (Vec<Sums>, Vec<Drawn>) = leaves.unzip();
             let sums: Sums = leaves.iter().sum();
             let histograms = self.histograms.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -44,7 +44,7 @@ pub(crate) use spectrum::Matrix;
 pub use spectrum::{Bounds, Overlap, Spectrum, SpectrumError, SpectrumOptions, spectrum, spectrum_with};
 pub use sums::Sums;
 #[cfg(feature = "benching")]
-pub(crate) use unit::{JointCounts, measure_unit};
+pub(crate) use unit::{JointCounts, measure_leaves};
 pub use vectors::{Absence, LeftOut, PairSums, TensorComparison, VectorComparison, VectorsError, compare_vectors};
 
 /// One tensor of the vector; of a stack of experts [experts, a, b] one expert.

@@ -135,8 +135,13 @@ impl Sampler {
     /// `bytes` hold its `count` elements of pre, post and target, `updates` of which are finite and have a v other than
     /// zero. What is drawn depends on the leaf alone.
     pub(super) fn draw(&self, dtypes: [Dtype; 3], bytes: [&[u8]; 3], first: u64, count: usize, updates: u64) -> Drawn {
+        // Asked for by the million, nearly always of this dtype.
+        let is_bf16 = dtypes == [Dtype::BF16; 3];
         let update = |index: usize| -> Option<[f64; 3]> {
-            let values: [f64; 3] = std::array::from_fn(|role| element(dtypes[role], bytes[role], index));
+            let values: [f64; 3] = std::array::from_fn(|role| match is_bf16 {
+                true => element(Dtype::BF16, bytes[role], index),
+                false => element(dtypes[role], bytes[role], index),
+            });
             let [pre, post, target] = values;
             let v = post - pre;
             (v != 0.0 && v.is_finite() && target.is_finite()).then_some(values)

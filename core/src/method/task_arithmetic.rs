@@ -10,8 +10,8 @@ use pulp::{Arch, Simd, WithSimd};
 use super::sums::{LEAF, Leaf};
 use crate::checkpoint::Dtype;
 use crate::numeric::{
-    BLOCK, LANES, StochasticKey, add_products, bf16_bits_from_f64, bf16_bits_from_number, decode, decode_narrow,
-    is_narrow, round_bf16, round_nearest, round_stochastic,
+    BLOCK, LANES, Row, StochasticKey, add_products, decode, decode_bf16_halves, decode_narrow, encode_bf16_halves,
+    is_narrow, round_bf16, round_nearest, round_stochastic, round_to_odd, rounded_in_place,
 };
 use crate::recipe::Rounding;
 
@@ -107,61 +107,79 @@ impl LeafStretch<'_> {
         let (from, to) = if w > 0.0 { (post, pre) } else { (pre, post) };
         let negative_w = -w.abs();
 
-        let moves = w != 0.0;
-        let mut products = [[0.0; LANES]; 3];
+        let target = self.stretch.target;
+        // Pairs of bf16 elements are taken apart and put together as the halves of a word, without a change of width.
+        let in_pairs = [from.0, to.0, target.0].iter().all(|dtype| *dtype == Dtype::BF16);
+        let mut products = [[0.0; 2 * LANES]; 3];
         let (mut updates, mut lost) = (0_u64, 0_u64);
-        let (mut a, mut b, mut t) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        let (mut difference, mut written) = ([0.0_f32; BLOCK], [0.0_f32; BLOCK]);
-        let (mut bits, mut sums) = ([0_u16; BLOCK], [0.0_f32; BLOCK]);
+        let (mut a, mut b, mut t) = (Row::default(), Row::default(), Row::default());
+        let (mut difference, mut written) = (Row::<f32>::default(), Row::<f32>::default());
+        // The bits of each result in the upper half of a word, and of what w = 0 would write.
+        let (mut bits, mut sums, mut unmoved) = (Row::<u32>::default(), Row::<f32>::default(), Row::<f32>::default());
         for (block, out) in out.chunks_mut(BLOCK * 2).enumerate() {
             let count = out.len() / 2;
-            decode_narrow(from.0, self.bytes(from, block * BLOCK, count), &mut a[..count]);
-            decode_narrow(to.0, self.bytes(to, block * BLOCK, count), &mut b[..count]);
-            let target = self.stretch.target;
-            decode_narrow(target.0, self.bytes(target, block * BLOCK, count), &mut t[..count]);
-            for values in [&mut a, &mut b, &mut t] {
-                values[count..].fill(0.0);
+            for ((dtype, bytes), values) in [(from, &mut a), (to, &mut b), (target, &mut t)] {
+                let bytes = self.bytes((dtype, bytes), block * BLOCK, count);
+                if in_pairs {
+                    decode_bf16_halves(bytes, values);
+                } else {
+                    decode_narrow(dtype, bytes, &mut values[..count]);
+                    values[count..].fill(0.0);
+                }
             }
+            let unmoved = if target.0 == Dtype::BF16 {
+                &t
+            } else {
+                for (unmoved, t) in unmoved.iter_mut().zip(&*t) {
+                    *unmoved = round_bf16(*t);
+                }
+                &unmoved
+            };
 
-            // Several loops over the block, each of one width, which is what a compiler makes vectors of.
-            let (mut inexact, mut in_the_middle) = (0_u32, 0_u32);
+            // All of it is 32 bits wide, which is what a compiler makes vectors of. Bits are gathered, since to compare and then to
+            // gather takes longer.
+            let (mut inexact, mut to_a_middle) = (0_u32, u32::MAX);
             for i in 0..BLOCK {
                 difference[i] = b[i] - a[i];
                 sums[i] = negative_w.mul_add(difference[i], t[i]);
-                inexact |= u32::from(!is_exact_difference(b[i], a[i], difference[i]));
-                in_the_middle |= u32::from(is_middle(sums[i]));
+                inexact |= inexact_bits(b[i], a[i], difference[i]);
+                to_a_middle = to_a_middle.min(bits_to_middle(sums[i]));
             }
-            if in_the_middle != 0 && inexact == 0 {
+            // Common: a w of few digits takes many sums to a middle, or as close to one as f32 can tell.
+            if to_a_middle == 0 && inexact == 0 {
                 for i in 0..BLOCK {
-                    let is_exact = is_exact_sum(negative_w, difference[i], t[i], sums[i]);
-                    inexact |= u32::from(is_middle(sums[i]) & !is_exact);
+                    let is_middle = bits_to_middle(sums[i]) == 0;
+                    let (beside, rounded, is_close) = beside_middle(negative_w, difference[i], t[i], sums[i]);
+                    inexact |= if is_middle { rounded } else { 0 };
+                    inexact |= if is_middle & is_close { 1 } else { 0 };
+                    sums[i] = if is_middle { beside } else { sums[i] };
                 }
-            }
-            for (bits, sum) in bits.iter_mut().zip(&sums) {
-                *bits = bf16_bits_from_number(*sum);
             }
             if inexact != 0 {
                 for i in 0..BLOCK {
                     let difference = f64::from(b[i]) - f64::from(a[i]);
-                    bits[i] = bf16_bits_from_f64(f64::from(t[i]) + f64::from(negative_w) * difference);
+                    sums[i] = round_to_odd(f64::from(t[i]) + f64::from(negative_w) * difference);
                 }
-            }
-            for i in 0..BLOCK {
-                sums[i] = f32::from_bits(u32::from(bits[i]) << 16);
-                written[i] = sums[i] - t[i];
             }
             let (mut moved, mut kept) = (0_u32, 0_u32);
             for i in 0..BLOCK {
-                let update = moves & (b[i] != a[i]);
-                moved += u32::from(update);
-                kept += u32::from(update & (sums[i] == round_bf16(t[i])));
+                bits[i] = rounded_in_place(sums[i]);
+                written[i] = f32::from_bits(bits[i]) - t[i];
+                moved += u32::from(b[i] != a[i]);
+                kept += u32::from((b[i] != a[i]) & (f32::from_bits(bits[i]) == unmoved[i]));
             }
             // The sign was turned for the sum above; here v itself is wanted.
             add_products(simd, [&difference, &written], [(0, 0), (0, 1), (1, 1)], &mut products);
-            updates += u64::from(moved);
-            lost += u64::from(kept);
-            for (raw, bits) in out.as_chunks_mut().0.iter_mut().zip(&bits) {
-                *raw = bits.to_le_bytes();
+            if w != 0.0 {
+                updates += u64::from(moved);
+                lost += u64::from(kept);
+            }
+            if in_pairs {
+                encode_bf16_halves(&bits, out);
+            } else {
+                for (raw, bits) in out.as_chunks_mut().0.iter_mut().zip(&*bits) {
+                    *raw = ((bits >> 16) as u16).to_le_bytes();
+                }
             }
         }
         let sign = if w > 0.0 { -1.0 } else { 1.0 };
@@ -275,35 +293,45 @@ fn exact_sum(w: f32, pre: f64, post: f64, target: f64) -> f64 {
     target + f64::from(-w.abs()) * turned
 }
 
-/// Whether `sum` lies in the middle between two bf16 values.
+/// Something but 0 unless `sum` lies in the middle between two bf16 values.
 ///
 /// Only there can rounding to f32 and then to bf16 differ from rounding once: the middles are f32 values themselves, so that a sum
 /// and its nearest f32 lie on the same side of each unless the latter is a middle.
 #[inline(always)]
-fn is_middle(sum: f32) -> bool {
-    sum.to_bits() & 0xffff == 0x8000
+fn bits_to_middle(sum: f32) -> u32 {
+    (sum.to_bits() & 0xffff) ^ 0x8000
 }
 
-/// Whether b − a, as f32 gives it, is exact, for numbers of 11 significant bits at most. Where it is not, the smaller one lies 12
+/// 0 if b − a, as f32 gives it, is exact, for numbers of 11 significant bits at most. Where it is not, the smaller one lies 12
 /// binary places or more below the larger; what was rounded off is then a multiple of the smaller one's last place, and too
-/// much for one of the two to come back.
+/// much for one of the two to come back. A zero that comes back with another sign counts as inexact too.
 #[inline(always)]
-fn is_exact_difference(b: f32, a: f32, difference: f32) -> bool {
-    (difference + a == b) & (b - difference == a)
+fn inexact_bits(b: f32, a: f32, difference: f32) -> u32 {
+    ((difference + a).to_bits() ^ b.to_bits()) | ((b - difference).to_bits() ^ a.to_bits())
 }
 
-/// Whether a sum t + w·d in the middle is the exact one, as is usual at a w of ½, so that it may be rounded to even. `false` where
-/// that is not certain. t has 11 significant bits at most, and a sum in the middle has 9.
+/// For a sum t + w·d that f32 gives as a middle: the middle itself where it is the exact sum, which is then rounded to even, else
+/// an f32 beside it on the side of the exact sum. That holds only where the second value is 0 and the third is `false`, which is
+/// whether f64 might not tell the sum from the middle. t has 11 significant bits at most, and a middle has 9.
 #[inline(always)]
-fn is_exact_sum(w: f32, difference: f32, t: f32, sum: f32) -> bool {
-    let rest = t - sum;
-    // Far enough from the smallest numbers for what is left of the product to be one.
-    let is_normal = ((w * difference).abs() >= MIN_PRODUCT) | (difference == 0.0);
-    is_exact_difference(t, sum, rest) & is_normal & (w.mul_add(difference, rest) == 0.0)
+fn beside_middle(w: f32, difference: f32, t: f32, middle: f32) -> (f32, u32, bool) {
+    let rest = t - middle;
+    // Rounded once, so that its sign is right; 0 also where next to nothing is left, which f64 cannot tell from the middle either
+    // unless that is as small.
+    let left = w.mul_add(difference, rest);
+    let size = middle.abs();
+    let is_close = ((left.abs() < size * MIN_DISTANCE) & (left != 0.0)) | (size < MIN_SIZE);
+    // 1 away from zero, −1 towards it.
+    let step = 1_u32.wrapping_sub((left.to_bits() ^ middle.to_bits()) >> 31 << 1);
+    let step = if left == 0.0 { 0 } else { step };
+    (f32::from_bits(middle.to_bits().wrapping_add(step)), inexact_bits(t, middle, rest), is_close)
 }
 
-/// The last of the 48 bits of a product this large is an f32.
-const MIN_PRODUCT: f32 = f32::MIN_POSITIVE * (1_u32 << 25) as f32;
+/// Of a number: what is this far from it, f64 tells from it.
+const MIN_DISTANCE: f32 = 1.0 / (1_u64 << 50) as f32;
+
+/// What f32 rounds to zero is less than the last of the 53 bits of a number this large.
+const MIN_SIZE: f32 = f32::MIN_POSITIVE * (1_u64 << 40) as f32;
 
 #[cfg(test)]
 mod tests {
@@ -376,10 +404,11 @@ mod tests {
         ]
     }
 
-    /// Any w, and those of few digits more often: their sums lie in the middle between two elements.
+    /// Any w, and those of few digits more often: their sums lie in the middle between two elements, or next to it.
     fn coefficient() -> impl Strategy<Value = f32> {
         prop_oneof![
             proptest::sample::select(vec![1.0_f32, -1.0, 0.5, -0.5, 0.25, 0.75, 1.5, -1.25, 1e-30]),
+            (-40_i8..=40).prop_map(|steps| (f64::from(steps) * 0.05) as f32),
             -2.0_f32..2.0,
             any::<f32>().prop_filter("finite", |w| w.is_finite()),
         ]

@@ -7,6 +7,9 @@ use super::BLOCK;
 /// Partial sums: that of index i takes the numbers i, i + 8, i + 16 and so on.
 pub(crate) const LANES: usize = 8;
 
+/// In a pair of vectors: all ones.
+pub(crate) const ONE: usize = usize::MAX;
+
 /// A number whose products with one another are summed in f64.
 pub(crate) trait Factor: Copy {
     /// Whether f64 holds every product of two, so that adding it is the same in one step or in two.
@@ -34,40 +37,70 @@ impl Factor for f64 {
     }
 }
 
-/// Adds the products of each pair of `vectors` to its partial sums. A pair (0, 1) is of the first with the second.
+/// Adds the products of each pair of `vectors` to its partial sums. A pair (0, 1) is of the first with the second; [`ONE`] as the
+/// second of a pair adds up the first.
 #[inline(always)]
-pub(crate) fn add_products<S: Simd, T: Factor, const VECTORS: usize, const PAIRS: usize>(
+pub(crate) fn add_products<S: Simd, T: Factor, const VECTORS: usize, const PAIRS: usize, const LANES: usize>(
     simd: S,
     vectors: [&[T; BLOCK]; VECTORS],
     pairs: [(usize, usize); PAIRS],
     sums: &mut [[f64; LANES]; PAIRS],
 ) {
-    // As many registers for each sum as it takes to hold its lanes.
-    match S::F64_LANES {
-        8 => add_products_by::<S, T, VECTORS, PAIRS, 1>(simd, vectors, pairs, sums),
-        4 => add_products_by::<S, T, VECTORS, PAIRS, 2>(simd, vectors, pairs, sums),
-        2 => add_products_by::<S, T, VECTORS, PAIRS, 4>(simd, vectors, pairs, sums),
-        _ => add_products_by::<S, T, VECTORS, PAIRS, 8>(simd, vectors, pairs, sums),
-    }
+    add_products_beside(simd, vectors, pairs, sums, |_| {});
 }
 
+/// The same, calling `beside` for the first index of every `LANES`: what needs no vectors can be done while they are waited for.
 #[inline(always)]
-fn add_products_by<S: Simd, T: Factor, const VECTORS: usize, const PAIRS: usize, const REGISTERS: usize>(
+pub(crate) fn add_products_beside<S: Simd, T: Factor, const VECTORS: usize, const PAIRS: usize, const LANES: usize>(
     simd: S,
     vectors: [&[T; BLOCK]; VECTORS],
     pairs: [(usize, usize); PAIRS],
     sums: &mut [[f64; LANES]; PAIRS],
+    beside: impl FnMut(usize),
+) {
+    const { assert!(BLOCK.is_multiple_of(LANES) && LANES.is_power_of_two() && LANES <= 16) };
+    // As many registers for each sum as it takes to hold its lanes.
+    match LANES / S::F64_LANES {
+        1 => add_products_by::<S, T, VECTORS, PAIRS, LANES, _, 1>(simd, vectors, pairs, sums, beside),
+        2 => add_products_by::<S, T, VECTORS, PAIRS, LANES, _, 2>(simd, vectors, pairs, sums, beside),
+        4 => add_products_by::<S, T, VECTORS, PAIRS, LANES, _, 4>(simd, vectors, pairs, sums, beside),
+        8 => add_products_by::<S, T, VECTORS, PAIRS, LANES, _, 8>(simd, vectors, pairs, sums, beside),
+        _ => add_products_by::<S, T, VECTORS, PAIRS, LANES, _, 16>(simd, vectors, pairs, sums, beside),
+    }
+}
+
+#[inline(always)]
+fn add_products_by<
+    S: Simd,
+    T: Factor,
+    const VECTORS: usize,
+    const PAIRS: usize,
+    const LANES: usize,
+    F: FnMut(usize),
+    const REGISTERS: usize,
+>(
+    simd: S,
+    vectors: [&[T; BLOCK]; VECTORS],
+    pairs: [(usize, usize); PAIRS],
+    sums: &mut [[f64; LANES]; PAIRS],
+    mut beside: F,
 ) {
     let mut totals = sums.each_ref().map(|sums| load::<S, REGISTERS>(sums));
     for chunk in 0..BLOCK / LANES {
         let mut values = [[simd.splat_f64s(0.0); REGISTERS]; VECTORS];
         for (values, vector) in values.iter_mut().zip(vectors) {
-            *values = wide::<S, T, REGISTERS>(&vector.as_chunks::<LANES>().0[chunk]);
+            *values = wide::<S, T, REGISTERS, LANES>(&vector.as_chunks::<LANES>().0[chunk]);
         }
+        beside(chunk * LANES);
         for pair in 0..PAIRS {
             let (a, b) = pairs[pair];
             for register in 0..REGISTERS {
-                let (a, b, total) = (values[a][register], values[b][register], totals[pair][register]);
+                let (a, total) = (values[a][register], totals[pair][register]);
+                if b == ONE {
+                    totals[pair][register] = simd.add_f64s(total, a);
+                    continue;
+                }
+                let b = values[b][register];
                 // Where there are no vectors there may be no instruction for one step either.
                 totals[pair][register] = if T::EXACT && S::F64_LANES > 1 {
                     simd.mul_add_f64s(a, b, total)
@@ -108,7 +141,7 @@ fn add_and_compare_by<S: Simd, T: Factor, const REGISTERS: usize>(
     let mut totals = load::<S, REGISTERS>(sums);
     let mut most = load::<S, REGISTERS>(largest);
     for chunk in values.as_chunks::<LANES>().0 {
-        let values = wide::<S, T, REGISTERS>(chunk);
+        let values = wide::<S, T, REGISTERS, LANES>(chunk);
         for register in 0..REGISTERS {
             totals[register] = simd.add_f64s(totals[register], values[register]);
             most[register] = simd.max_f64s(most[register], simd.abs_f64s(values[register]));
@@ -119,7 +152,7 @@ fn add_and_compare_by<S: Simd, T: Factor, const REGISTERS: usize>(
 }
 
 #[inline(always)]
-fn wide<S: Simd, T: Factor, const REGISTERS: usize>(values: &[T; LANES]) -> [S::f64s; REGISTERS] {
+fn wide<S: Simd, T: Factor, const REGISTERS: usize, const LANES: usize>(values: &[T; LANES]) -> [S::f64s; REGISTERS] {
     let mut lanes = [0.0; LANES];
     for (lane, value) in lanes.iter_mut().zip(values) {
         *lane = value.wide();
@@ -128,13 +161,13 @@ fn wide<S: Simd, T: Factor, const REGISTERS: usize>(values: &[T; LANES]) -> [S::
 }
 
 #[inline(always)]
-fn load<S: Simd, const REGISTERS: usize>(lanes: &[f64; LANES]) -> [S::f64s; REGISTERS] {
+fn load<S: Simd, const REGISTERS: usize>(lanes: &[f64]) -> [S::f64s; REGISTERS] {
     let registers = S::as_simd_f64s(lanes).0;
     std::array::from_fn(|register| registers[register])
 }
 
 #[inline(always)]
-fn store<S: Simd, const REGISTERS: usize>(registers: [S::f64s; REGISTERS], lanes: &mut [f64; LANES]) {
+fn store<S: Simd, const REGISTERS: usize>(registers: [S::f64s; REGISTERS], lanes: &mut [f64]) {
     for (lane, register) in S::as_mut_simd_f64s(lanes).0.iter_mut().zip(registers) {
         *lane = register;
     }

@@ -1,6 +1,7 @@
 //! Elements as numbers and back: exact decoding, correct rounding.
 
 mod float8;
+mod halves;
 mod lanes;
 mod round;
 
@@ -9,14 +10,48 @@ use half::slice::HalfFloatSliceExt as _;
 
 use crate::checkpoint::Dtype;
 
-pub(crate) use lanes::{Factor, LANES, add_and_compare, add_products};
+pub(crate) use halves::{decode_bf16_halves, encode_bf16_halves};
+pub(crate) use lanes::{Factor, LANES, ONE, add_and_compare, add_products, add_products_beside};
 pub(crate) use round::{
-    StochasticKey, bf16_bits_from_f64, bf16_bits_from_number, flip_distance, round_bf16, round_nearest,
-    round_stochastic,
+    StochasticKey, flip_distance, round_bf16, round_nearest, round_stochastic, round_to_odd, rounded_in_place,
 };
 
 /// Elements handled at once: small enough that a handful of f64 copies stay in the first-level cache.
 pub(crate) const BLOCK: usize = 512;
+
+/// A block of numbers that begins with a cache line, so that no register is loaded from two of them.
+///
+/// It is a line longer than its numbers: of two that lie side by side, those with the same index differ in the last twelve bits of
+/// their address, by which processors tell whether a load has to wait for a store.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Row<T> {
+    values: [T; BLOCK],
+    apart: [u8; 64],
+}
+
+impl<T: Copy + Default> Default for Row<T> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self { values: [T::default(); BLOCK], apart: [0; 64] }
+    }
+}
+
+impl<T> std::ops::Deref for Row<T> {
+    type Target = [T; BLOCK];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T; BLOCK] {
+        &self.values
+    }
+}
+
+impl<T> std::ops::DerefMut for Row<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T; BLOCK] {
+        &mut self.values
+    }
+}
 
 /// Decodes up to [`BLOCK`] elements of a dtype that takes part in arithmetic; exact for every one of them.
 #[inline(always)]
@@ -82,7 +117,7 @@ pub(crate) fn decode_narrow(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
 }
 
 /// One element of a dtype that takes part in arithmetic; exact.
-#[inline]
+#[inline(always)]
 pub(crate) fn element(dtype: Dtype, bytes: &[u8], index: usize) -> f64 {
     let width = dtype.bitsize() / 8;
     let raw = &bytes[index * width..][..width];
@@ -98,7 +133,7 @@ pub(crate) fn element(dtype: Dtype, bytes: &[u8], index: usize) -> f64 {
 }
 
 /// The value of an element's bits; only for the 8 and 16 bit floats.
-#[inline]
+#[inline(always)]
 fn value_of_bits(dtype: Dtype, bits: u16) -> f64 {
     match dtype {
         // Half of an f32. The half crate's conversion looks out for NaN, which costs as much as the rest.

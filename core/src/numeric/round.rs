@@ -12,7 +12,7 @@ use crate::checkpoint::Dtype;
 /// have given (Boldo and Melquiond, "When double rounding is odd", 2005). Overflow becomes the largest finite f32, whose
 /// last bit is set too.
 #[inline(always)]
-fn round_to_odd(value: f64) -> f32 {
+pub(crate) fn round_to_odd(value: f64) -> f32 {
     let nearest = value as f32;
     let back = f64::from(nearest);
     let inexact = u32::from(back != value);
@@ -22,9 +22,15 @@ fn round_to_odd(value: f64) -> f32 {
 
 /// f32 → bits of the nearest bf16, ties to even, where it is no NaN.
 #[inline(always)]
-pub(crate) fn bf16_bits_from_number(value: f32) -> u16 {
+fn bf16_bits_from_number(value: f32) -> u16 {
+    (rounded_in_place(value) >> 16) as u16
+}
+
+/// f32 → bits of the nearest bf16, ties to even, as an f32 where it is no NaN.
+#[inline(always)]
+pub(crate) fn rounded_in_place(value: f32) -> u32 {
     let bits = value.to_bits();
-    (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+    bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000
 }
 
 /// f32 → bits of the nearest bf16, ties to even; NaN stays NaN.
@@ -36,7 +42,7 @@ pub(crate) fn bf16_bits_from_f32(value: f32) -> u16 {
 
 /// f64 → bits of the nearest bf16, ties to even, rounded once.
 #[inline(always)]
-pub(crate) fn bf16_bits_from_f64(value: f64) -> u16 {
+fn bf16_bits_from_f64(value: f64) -> u16 {
     bf16_bits_from_f32(round_to_odd(value))
 }
 
