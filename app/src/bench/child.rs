@@ -28,6 +28,7 @@ pub struct Taken {
 pub fn watch(command: &mut Command, tells_time: bool, control: &Control) -> anyhow::Result<Taken> {
     let shown = format!("{command:?}");
     let began = Instant::now();
+    own_group(command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(if tells_time { Stdio::piped() } else { Stdio::null() })
@@ -50,8 +51,7 @@ pub fn watch(command: &mut Command, tells_time: bool, control: &Control) -> anyh
             break status;
         }
         if control.is_cancelled() {
-            // One that has ended meanwhile needs no end.
-            let _ = child.kill();
+            kill(&mut child);
             child.wait()?;
             bail!(mergescope_core::progress::Cancelled);
         }
@@ -72,6 +72,22 @@ pub fn watch(command: &mut Command, tells_time: bool, control: &Control) -> anyh
     Ok(Taken { secs, anonymous_bytes })
 }
 
+/// Ctrl-C on a terminal reaches this process alone, which ends the other one.
+#[cfg(unix)]
+fn own_group(command: &mut Command) {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+}
+
+#[cfg(not(unix))]
+fn own_group(_command: &mut Command) {}
+
+/// Ends a process and, where the system knows of groups, what it started. One that has ended meanwhile needs no end.
+fn kill(child: &mut Child) {
+    #[cfg(unix)]
+    let _ = rustix::process::kill_process_group(rustix::process::Pid::from_child(child), rustix::process::Signal::KILL);
+    let _ = child.kill();
+}
+
 /// Anonymous memory of a process, from `/proc/PID/status`.
 fn anonymous(child: &Child) -> Option<u64> {
     let path = Path::new("/proc").join(child.id().to_string()).join("status");
@@ -79,4 +95,25 @@ fn anonymous(child: &Child) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cancelled_one_is_ended_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("made");
+        let script = format!("(sleep 1; touch {}) & sleep 60", made.display());
+        let control = Control::new();
+        control.cancel();
+        let began = Instant::now();
+        let ended = watch(Command::new("sh").args(["-c", &script]), false, &control).unwrap_err();
+        assert!(ended.is::<mergescope_core::progress::Cancelled>(), "{ended:#}");
+        assert!(began.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(1500));
+        assert!(!made.exists());
+    }
 }

@@ -1,7 +1,8 @@
 //! What merging and measuring cost on this machine, against the floor that reading and writing the same bytes sets.
 //!
 //! A synthetic triple in the shape of a real model (`triple`) is gone through in turns. Each step (`step`) runs in a process
-//! of its own, so that its memory can be watched from outside (`child`), with the files in the page cache or not (`cache`).
+//! of its own, so that its memory can be watched from outside (`child`), with the files in the page cache or not (`cache`), and
+//! writes in one folder (`workplace`).
 //! Only ratios of one turn mean something: the numbers themselves are this machine's at this moment.
 
 pub mod cache;
@@ -11,3 +12,4 @@ mod read;
 pub mod shape;
 pub mod step;
 pub mod triple;
+pub mod workplace;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mergescope_core::alignment::{Alignment, Triple};
 use mergescope_core::analysis;
-use mergescope_core::merge;
+use mergescope_core::merge::{self, MergeOptions, Verify};
 use mergescope_core::positional::{begin_writing_back, read_exact_at, write_all_at};
 use mergescope_core::preflight::preflight;
 use mergescope_core::progress::Control;
@@ -29,8 +29,10 @@ pub(super) const BLOCK: u64 = 4 << 20;
 pub enum Step {
     /// Reads the bytes of three models and writes those of one, and syncs it: no merge can do with less.
     MergeFloor,
-    /// Writes target + w·v: opening, preflight, weights, files beside them, report, sync and rename.
+    /// Writes target + w·v: opening, preflight, weights, files beside them, reading back, report, sync and rename.
     Merge,
+    /// The same without reading back.
+    MergeUnread,
     /// TIES, with mergekit's defaults.
     Ties,
     /// DARE without election, half of v kept.
@@ -53,9 +55,10 @@ pub enum Step {
 
 impl Step {
     /// All, each floor before what stands on it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::MergeFloor,
         Self::Merge,
+        Self::MergeUnread,
         Self::Ties,
         Self::Dare,
         Self::Della,
@@ -75,6 +78,7 @@ impl Step {
         match self {
             Self::MergeFloor => "merge-floor",
             Self::Merge => "merge",
+            Self::MergeUnread => "merge-unread",
             Self::Ties => "ties",
             Self::Dare => "dare",
             Self::Della => "della",
@@ -90,7 +94,9 @@ impl Step {
     /// What it is held against; itself where there is no floor.
     pub fn floor(self) -> Self {
         match self {
-            Self::MergeFloor | Self::Merge | Self::Ties | Self::Dare | Self::Della => Self::MergeFloor,
+            Self::MergeFloor | Self::Merge | Self::MergeUnread | Self::Ties | Self::Dare | Self::Della => {
+                Self::MergeFloor
+            }
             Self::ReadFloor | Self::ReadMapped | Self::ReadDirect | Self::Analysis | Self::LayerCosine => {
                 Self::ReadFloor
             }
@@ -111,6 +117,10 @@ impl Step {
             Self::ReadMapped => read::mapped(triple, resources.threads)?,
             Self::ReadDirect => read::direct(triple, resources.threads)?,
             Self::Merge => drop(merge::merge(&recipe, scratch, resources, &Control::new())?),
+            Self::MergeUnread => {
+                let options = MergeOptions { verify: Verify::None, ..MergeOptions::default() };
+                drop(merge::merge_with(&recipe, scratch, options, resources, &Control::new())?);
+            }
             Self::Ties | Self::Dare | Self::Della => {
                 drop(merge::merge(&self.of_method(recipe), scratch, resources, &Control::new())?);
             }

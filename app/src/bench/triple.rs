@@ -25,6 +25,8 @@ const DEVIATIONS: [f32; 3] = [0.02, 3e-4, 2e-4];
 const ROLES: [&str; 3] = ["pre", "post", "target"];
 /// Says that the models are whole, and of which shape.
 const MARK: &str = "mergescope-bench.txt";
+/// What it says while they are being made.
+const UNFINISHED: &str = "unfinished";
 
 /// The models below a folder.
 #[derive(Clone, Debug)]
@@ -41,8 +43,11 @@ impl BenchTriple {
     pub fn prepare(folder: &Path, shape: Shape, sparse: bool, control: &Control) -> anyhow::Result<Self> {
         let triple = Self { folder: folder.to_owned() };
         let mark = mark(shape, sparse);
-        if triple.mark().as_deref() == Some(mark.as_str()) {
-            return Ok(triple);
+        match triple.mark().as_deref() {
+            Some(found) if found == mark => return Ok(triple),
+            // What a benchmark was making when it was killed.
+            Some(UNFINISHED) => triple.remove(),
+            _ => {}
         }
         for role in ROLES {
             let place = folder.join(role);
@@ -61,9 +66,18 @@ impl BenchTriple {
             "{} has {free} bytes free and the benchmark needs {needed}: three models and one that is written; choose another --dir or a smaller --shape",
             folder.display()
         );
-        triple.write(shape, &files, sparse, control)?;
-        fs::write(folder.join(MARK), mark).context("the mark cannot be written")?;
-        Ok(triple)
+        let mark_as = |words: &str| {
+            let path = folder.join(MARK);
+            fs::write(&path, words).with_context(|| format!("cannot write {}", path.display()))
+        };
+        mark_as(UNFINISHED)?;
+        match triple.write(shape, &files, sparse, control).and_then(|()| mark_as(&mark)) {
+            Ok(()) => Ok(triple),
+            Err(error) => {
+                triple.remove();
+                Err(error)
+            }
+        }
     }
 
     /// The models of a folder that [`Self::prepare`] filled.
@@ -72,7 +86,8 @@ impl BenchTriple {
     /// When it did not.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let triple = Self { folder: folder.to_owned() };
-        ensure!(triple.mark().is_some(), "{} has no models of this benchmark", folder.display());
+        let is_whole = triple.mark().is_some_and(|mark| mark != UNFINISHED);
+        ensure!(is_whole, "{} has no models of this benchmark", folder.display());
         Ok(triple)
     }
 
@@ -248,6 +263,23 @@ mod tests {
         assert!(refused.contains("choose another --dir"), "{refused}");
         triple.remove();
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn what_was_not_finished_is_removed_or_made_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("bench");
+        let cancelled = Control::new();
+        cancelled.cancel();
+        BenchTriple::prepare(&folder, Shape::Tiny, false, &cancelled).unwrap_err();
+        assert!(!folder.exists());
+
+        // As a process that is killed leaves it.
+        fs::create_dir_all(folder.join("pre")).unwrap();
+        fs::write(folder.join(MARK), UNFINISHED).unwrap();
+        BenchTriple::open(&folder).unwrap_err();
+        let triple = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
+        open(&triple.recipe()).unwrap();
     }
 
     #[test]

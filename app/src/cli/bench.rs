@@ -2,10 +2,10 @@
 
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use mergescope_core::stream::Resources;
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ use crate::bench::child::{Taken, watch};
 use crate::bench::outcome::Outcome;
 use crate::bench::step::Step;
 use crate::bench::triple::BenchTriple;
+use crate::bench::workplace::Workplace;
 use crate::format;
 
 /// What another program is called in the results.
@@ -39,14 +40,15 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
     };
     printer.say(&format!("Models in the shape of {} in {}", args.shape.label(), format::path(&folder)))?;
     let triple = BenchTriple::prepare(&folder, args.shape, args.sparse, &job.control)?;
-    let bench = Bench { args, triple, folder, job };
-    let result = bench.measure();
+    let result = Workplace::make(&folder).and_then(|place| {
+        let bench = Bench { args, triple: &triple, folder: &folder, place, job };
+        bench.measure()
+    });
     if args.dir.is_none() {
-        bench.triple.remove();
+        triple.remove();
     }
     let measured = result?;
     let bytes = measured.model_bytes;
-    drop(bench);
     printer.text(&text(args, &measured))?;
     printer.document(&document(args, bytes, &measured))?;
     Ok(Exit::Done)
@@ -54,8 +56,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
 
 struct Bench<'a> {
     args: &'a BenchArgs,
-    triple: BenchTriple,
-    folder: PathBuf,
+    triple: &'a BenchTriple,
+    folder: &'a Path,
+    place: Workplace,
     job: Job,
 }
 
@@ -108,25 +111,25 @@ impl Bench<'_> {
     fn step(&self, step: Step) -> anyhow::Result<Taken> {
         let Resources { threads, memory_bytes, .. } = self.args.resources.resources();
         let program = env::current_exe().context("this program's own file cannot be found")?;
-        let scratch = self.folder.join("scratch");
+        let scratch = self.place.output();
         let mut command = Command::new(program);
         command.args(["bench", "--step", step.label(), "--threads", &threads.to_string()]);
         command.args(["--memory", &memory_bytes.to_string()]);
-        command.arg("--dir").arg(&self.folder).arg("--scratch").arg(&scratch);
-        let taken = watch(&mut command, true, &self.job.control);
-        remove(&scratch)?;
-        taken
+        command.arg("--dir").arg(self.folder).arg("--scratch").arg(&scratch);
+        let taken = watch(&mut command, true, &self.job.control)?;
+        self.place.clear()?;
+        Ok(taken)
     }
 
     fn beside(&self, command: &str) -> anyhow::Result<Taken> {
         let mut words = command.split_whitespace();
         let program = words.next().context("--beside names no program")?;
-        let scratch = self.folder.join("scratch");
+        let scratch = self.place.output();
         let mut command = Command::new(program);
         command.args(words).args(["pre", "post", "target"].map(|role| self.triple.model(role))).arg(&scratch);
-        let taken = watch(&mut command, false, &self.job.control);
-        remove(&scratch)?;
-        taken
+        let taken = watch(&mut command, false, &self.job.control)?;
+        self.place.clear()?;
+        Ok(taken)
     }
 }
 
@@ -137,19 +140,11 @@ fn steps(asked: &[Step]) -> Vec<Step> {
     Step::ALL.into_iter().filter(is_needed).collect()
 }
 
-fn remove(scratch: &Path) -> anyhow::Result<()> {
-    if scratch.exists() {
-        fs::remove_dir_all(scratch).with_context(|| format!("cannot remove {}", scratch.display()))?;
-    }
-    ensure!(!scratch.exists(), "{} is still there", scratch.display());
-    Ok(())
-}
-
 /// Bytes that a step moves, for models of `model` bytes each; `None` where that is another amount than its floor's: methods read
 /// some models more than once, and layers are compared without the target.
 fn moved(step: Step, model: u64) -> Option<u64> {
     match step {
-        Step::MergeFloor | Step::Merge => Some(4 * model),
+        Step::MergeFloor | Step::Merge | Step::MergeUnread => Some(4 * model),
         Step::ReadFloor | Step::ReadMapped | Step::ReadDirect | Step::Analysis => Some(3 * model),
         Step::Ties | Step::Dare | Step::Della | Step::LayerCosine | Step::Preflight => None,
     }

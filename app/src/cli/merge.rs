@@ -77,7 +77,9 @@ pub fn run(args: &MergeArgs) -> anyhow::Result<Exit> {
         false => merge_with(&recipe, &args.out, options, &resources, &job.control)?,
     };
     drop(job);
-    remember(&report);
+    if !report.was_done {
+        remember(&report);
+    }
     printer.text(&report::text(&report))?;
     printer.document(&report::document(&report, &warnings))?;
     Ok(Exit::Done)

@@ -49,6 +49,8 @@ pub struct WindowStart {
 
 /// Reads the arguments and does what they say. `window` opens the window and returns when it is closed.
 pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
+    #[cfg(unix)]
+    survive_file_limits();
     let result = match Cli::parse().command {
         None => open(window),
         Some(Command::Demo(args)) => demo::run(&args, window),
@@ -72,6 +74,13 @@ pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
         Exit::of(&error)
     });
     exit.into()
+}
+
+/// Has a write beyond the size that a file may have fail, as on a full disk, instead of ending the process without a word.
+#[cfg(unix)]
+fn survive_file_limits() {
+    // A handler that only remembers; where it cannot be set, the process ends as it would without.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, std::sync::Arc::default());
 }
 
 fn open(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> anyhow::Result<Exit> {

@@ -65,12 +65,19 @@ pub fn text(report: &MergeReport) -> String {
             report.left_out.iter().map(|file| print::name(file)).collect::<Vec<_>>().join(", ")
         );
     }
+    if report.was_done {
+        let output = print::line(&report.output.to_string_lossy());
+        let _ = writeln!(text, "{output} was written already, by this very merge. There was nothing to do");
+        return text;
+    }
     let secs = report.elapsed.as_secs_f64();
-    let made = report.bytes_written.saturating_sub(report.resumed_bytes);
-    let speed = if secs > 0.0 { format::speed(made as f64 / secs) } else { format::NONE.to_owned() };
+    // Of a merge that was interrupted the time is that of its end alone.
+    let is_known = secs > 0.0 && report.resumed_bytes == 0;
+    let speed =
+        if is_known { format!(", {}", format::speed(report.bytes_written as f64 / secs)) } else { String::new() };
     let _ = writeln!(
         text,
-        "Written: {} ({} of weights, {}, {speed})",
+        "Written: {} ({} of weights, {}{speed})",
         print::line(&report.output.to_string_lossy()),
         format::bytes(report.bytes_written),
         format::duration(report.elapsed),
@@ -122,6 +129,7 @@ pub fn document(report: &MergeReport, warnings: &[Finding]) -> Value {
     json!({
         "output": print::path(&report.output),
         "bytes_written": report.bytes_written,
+        "was_done": report.was_done,
         "resumed_bytes": report.resumed_bytes,
         "elapsed_secs": report.elapsed.as_secs_f64(),
         "total": change(&report.total(), report.asked()),

@@ -16,7 +16,7 @@ pub fn run(args: &UnfinishedArgs) -> anyhow::Result<Exit> {
     let found = partials(&args.folder).with_context(|| format!("cannot list {}", args.folder.display()))?;
     let document: Vec<Value> = found.iter().map(entry).collect();
     if found.is_empty() {
-        printer.text("No merge was interrupted here")?;
+        printer.text("Nothing was interrupted here")?;
     } else {
         printer.text(&table(&found).render())?;
     }
@@ -44,8 +44,8 @@ fn table(found: &[Partial]) -> Table {
     for partial in found {
         table.row([
             partial.output_name(),
-            format::bytes(partial.done_bytes),
-            format::bytes(partial.total_bytes),
+            known(partial, partial.done_bytes),
+            known(partial, partial.total_bytes),
             state(partial),
             partial.recipe.as_ref().map_or_else(String::new, |recipe| recipe.target.clone()),
             partial.folder.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -54,8 +54,18 @@ fn table(found: &[Partial]) -> Table {
     table
 }
 
+/// Bytes, where a journal tells them.
+fn known(partial: &Partial, bytes: u64) -> String {
+    if partial.recipe.is_some() { format::bytes(bytes) } else { format::NONE.to_owned() }
+}
+
 fn state(partial: &Partial) -> String {
-    let word = if partial.is_alive { "under way" } else { "interrupted" };
+    let word = match (partial.is_alive, partial.recipe.is_some()) {
+        (true, _) => "under way",
+        (false, true) => "interrupted",
+        // Conversions, vectors and adapters keep no journal.
+        (false, false) => "interrupted; cannot be gone on with",
+    };
     match &partial.parts {
         None => word.to_owned(),
         Some(parts) if partial.is_alive => format!("{word}, {} of {} parts written", parts.done.len(), parts.of),

@@ -95,7 +95,7 @@ fn an_interrupted_merge_is_listed_gone_on_with_or_removed() {
     let unfinished = |args: &[&str]| {
         Ran::of(&mut mergescope(scene.root(), ["unfinished"].into_iter().chain(args.iter().copied()))).ends_with_code(0)
     };
-    unfinished(&[]).says(&["No merge was interrupted here"]);
+    unfinished(&[]).says(&["Nothing was interrupted here"]);
     let found = loop {
         assert!(scene.kill_after(Duration::from_millis(60)) || scene.output().exists());
         drop(fs::remove_dir_all(scene.output()));
@@ -118,5 +118,5 @@ fn an_interrupted_merge_is_listed_gone_on_with_or_removed() {
         drop(fs::remove_dir_all(scene.output()));
     }
     unfinished(&["--remove"]).says(&["Removed 1 unfinished merge"]);
-    unfinished(&[]).says(&["No merge was interrupted here"]);
+    unfinished(&[]).says(&["Nothing was interrupted here"]);
 }

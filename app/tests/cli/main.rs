@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
+mod bench;
 mod download;
 mod evaluate;
 mod faults;

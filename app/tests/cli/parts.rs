@@ -167,7 +167,105 @@ fn a_part_that_is_written_is_not_written_again() {
     scene.part("1/2", &["--anew"]).ends_with_code(0).says(&["Part 1/2 of merged is written"]);
     scene.part("2/2", &[]).ends_with_code(0).says(&["All parts are written", "--finish"]);
     scene.finish(&[]).ends_with_code(0);
-    scene.part("2/2", &[]).ends_with_code(1).fails_saying(&["merged", "already exists"]);
+}
+
+#[test]
+fn what_is_done_is_not_done_again_nor_an_error() {
+    let scene = Scene::new();
+    let whole = scene.whole(&[]);
+    for part in ["1/2", "2/2"] {
+        scene.part(part, &[]).ends_with_code(0);
+    }
+    scene.finish(&[]).ends_with_code(0);
+    // A scheduler that lost sight of a job starts it again.
+    scene.finish(&[]).ends_with_code(0).says(&["merged was written already", "nothing to do"]);
+    let part = scene.part("2/2", &["--json"]).ends_with_code(0).json();
+    assert_eq!((&part["was_done"], &part["missing"]), (&true.into(), &serde_json::json!([])));
+    scene.merge("merged", &["--resume"]).ends_with_code(0).says(&["nothing to do"]);
+    scene.is_whole(&whole);
+    assert_eq!(scene.hidden(), [""; 0]);
+
+    // Whatever else is there is not this merge.
+    scene.finish(&["--seed", "1"]).ends_with_code(1).complains(&["merged already exists"]);
+    scene.merge("merged", &[]).ends_with_code(1).complains(&["merged already exists"]);
+    File::options().write(true).open(weight_file(&scene.path("merged"))).unwrap().set_len(10).unwrap();
+    scene.finish(&[]).ends_with_code(1).complains(&["merged already exists"]);
+}
+
+fn weight_file(folder: &Path) -> PathBuf {
+    let mut files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.extension().is_some_and(|extension| extension == "safetensors")).unwrap()
+}
+
+#[test]
+fn of_several_that_put_the_parts_together_all_end_well() {
+    let scene = Scene::new();
+    let whole = scene.whole(&[]);
+    for _ in 0..5 {
+        for part in ["1/2", "2/2"] {
+            scene.part(part, &[]).ends_with_code(0);
+        }
+        let started: Vec<Child> = (0..4)
+            .map(|_| {
+                let mut command = scene.command("merged", &["--finish"]);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for finishing in started {
+            let ended = finishing.wait_with_output().unwrap();
+            let words = String::from_utf8(ended.stderr).unwrap();
+            let waits = words.contains("another run is writing to");
+            assert!(ended.status.success() || waits, "{}: {words}", ended.status);
+        }
+        scene.is_whole(&whole);
+        assert_eq!(scene.hidden(), [""; 0]);
+        fs::remove_dir_all(scene.path("merged")).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_others_put_into_the_shared_folder_are_not_followed() {
+    use std::os::unix::fs::symlink;
+
+    let scene = Scene::new();
+    let whole = scene.whole(&[]);
+    scene.part("1/2", &[]).ends_with_code(0);
+    let shared = scene.shared();
+    fs::write(scene.path("precious"), "key").unwrap();
+    let is_kept = || assert_eq!(fs::read_to_string(scene.path("precious")).unwrap(), "key");
+
+    // In the place of a file that is still to be written, and of one that is.
+    let part: Value = scene.part("1/2", &["--json"]).ends_with_code(0).json();
+    let written = part["files"][0].as_str().unwrap().to_owned();
+    let names = super::names(&scene.path("target"));
+    assert!(!names.is_empty());
+    let missing = (1..)
+        .map(|number| format!("model-{number:05}{}", &written[written.find("-of-").unwrap()..]))
+        .find(|name| !shared.join("output").join(name).exists())
+        .unwrap();
+    symlink(scene.path("precious"), shared.join("output").join(&missing)).unwrap();
+    scene.part("2/2", &[]).ends_with_code(1).complains(&["no plain file", &missing]);
+    is_kept();
+    fs::remove_file(shared.join("output").join(&missing)).unwrap();
+    scene.part("2/2", &[]).ends_with_code(0);
+    fs::rename(shared.join("output").join(&written), scene.path("elsewhere")).unwrap();
+    symlink(scene.path("elsewhere"), shared.join("output").join(&written)).unwrap();
+    scene.finish(&[]).ends_with_code(4);
+    fs::remove_file(shared.join("output").join(&written)).unwrap();
+
+    // In the place of the folder itself.
+    fs::remove_dir_all(&shared).unwrap();
+    fs::create_dir(scene.path("other")).unwrap();
+    symlink(scene.path("other"), &shared).unwrap();
+    scene.part("1/2", &[]).ends_with_code(1).complains(&["it is a link"]);
+    assert_eq!(super::names(&scene.path("other")), [""; 0]);
+    fs::remove_file(&shared).unwrap();
+    for part in ["1/2", "2/2"] {
+        scene.part(part, &[]).ends_with_code(0);
+    }
+    scene.finish(&[]).ends_with_code(0);
+    scene.is_whole(&whole);
 }
 
 #[test]
@@ -402,8 +500,12 @@ fn the_containers_of_the_kubernetes_jobs_merge() {
         files.filter(|file| file["name"].as_str().unwrap().ends_with("safetensors")).cloned().collect()
     };
     assert_eq!(weights(&report), weights(&scene.whole(&[]).1));
+    // A pod that is started again, since it was lost from sight, ends well too.
+    assert!(container(finish, "0").unwrap().wait().unwrap().success());
+    assert!(container(parts, "3").unwrap().wait().unwrap().success());
     // What is no matter of waiting ends it.
-    assert_eq!(container(finish, "0").unwrap().wait().unwrap().code(), Some(1), "the output is there");
+    fs::remove_file(scene.path("merged").join("mergescope-report.json")).unwrap();
+    assert_eq!(container(finish, "0").unwrap().wait().unwrap().code(), Some(1), "something else is there");
 }
 
 /// The lines below `- |`, which is what a container's shell gets.
@@ -466,5 +568,6 @@ fn the_ray_script_merges() {
     let Some(ran) = run(&[]) else { return };
     ran.ends_with_code(0).says(&["Part 1/3 of merged is written", "Written: merged"]);
     scene.is_whole(&whole);
-    run(&[]).unwrap().ends_with_code(1).complains(&["merged already exists"]);
+    run(&[]).unwrap().ends_with_code(0).says(&["Part 1/3 of merged was written already", "nothing to do"]);
+    run(&["--seed", "1"]).unwrap().ends_with_code(1).complains(&["merged already exists"]);
 }

@@ -129,7 +129,7 @@ pub enum OpenError {
         count: usize,
     },
     /// A name in the folder leads out of it.
-    #[error("`{name}` leads out of the model folder {}; refused, since a model may only name its own files", folder.display())]
+    #[error("`{name}` leads out of the model folder {}; refused, since a model may only name its own files. If you made that link, put the file itself in its place, or open the folder it leads to", folder.display())]
     Escapes {
         /// The model folder.
         folder: PathBuf,

@@ -72,7 +72,9 @@ pub(crate) fn snapshot(repo: &Path) -> io::Result<Snapshot> {
 /// choose from.
 pub(super) fn find(cache: &Path, name: &HubName) -> Option<PathBuf> {
     let repo = cache.join(name.folder());
-    match (name.revision(), snapshot(&repo).ok()?) {
+    // One that main has moved on from is not what is asked for.
+    let revision = name.revision().or_else(|| read_short(&repo.join("refs").join(MAIN)).map(|_| MAIN));
+    match (revision, snapshot(&repo).ok()?) {
         (Some(revision), _) => snapshot_of_revision(&repo, revision),
         (None, Snapshot::Found(path)) => Some(path),
         (None, Snapshot::Ambiguous(_)) => Some(repo),
@@ -121,5 +123,20 @@ mod tests {
         };
         assert_eq!(cached_models(&cache), [model("pickle", "one"), model("some-model", "abc")]);
         assert!(cached_models(&cache.join("nothing")).is_empty());
+    }
+
+    #[test]
+    fn a_main_that_is_not_in_the_cache_is_not_another_commit() {
+        let (_home, environment) = cache();
+        let cache = environment.cache_dir().unwrap();
+        let name: HubName = "org/some-model".parse().unwrap();
+        let found = find(&cache, &name).unwrap();
+        assert!(found.ends_with("snapshots/abc"));
+        let refs = cache.join(name.folder()).join("refs");
+        fs::create_dir_all(&refs).unwrap();
+        fs::write(refs.join("main"), "f".repeat(40)).unwrap();
+        assert_eq!(find(&cache, &name), None);
+        fs::remove_file(refs.join("main")).unwrap();
+        assert_eq!(find(&cache, &name), Some(found), "the only one, where nobody says which is main");
     }
 }

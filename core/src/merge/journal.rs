@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::own_file;
 use crate::method::Leaf;
 use crate::positional::read_exact_at;
 
@@ -114,14 +115,14 @@ impl Journal {
     pub fn begin(path: &Path, head: Head) -> io::Result<Self> {
         let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
         file.write_all(&framed(&head)?)?;
-        let (earlier, reader) = (vec![None; units(&head)?], File::open(path)?);
+        let (earlier, reader) = (vec![None; units(&head)?], own_file::open(File::options().read(true), path)?);
         Ok(Self { path: path.to_owned(), file: Mutex::new(file), reader, head, earlier })
     }
 
     /// Goes on with the journal that an earlier run left at that path; `None` where that wrote something else, or nothing can be
     /// read of it.
     pub fn go_on(path: &Path, identity: &[u8; 32]) -> io::Result<Option<Self>> {
-        let mut file = File::options().read(true).write(true).open(path)?;
+        let mut file = own_file::open(File::options().read(true).write(true), path)?;
         let Some(read) = read(&mut file)? else { return Ok(None) };
         if read.head.identity != *identity {
             return Ok(None);
@@ -135,7 +136,7 @@ impl Journal {
                 *place = Some(entry);
             }
         }
-        let reader = File::open(path)?;
+        let reader = own_file::open(File::options().read(true), path)?;
         Ok(Some(Self { path: path.to_owned(), file: Mutex::new(file), reader, head: read.head, earlier }))
     }
 
@@ -181,7 +182,7 @@ impl Journal {
 
 /// What the journal at that path says: what is being written, and how many bytes of it are there.
 pub(super) fn look(path: &Path) -> Option<(Head, u64)> {
-    let mut file = File::open(path).ok()?;
+    let mut file = own_file::open(File::options().read(true), path).ok()?;
     let read = read(&mut file).ok()??;
     let mut known = std::collections::HashSet::new();
     let bytes = read.entries.iter().filter(|(unit, _)| known.insert(*unit)).map(|(_, entry)| entry.bytes).sum();

@@ -7,10 +7,12 @@ pub(crate) mod fit;
 mod identity;
 mod in_memory;
 mod journal;
+mod made;
 mod make;
 mod measure;
 mod mixes;
 pub(crate) mod output;
+mod own_file;
 mod parts;
 mod permute;
 mod plan;
@@ -162,7 +164,7 @@ pub enum MergeError {
         others: bool,
     },
     /// Some parts are not there yet.
-    #[error("{} is not complete, and nothing was changed: {}; --finish again when all {of} parts are written", path.display(), what_is_missing(missing, under_way))]
+    #[error("{} is not complete, and nothing was changed: {}; --finish again when {} written", path.display(), what_is_missing(missing, under_way), if *of == 1 { "the one part is".to_owned() } else { format!("all {of} parts are") })]
     PartsMissing {
         /// The output folder.
         path: PathBuf,
@@ -205,6 +207,14 @@ pub enum MergeError {
     #[error("{} was written but cannot be read back, so all of it was undone", path.display())]
     ReadBack {
         /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What a merge left cannot be removed.
+    #[error("cannot remove {}; who made it can, or who owns the folder that it is in", path.display())]
+    Remove {
+        /// The folder.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -374,9 +384,15 @@ pub fn merge_with(
     let began = Instant::now();
     let MergeOptions { resume, verify } = options.into();
     let models = open(recipe)?;
-    let place = output::check(output, &models)?;
-    let sidecars = Sidecars::open(&models.target)?;
     let plan = plan(&models, recipe)?;
+    let place = match output::check(output, &models) {
+        // Whoever goes on with a merge may not know that it has ended.
+        Err(error @ MergeError::OutputExists { .. }) if resume == Resume::Only => {
+            return made::before(output, &plan, &lasting(recipe, &models, control)?).ok_or(error);
+        }
+        place => place?,
+    };
+    let sidecars = Sidecars::open(&models.target)?;
     refuse_unfit(&models, control)?;
     let recipe = lasting(recipe, &models, control)?;
 
@@ -398,6 +414,7 @@ pub fn merge_with(
         verified: verify,
         left_out,
         elapsed: began.elapsed(),
+        was_done: false,
     };
     let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
     let (folder, models, plan, meant) = (staging.path(), &models, &plan, meant.as_slice());

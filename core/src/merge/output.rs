@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::MergeError;
+use super::{MergeError, own_file};
 use crate::alignment::Models;
 use crate::checkpoint::{Checkpoint, OpenError};
 use crate::progress::{Control, Stage};
@@ -267,12 +267,13 @@ impl Drop for Staging {
     }
 }
 
-/// Removes what is not among `kept` from a folder.
+/// Removes what is not among `kept` from a folder, and what is no plain file.
 pub(super) fn keep_only(folder: &Path, kept: &[&str]) -> Result<(), MergeError> {
     let failed = |source| MergeError::Write { path: folder.to_owned(), source };
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().to_str().is_some_and(|name| kept.contains(&name)) {
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file && entry.file_name().to_str().is_some_and(|name| kept.contains(&name)) {
             continue;
         }
         let path = entry.path();
@@ -299,7 +300,8 @@ pub(crate) struct WrittenFile {
 /// Writes a small file.
 pub(super) fn write_file(folder: &Path, name: &str, text: &str) -> Result<WrittenFile, MergeError> {
     let path = folder.join(name);
-    fs::write(&path, text).map_err(|source| MergeError::Write { path, source })?;
+    let file = own_file::open(File::options().write(true).create(true).truncate(true), &path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|source| MergeError::Write { path, source })?;
     Ok(WrittenFile { name: name.to_owned(), bytes: text.len() as u64, hash: blake3::hash(text.as_bytes()) })
 }
 

@@ -78,6 +78,9 @@ pub struct MergeReport {
     /// Time from opening the models to the committed output.
     #[serde(with = "secs", rename = "elapsed_secs")]
     pub elapsed: Duration,
+    /// Whether it was there before, so that there was nothing to do.
+    #[serde(skip)]
+    pub was_done: bool,
 }
 
 impl TensorReport {

@@ -19,7 +19,7 @@ pub enum Resume {
     /// It is gone on with where it wrote the same from the same files; else it is removed.
     #[default]
     IfPossible,
-    /// It is gone on with, or nothing is done.
+    /// It is gone on with, or nothing is done. Where it has ended meanwhile, that is no error.
     Only,
     /// It is removed.
     Never,
@@ -156,7 +156,7 @@ impl Partial {
         if locks.iter().any(|lock| lock.try_lock().is_err()) {
             return Err(busy());
         }
-        fs::remove_dir_all(&self.folder).map_err(|source| MergeError::Write { path: self.folder.clone(), source })?;
+        fs::remove_dir_all(&self.folder).map_err(|source| MergeError::Remove { path: self.folder.clone(), source })?;
         drop(locks);
         if let Files::Lock(path) = &self.files {
             // Without its folder a lock only stands in nobody's way.

@@ -11,7 +11,7 @@ use super::make::{Buffers, Maker, Unit, units};
 use super::measure::Measured;
 use super::report::TensorReport;
 use super::weights::Weights;
-use super::{ChangeSums, MergeError};
+use super::{ChangeSums, MergeError, own_file};
 use crate::method::Leaf;
 use crate::open_files::OpenFiles;
 use crate::positional::{begin_writing_back, read_exact_at, write_all_at};
@@ -102,7 +102,7 @@ pub(super) fn write_weights(
 
 /// Makes a weight file of the output, in its whole length; what is in it stays.
 fn create(path: &Path, header: &[u8], bytes: u64) -> io::Result<()> {
-    let file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let file = own_file::open(File::options().write(true).create(true).truncate(false), path)?;
     file.set_len(bytes)?;
     write_all_at(&file, 0, header)
 }
@@ -119,7 +119,7 @@ impl Run<'_> {
             let path = path.to_owned();
             move |source| MergeError::Write { path, source }
         };
-        let open = || File::options().read(true).write(true).open(path);
+        let open = || own_file::open(File::options().read(true).write(true), path);
         let file = &self.open.get(slot.file, open).map_err(written(path))?;
         if let Some(record) = self.earlier(index, file, offset, buffers.output(length)) {
             self.resumed_bytes.fetch_add(length, Ordering::Relaxed);

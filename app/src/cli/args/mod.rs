@@ -88,9 +88,10 @@ pub enum Command {
     /// times alone depend on what else the machine does.
     #[command(after_help = exit::HELP)]
     Bench(BenchArgs),
-    /// List merges that were interrupted, with what is there of each
+    /// List what was interrupted, with what is there of each
     ///
-    /// `merge` to the same folder goes on with one. They lie in hidden folders beside the output that was to be.
+    /// `merge` to the same folder goes on with a merge; a vector, adapter or conversion begins anew. They lie in hidden folders
+    /// beside the output that was to be.
     #[command(after_help = exit::HELP)]
     Unfinished(UnfinishedArgs),
     /// Write a model anew as safetensors in the Hub's layout, its weights bit for bit
@@ -349,7 +350,8 @@ pub struct MergeArgs {
     /// Carry NaN and infinity in a model through instead of refusing them
     #[arg(long)]
     pub allow_nonfinite: bool,
-    /// Go on with a run of the same that was interrupted, or do nothing; without this one is gone on with if it is there
+    /// Go on with a run of the same that was interrupted, or do nothing; without this one is gone on with if it is there. Where it
+    /// has ended meanwhile, that is said and no error
     #[arg(long, conflicts_with_all = ["anew", "dry_run"])]
     pub resume: bool,
     /// Begin anew, and remove what a run to the same folder left that was interrupted

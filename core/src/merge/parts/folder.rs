@@ -25,11 +25,10 @@ use std::time::{Duration, Instant};
 use super::record::{Head, Record};
 use super::share::Share;
 use super::{Part, PartsThere, io_write};
-use crate::merge::identity::Identity;
 use crate::merge::output::OutputPlace;
 use crate::merge::plan::Plan;
 use crate::merge::resume::{Files, Partial};
-use crate::merge::{MergeError, journal, make};
+use crate::merge::{MergeError, journal, made, make, own_file};
 use crate::recipe::Recipe;
 
 /// How long a lock is waited for. Whoever lists unfinished merges holds it for a moment.
@@ -71,7 +70,7 @@ pub(super) struct PartsFolder {
 impl PartsFolder {
     /// The folder of a merge by `recipe`, which has the fingerprints of its inputs.
     pub fn of(place: &OutputPlace, plan: &Plan, recipe: &Recipe) -> Self {
-        let identity = identity(plan, recipe);
+        let identity = made::asked_for(plan, recipe);
         let path = place.parts_folder(&identity);
         Self { weights: path.join(WEIGHTS), path, output: place.output().to_owned(), identity }
     }
@@ -99,10 +98,20 @@ impl PartsFolder {
                     let path = self.output.parent().unwrap_or(&self.path).to_owned();
                     return Err(MergeError::Unwritable { path, source: error });
                 }
+                // Its name is no secret: where others may write, they may have put a link there.
+                Err(_) if !own_file::is_folder(path) => {
+                    let source = io::Error::other("it is a link, or no folder; remove it");
+                    return Err(MergeError::Unwritable { path: path.clone(), source });
+                }
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether it is there.
+    pub fn is_there(&self) -> bool {
+        own_file::is_folder(&self.path)
     }
 
     /// The lock of a part, as long as the value lives; `None` where another process has it.
@@ -147,7 +156,7 @@ impl PartsFolder {
             (fits && sane).then(|| make::units(&share.plan, head.unit_elements).len())
         };
         let record = Record::read(&self.file(part, Kind::Done), share.tensors.len(), units)?;
-        let is_there = |name: &str, bytes| fs::metadata(self.weights.join(name)).is_ok_and(|file| file.len() == bytes);
+        let is_there = |name: &str, bytes| own_file::size(&self.weights.join(name)) == Some(bytes);
         share.plan.files.files.iter().all(|file| is_there(&file.name, file.bytes)).then_some(record)
     }
 
@@ -172,7 +181,7 @@ impl PartsFolder {
         Ok(())
     }
 
-    /// The numbers of the parts that have no record.
+    /// The numbers of the parts that have no record, those under way among them.
     pub fn missing(&self, of: u32) -> Vec<u32> {
         numbers(of, |part| !self.file(part, Kind::Done).exists())
     }
@@ -183,7 +192,7 @@ impl PartsFolder {
     }
 
     /// Removes it with all that is in it. What cannot be removed only takes room.
-    pub fn remove(self) {
+    pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
@@ -229,7 +238,7 @@ fn numbers(of: u32, is_so: impl Fn(Part) -> bool) -> Vec<u32> {
 
 /// Takes a lock, waiting that long; `None` where another process has it.
 fn lock(path: &Path, patience: Duration) -> io::Result<Option<File>> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let file = own_file::open(File::options().create(true).truncate(false).write(true), path)?;
     let until = Instant::now() + patience;
     loop {
         match may_work(&file.try_lock()) {
@@ -253,18 +262,6 @@ fn may_work(taken: &Result<(), TryLockError>) -> bool {
 fn is_held(path: &Path) -> bool {
     let lock = File::options().write(true).open(path);
     lock.is_ok_and(|lock| !may_work(&lock.try_lock()))
-}
-
-/// A hash of what decides which bytes go where, on whatever machine: the version, the recipe with the fingerprints of its
-/// inputs in the place of their names, since one may find them at another path than the other, and the files that are written.
-fn identity(plan: &Plan, recipe: &Recipe) -> [u8; 32] {
-    let mut recipe = recipe.clone();
-    recipe.target.clear();
-    for vector in recipe.vectors_mut() {
-        vector.pre.clear();
-        vector.post.clear();
-    }
-    Identity::of(&recipe).finish(plan)
 }
 
 #[cfg(test)]

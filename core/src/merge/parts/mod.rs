@@ -25,7 +25,7 @@ use super::plan::Plan;
 use super::report::{MergeReport, TensorReport};
 use super::verify::{Meant, Verify};
 use super::weights::Weights;
-use super::{MergeError, check_unchanged, lasting, make, measure, open, plan, refuse_unfit, resume, run};
+use super::{MergeError, check_unchanged, lasting, made, make, measure, open, plan, refuse_unfit, resume, run};
 use crate::alignment::{ModelId, Models};
 use crate::progress::{Control, Stage};
 use crate::recipe::Recipe;
@@ -142,6 +142,23 @@ pub struct PartReport {
     pub elapsed: Duration,
 }
 
+impl PartReport {
+    /// Of a part that was written before.
+    fn of_made(part: Part, output: &Path, share: &Share, plan: &Plan) -> Self {
+        Self {
+            part,
+            output: output.to_owned(),
+            files: share.plan.files.files.iter().map(|file| file.name.clone()).collect(),
+            bytes_written: share.plan.bytes(),
+            resumed_bytes: 0,
+            was_done: true,
+            files_in_all: plan.files.files.len(),
+            missing: Vec::new(),
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
 /// Everything that is known before a part is written, or all are put together.
 struct Begun {
     models: Models,
@@ -151,14 +168,42 @@ struct Begun {
     folder: PartsFolder,
 }
 
-fn begin(recipe: &Recipe, output: &Path, control: &Control) -> Result<Begun, MergeError> {
+/// How it begins.
+enum Beginning {
+    Begun(Box<Begun>),
+    /// All parts were put together before.
+    Made(Plan, Box<MergeReport>),
+}
+
+fn begin(recipe: &Recipe, output: &Path, control: &Control) -> Result<Beginning, MergeError> {
     let models = open(recipe)?;
-    let place = output::check(output, &models)?;
+    let place = output::check(output, &models);
     let plan = plan(&models, recipe)?;
     refuse_unfit(&models, control)?;
     let recipe = lasting(recipe, &models, control)?;
+    let place = match place {
+        Err(error @ MergeError::OutputExists { .. }) => {
+            let report = made::before(output, &plan, &recipe).ok_or(error)?;
+            return Ok(Beginning::Made(plan, Box::new(report)));
+        }
+        place => place?,
+    };
     let folder = PartsFolder::of(&place, &plan, &recipe);
-    Ok(Begun { models, plan, recipe, place, folder })
+    Ok(Beginning::Begun(Box::new(Begun { models, plan, recipe, place, folder })))
+}
+
+impl Begun {
+    /// What all parts became, where another process has put them together since this one began; `None` while they are apart.
+    fn made_meanwhile(&self, output: &Path) -> Result<Option<MergeReport>, MergeError> {
+        if fs::symlink_metadata(output).is_err() {
+            return Ok(None);
+        }
+        let exists = || MergeError::OutputExists { path: output.to_owned() };
+        let report = made::before(output, &self.plan, &self.recipe).ok_or_else(exists)?;
+        // This process may have begun it anew.
+        self.folder.remove();
+        Ok(Some(report))
+    }
 }
 
 /// Writes one part of the merge: some of its weight files, into a folder beside `output` that all parts share. Any part may be
@@ -197,29 +242,24 @@ fn write_part(
     control: &Control,
 ) -> Result<PartReport, MergeError> {
     let began = Instant::now();
-    let Begun { models, plan, recipe, place, folder } = begin(recipe, output, control)?;
-    folder.make()?;
-    let busy = || MergeError::PartBusy { part, path: place.output().to_owned() };
-    let _lock = folder.lock(part)?.ok_or_else(busy)?;
-    if fs::symlink_metadata(place.output()).is_ok() {
-        // The parts were put together while this one waited.
-        return Err(MergeError::OutputExists { path: output.to_owned() });
+    let begun = match begin(recipe, output, control)? {
+        Beginning::Begun(begun) => begun,
+        Beginning::Made(plan, _) => return Ok(PartReport::of_made(part, output, &Share::of(&plan, part), &plan)),
+    };
+    begun.folder.make()?;
+    let busy = || MergeError::PartBusy { part, path: begun.place.output().to_owned() };
+    let lock = begun.folder.lock(part)?.ok_or_else(busy)?;
+    let share = Share::of(&begun.plan, part);
+    // The parts may have been put together while this one waited.
+    if begun.made_meanwhile(output)?.is_some() {
+        return Ok(PartReport::of_made(part, output, &share, &begun.plan));
     }
+    let Begun { models, plan, recipe, place, folder } = *begun;
+    let _lock = lock;
     folder.check_count(part.of)?;
 
-    let share = Share::of(&plan, part);
     let seen = seen(&models);
-    let mut report = PartReport {
-        part,
-        output: output.to_owned(),
-        files: share.plan.files.files.iter().map(|file| file.name.clone()).collect(),
-        bytes_written: share.plan.bytes(),
-        resumed_bytes: 0,
-        was_done: false,
-        files_in_all: plan.files.files.len(),
-        missing: Vec::new(),
-        elapsed: Duration::ZERO,
-    };
+    let mut report = PartReport { was_done: false, ..PartReport::of_made(part, output, &share, &plan) };
     let there = folder.record(part, &share).filter(|record| !anew && record.head.seen == seen);
     if let Some(record) = there {
         report.resumed_bytes = record.head.resumed_bytes;
@@ -307,16 +347,31 @@ fn finish(
     control: &Control,
 ) -> Result<MergeReport, MergeError> {
     let began = Instant::now();
-    let Begun { models, plan, recipe, place, folder } = begin(recipe, output, control)?;
-    let sidecars = Sidecars::open(&models.target)?;
+    let begun = match begin(recipe, output, control)? {
+        Beginning::Begun(begun) => begun,
+        Beginning::Made(_, report) => return Ok(*report),
+    };
     let path = output.to_owned();
-    let Some(of) = folder.count()? else {
+    let count = begun.folder.count()?;
+    let alone = match begun.folder.lock_all() {
+        Ok(alone) => Some(alone.ok_or_else(|| MergeError::Busy { path: path.clone() })?),
+        // Without parts there is no folder either.
+        Err(error) if begun.folder.is_there() => return Err(error),
+        Err(_) => None,
+    };
+    // Another process may have done it while this one waited.
+    if let Some(report) = begun.made_meanwhile(output)? {
+        return Ok(report);
+    }
+    let Begun { models, plan, recipe, place, folder } = *begun;
+    let (Some(of), Some(alone)) = (count, alone) else {
         return Err(MergeError::NoParts { others: !place.parts_folders().is_empty(), path });
     };
-    let alone = folder.lock_all()?.ok_or_else(|| MergeError::Busy { path: path.clone() })?;
+    let sidecars = Sidecars::open(&models.target)?;
     let parts = (1..=of).filter_map(|number| Part::new(number, of).ok());
     let shares: Vec<Share> = parts.map(|part| Share::of(&plan, part)).collect();
-    let (missing, under_way) = (folder.missing(of), folder.under_way(of));
+    let under_way = folder.under_way(of);
+    let missing: Vec<u32> = folder.missing(of).into_iter().filter(|part| !under_way.contains(part)).collect();
     if !missing.is_empty() || !under_way.is_empty() {
         return Err(MergeError::PartsMissing { path, of, missing, under_way });
     }
@@ -356,6 +411,7 @@ fn finish(
         verified: verify,
         left_out,
         elapsed: Duration::ZERO,
+        was_done: false,
     };
     let units: Vec<Vec<Unit>> =
         shares.iter().zip(&done).map(|(share, record)| make::units(&share.plan, record.head.unit_elements)).collect();

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Part;
-use crate::merge::ChangeSums;
 use crate::merge::journal::{self, Checksum};
+use crate::merge::{ChangeSums, own_file};
 
 /// How this version writes records; others are taken for missing.
 const FORMAT: u32 = 1;
@@ -74,7 +74,7 @@ impl Record {
     /// Reads it; `None` where there is no whole one of this version with as many tensors as that. How many units there must
     /// be depends on its head, and is for `units` to say.
     pub fn read(path: &Path, tensors: usize, units: impl FnOnce(&Head) -> Option<usize>) -> Option<Self> {
-        let mut reader = BufReader::new(File::open(path).ok()?);
+        let mut reader = BufReader::new(own_file::open(File::options().read(true), path).ok()?);
         let (payload, mut at) = journal::frame(&mut reader, 0).ok()??;
         let (format, head, counts): (u32, Head, (u64, u64)) = journal::parsed(&payload)?;
         if format != FORMAT || counts.0 != tensors as u64 {

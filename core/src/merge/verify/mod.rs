@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::MergeError;
 use super::journal::Checksum;
 use super::make::Unit;
 use super::output::{Syncing, WrittenFile};
 use super::parts::Part;
 use super::plan::Plan;
 use super::report::FileReport;
+use super::{MergeError, own_file};
 use crate::open_files::OpenFiles;
 use crate::positional::read_exact_at;
 use crate::progress::{Control, Stage};
@@ -160,7 +160,7 @@ fn read_back(
         let files = meant.plan.files.files.iter().map(|planned| {
             let path = folder.join(&planned.name);
             let damaged = |range| damaged(&path, "the file", range, meant.part);
-            let file = match File::open(&path) {
+            let file = match own_file::open(File::options().read(true), &path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged(0..planned.bytes)),
                 other => other.map_err(|source| unreadable(&path, source))?,
             };
@@ -236,8 +236,9 @@ fn check(
         Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length, meant.part),
         None => damaged(&opened.path, "the header", range.clone(), meant.part),
     };
-    let file =
-        open.get(opened.number, || File::open(&opened.path)).map_err(|source| unreadable(&opened.path, source))?;
+    let file = open
+        .get(opened.number, || own_file::open(File::options().read(true), &opened.path))
+        .map_err(|source| unreadable(&opened.path, source))?;
     let bytes = stream::sized(buffer, end - range.start);
     if let Err(error) = read_exact_at(&file, range.start, bytes) {
         return Err(match error.kind() {
@@ -270,7 +271,7 @@ fn check(
 pub(crate) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -> Result<FileReport, MergeError> {
     let path = folder.join(&written.name);
     let read = || -> io::Result<blake3::Hasher> {
-        let file = File::open(&path)?;
+        let file = own_file::open(File::options().read(true), &path)?;
         if verify == Verify::Disk {
             forget(&file);
         }
