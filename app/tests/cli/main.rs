@@ -12,6 +12,7 @@ mod history;
 mod http;
 #[path = "../common/hub.rs"]
 mod hub;
+mod instructions;
 mod methods;
 mod parts;
 mod recipes;

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use faer::linalg::matmul::triangular::{BlockStructure, matmul};
 use faer::{Accum, MatMut, MatRef, Par};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 use super::gram::cosine;
 use crate::alignment::{Alignment, Participation, Role, Triple, element_bytes};
 use crate::checkpoint::{Dtype, ReadError, TensorInfo};
 use crate::layout::{self, Part};
-use crate::numeric::{BLOCK, decode};
+use crate::numeric::{BLOCK, decode, dispatch};
 use crate::progress::{Control, Stage};
 use crate::stream::{self, InOrder, Resources, StreamError};
 
@@ -262,7 +262,7 @@ impl Scratch {
                 debug_assert!(bytes.len() >= count * width, "the whole unit was read");
                 start * width..(start + rows) * width
             };
-            left_out += Arch::new().dispatch(Delta {
+            left_out += dispatch(Delta {
                 pre: (member.pre.dtype, &pre[stretch(member.pre, pre)]),
                 post: (member.post.dtype, &post[stretch(member.post, post)]),
                 out: delta,

@@ -2,14 +2,14 @@
 
 use std::ops::Sub;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::Sums;
 use super::gram::Gram;
 use super::histogram::{self, BINS, LogHistogram};
 use crate::checkpoint::Dtype;
 use crate::method::LEAF;
-use crate::numeric::{BLOCK, Factor, LANES, ONE, Row, add_products_beside, decode, decode_narrow, is_narrow};
+use crate::numeric::{BLOCK, Factor, LANES, ONE, Row, add_products_beside, decode, decode_narrow, dispatch, is_narrow};
 
 /// Elements counted by the bin of v and the bin of pre at once: one counter is looked up for each element and not two.
 pub(crate) struct JointCounts {
@@ -89,7 +89,7 @@ pub(crate) fn measure_leaves(
     count: usize,
     counts: &mut JointCounts,
 ) -> Vec<Sums> {
-    Arch::new().dispatch(MeasureLeaves { dtypes, bytes, count, counts })
+    dispatch(MeasureLeaves { dtypes, bytes, count, counts })
 }
 
 /// The leaves of a stretch, as an operation that is compiled for each instruction set. Everything that it calls for each element

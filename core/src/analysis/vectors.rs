@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 
 use super::gram::cosine;
@@ -14,7 +14,7 @@ use crate::alignment::{Role, VectorPair, element_bytes};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, dtype_label, natural_cmp, takes_part};
 use crate::layout::{self, Place};
 use crate::method::LEAF;
-use crate::numeric::{BLOCK, decode};
+use crate::numeric::{BLOCK, decode, dispatch};
 use crate::progress::{Control, Stage};
 use crate::stream::{self, Resources, StreamError, Tally};
 
@@ -292,7 +292,7 @@ pub fn compare_vectors(
                 model.read_by(resources.read_path, tensor, first * width, buffer)?;
                 stored.push((tensor.dtype, &*buffer));
             }
-            let leaves = Arch::new().dispatch(CompareUnit { stored: &stored, ends: &ends, count: count as usize });
+            let leaves = dispatch(CompareUnit { stored: &stored, ends: &ends, count: count as usize });
             if let Some(leaves) = job.leaves.add(first, leaves) {
                 // Set once: no other unit is the last.
                 let _ = job.found.set(leaves.fold(Leaf::default(), |sum, leaf| sum.plus(&leaf)));

@@ -5,13 +5,13 @@
 //! a fused multiply-add and sends blocks in which the f32 result does not settle the rounding through f64, so that
 //! both give the same bits. Everything is plain IEEE arithmetic, hence the same on every instruction set.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::sums::{LEAF, Leaf};
 use crate::checkpoint::Dtype;
 use crate::numeric::{
-    BLOCK, LANES, Row, StochasticKey, add_products, decode, decode_bf16_halves, decode_narrow, encode_bf16_halves,
-    is_narrow, round_bf16, round_nearest, round_stochastic, round_to_odd, rounded_in_place,
+    BLOCK, LANES, Row, StochasticKey, add_products, decode, decode_bf16_halves, decode_narrow, dispatch,
+    encode_bf16_halves, is_narrow, round_bf16, round_nearest, round_stochastic, round_to_odd, rounded_in_place,
 };
 use crate::recipe::Rounding;
 
@@ -36,7 +36,7 @@ pub(crate) struct Stretch<'a> {
 /// Combines a stretch into `out`; gives one [`Leaf`] for each [`LEAF`] elements begun.
 pub(crate) fn combine(stretch: &Stretch<'_>, out: &mut [u8], leaves: &mut Vec<Leaf>) {
     leaves.clear();
-    Arch::new().dispatch(Combine { stretch, out, leaves });
+    dispatch(Combine { stretch, out, leaves });
 }
 
 /// [`combine`] as an operation that is compiled for each instruction set. Everything it calls per element is inlined

@@ -2,6 +2,7 @@
 
 mod float8;
 mod halves;
+mod isa;
 mod lanes;
 mod round;
 
@@ -11,6 +12,7 @@ use half::slice::HalfFloatSliceExt as _;
 use crate::checkpoint::Dtype;
 
 pub(crate) use halves::{decode_bf16_halves, encode_bf16_halves};
+pub(crate) use isa::dispatch;
 pub(crate) use lanes::{Factor, LANES, ONE, add_and_compare, add_products, add_products_beside};
 pub(crate) use round::{
     StochasticKey, flip_distance, round_bf16, round_nearest, round_stochastic, round_to_odd, rounded_in_place,

@@ -1,12 +1,12 @@
 //! A matrix that lies in checkpoints, read in blocks of rows.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::super::gram::LEAST_SQUARE;
 use super::SpectrumError;
 use crate::alignment::element_bytes;
 use crate::checkpoint::{Checkpoint, Dtype, ReadPath, TensorInfo};
-use crate::numeric::{BLOCK, decode};
+use crate::numeric::{BLOCK, decode, dispatch};
 use crate::stream::{self, StreamError};
 
 /// Elements in a block of rows, near enough. Blocks depend on the shape alone, so that sums over them do too.
@@ -90,7 +90,7 @@ impl Source<'_> {
         }
         into.values.resize(count, 0.0);
         let stored = &stored[..self.models.len()];
-        (into.energy, into.left_out) = Arch::new().dispatch(Decode { stored, values: &mut into.values });
+        (into.energy, into.left_out) = dispatch(Decode { stored, values: &mut into.values });
         into.is_tiny = into.energy < LEAST_SQUARE && into.values.iter().any(|&value| value != 0.0);
         Ok(())
     }

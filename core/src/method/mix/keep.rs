@@ -152,8 +152,10 @@ impl KeepRule {
                 }
             }
             Self::RankedRandom { key, .. } => {
-                for ((element, value), odds) in (first..).zip(values).zip(odds) {
-                    *value = if key.draw(element) < threshold(f64::from(*odds)) { *value } else { 0.0 };
+                let count = values.len().min(odds.len());
+                let (values, odds) = (&mut values[..count], &odds[..count]);
+                for i in 0..count {
+                    values[i] = if key.uniform(first + i as u64) < f64::from(odds[i]) { values[i] } else { 0.0 };
                 }
             }
         }
@@ -175,15 +177,37 @@ pub(crate) fn odds_of_rows(keys: &[u32], row: usize, (least, most): (f64, f64), 
     if row < 2 {
         return;
     }
+    // Key above, index below. Digit by digit, which is stable and takes half as long as comparing rows of thousands.
     let mut order: Vec<u64> = Vec::with_capacity(row);
     for (keys, odds) in keys.chunks(row).zip(odds.chunks_mut(row)) {
-        // Key above, index below: sorted as one number.
         order.clear();
         order.extend((0_u64..).zip(keys).map(|(index, key)| u64::from(*key) << 32 | index));
-        order.sort_unstable();
+        radsort::sort_by_key(&mut order, |packed| (packed >> 32) as u32);
         for (rank, packed) in order.iter().enumerate() {
             let index = (packed & 0xffff_ffff) as usize;
             odds[index] = (least + (most - least) * rank as f64 / (row - 1) as f64) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn odds_grow_along_the_order_that_comparing_gives(
+            keys in proptest::collection::vec(prop_oneof![0_u32..5, any::<u32>(), 0x3f80_0000_u32..0x3f80_1000], 2..600),
+        ) {
+            let mut odds = Vec::new();
+            odds_of_rows(&keys, keys.len(), (0.0, (keys.len() - 1) as f64), &mut odds);
+            let mut expected: Vec<usize> = (0..keys.len()).collect();
+            expected.sort_by_key(|index| (keys[*index], *index));
+            let mut order: Vec<usize> = (0..keys.len()).collect();
+            order.sort_by_key(|index| odds[*index] as usize);
+            prop_assert_eq!(order, expected);
         }
     }
 }

@@ -9,11 +9,13 @@ mod element;
 mod keep;
 mod steps;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::sums::{LEAF, Leaf};
 use crate::checkpoint::Dtype;
-use crate::numeric::{BLOCK, LANES, StochasticKey, add_and_compare, add_products, round_nearest, round_stochastic};
+use crate::numeric::{
+    BLOCK, LANES, StochasticKey, add_and_compare, add_products, dispatch, round_nearest, round_stochastic,
+};
 use crate::recipe::Rounding;
 
 pub(crate) use blend::{Arc, ArcCoefficients, Blend, population_variance};
@@ -83,7 +85,7 @@ pub(crate) struct MixStretch<'a> {
 
 /// Decodes up to [`BLOCK`] elements of a vector from `from` on, as that mode of rounding takes them.
 pub(crate) fn decode_vector(vector: &VectorBytes<'_>, rounding: Rounding, from: usize, out: &mut [f64]) {
-    Arch::new().dispatch(DecodeVector { vector, rounding, from, out });
+    dispatch(DecodeVector { vector, rounding, from, out });
 }
 
 struct DecodeVector<'a> {
@@ -110,7 +112,7 @@ impl WithSimd for DecodeVector<'_> {
 
 /// [`magnitude_key`] of up to [`BLOCK`] values.
 pub(crate) fn magnitude_keys(values: &[f64], keys: &mut [u32]) {
-    Arch::new().dispatch(MagnitudeKeys { values, keys });
+    dispatch(MagnitudeKeys { values, keys });
 }
 
 struct MagnitudeKeys<'a> {
@@ -132,7 +134,7 @@ impl WithSimd for MagnitudeKeys<'_> {
 /// Σ|v| over up to [`BLOCK`] values from element `first` on, before and after `rule` put zero for what is not kept. What is not
 /// finite counts as zero.
 pub(crate) fn sums_of_magnitudes(rule: &KeepRule, first: u64, odds: &[f32], values: &mut [f64]) -> [f64; 2] {
-    Arch::new().dispatch(SumsOfMagnitudes { rule, first, odds, values })
+    dispatch(SumsOfMagnitudes { rule, first, odds, values })
 }
 
 struct SumsOfMagnitudes<'a> {
@@ -181,16 +183,15 @@ pub(crate) fn mix(stretch: &MixStretch<'_>, buffers: &mut MixBuffers, out: &mut 
     let reaching: Vec<Option<&Ingredient>> =
         found.map(|(found, bytes)| found.as_ref().filter(|_| bytes.is_some())).collect();
     let ingredients = reaching.as_slice();
-    let arch = Arch::new();
     match stretch.rounding {
         Rounding::Nearest | Rounding::Stochastic => {
-            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: ExactSteps });
+            dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: ExactSteps });
         }
         Rounding::MergekitF32 => {
-            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: F32Steps });
+            dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: F32Steps });
         }
         Rounding::MergekitBf16 => {
-            arch.dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: Bf16Steps });
+            dispatch(MixLeaves { stretch, ingredients, buffers, out, leaves, steps: Bf16Steps });
         }
     }
 }
