@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run the program has failed")]
 
 mod bench;
+#[cfg(target_os = "linux")]
+mod disk;
 mod download;
 mod evaluate;
 mod faults;

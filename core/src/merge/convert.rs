@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::card::CARD_FILE;
 use super::measure::Measured;
 use super::output::{Copied, Sidecars};
-use super::verify::{self, Meant, Verify};
+use super::verify::{self, Verify};
 use super::weights::Weights;
 use super::{FileReport, MergeError, output, plan, run};
 use crate::alignment::{Models, VectorPair};
@@ -80,7 +80,7 @@ pub fn convert(
     if let Some(index) = &plan.files.index {
         files.push(staging.write("model.safetensors.index.json", index)?);
     }
-    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let meant = [written.sums.meant(&plan)];
     let read = verify::sync_and_read_back(staging.path(), &meant, &files, Verify::Memory, resources, control)?;
     staging.commit(control)?;
     Ok(Converted {

@@ -20,6 +20,7 @@ mod report;
 mod resume;
 mod run;
 mod saved;
+mod tree_hash;
 pub(crate) mod verify;
 mod weights;
 
@@ -39,7 +40,6 @@ use crate::stream::{Resources, StreamError};
 
 use complete::Complete;
 use output::{Copied, Sidecars};
-use verify::Meant;
 use weights::Weights;
 
 pub use crate::method::ChangeSums;
@@ -416,7 +416,7 @@ pub fn merge_with(
         elapsed: began.elapsed(),
         was_done: false,
     };
-    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let meant = [written.sums.meant(&plan)];
     let (folder, models, plan, meant) = (staging.path(), &models, &plan, meant.as_slice());
     Complete { folder, models, plan, meant, verify, resources, control }.run(&mut report, files, began)?;
     // Not before: a merge that is killed while it is read back has nothing to make again.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::report::FileReport;
 use super::{MergeError, own_file};
 use crate::alignment::Models;
 use crate::checkpoint::{Checkpoint, OpenError};
@@ -295,6 +296,13 @@ pub(crate) struct WrittenFile {
     pub bytes: u64,
     /// BLAKE3 of what was meant.
     pub hash: blake3::Hash,
+}
+
+impl WrittenFile {
+    /// As reports tell of it.
+    pub fn report(&self) -> FileReport {
+        FileReport::new(&self.name, self.bytes, self.hash)
+    }
 }
 
 /// Writes a small file.

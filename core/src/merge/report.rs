@@ -48,8 +48,14 @@ pub struct FileReport {
     pub name: String,
     /// Its size.
     pub bytes: u64,
-    /// BLAKE3 of what was read back of it, in hexadecimal digits.
+    /// BLAKE3 of what was meant to be written, which is what was read back where anything was; in hexadecimal digits.
     pub blake3: String,
+}
+
+impl FileReport {
+    pub(super) fn new(name: &str, bytes: u64, hash: blake3::Hash) -> Self {
+        Self { name: name.to_owned(), bytes, blake3: hash.to_hex().to_string() }
+    }
 }
 
 /// What a merge wrote.
@@ -67,7 +73,7 @@ pub struct MergeReport {
     /// Of these, what an earlier run had written that was interrupted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resumed_bytes: u64,
-    /// The files of the output but for the report itself, in name order; empty where none was read back.
+    /// The files of the output but for the report itself, in name order; empty in reports of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReport>,
     /// From where they were read back and found to be what was meant.

@@ -6,12 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use blake3::Hash;
+
 use super::journal::{Checksum, Journal, Record};
 use super::make::{Buffers, Maker, Unit, units};
 use super::measure::Measured;
+use super::plan::Plan;
 use super::report::TensorReport;
+use super::tree_hash::TreeHash;
+use super::verify::Meant;
 use super::weights::Weights;
 use super::{ChangeSums, MergeError, own_file};
+use crate::checkpoint::WeightFile;
 use crate::method::Leaf;
 use crate::open_files::OpenFiles;
 use crate::positional::{begin_writing_back, read_exact_at, write_all_at};
@@ -26,9 +32,15 @@ struct Outcome {
     change: OnceLock<ChangeSums>,
 }
 
+/// A weight file of the output, as it grows.
+struct Growing {
+    path: PathBuf,
+    hash: TreeHash,
+}
+
 struct Run<'a> {
     maker: Maker<'a>,
-    files: Vec<PathBuf>,
+    files: Vec<Growing>,
     /// Those of the files that are open.
     open: OpenFiles,
     outcomes: Vec<Outcome>,
@@ -44,10 +56,25 @@ pub(super) struct Written {
     pub tensors: Vec<TensorReport>,
     /// Bytes that an earlier run had written.
     pub resumed_bytes: u64,
+    /// What the files should hold now.
+    pub sums: Sums,
+}
+
+/// What tells whether weight files are as they were meant.
+pub(super) struct Sums {
     /// How the weights were cut.
     pub units: Vec<Unit>,
     /// Of each unit, what was meant to be written.
     pub checksums: Vec<Checksum>,
+    /// Of each file, the BLAKE3 of what was meant to be written.
+    pub hashes: Vec<Hash>,
+}
+
+impl Sums {
+    /// What reading it back is held against.
+    pub fn meant<'a>(&'a self, plan: &'a Plan) -> Meant<'a> {
+        Meant { plan, units: &self.units, checksums: &self.checksums, hashes: &self.hashes, part: None }
+    }
 }
 
 /// Writes all weight files of the plan into the folder `staging`. With a journal, units that it knows and that are there are not
@@ -67,7 +94,9 @@ pub(super) fn write_weights(
     for file in &plan.files.files {
         let path = staging.join(&file.name);
         create(&path, &file.header, file.bytes).map_err(|source| MergeError::Write { path: path.clone(), source })?;
-        files.push(path);
+        let hash = TreeHash::new(file.bytes);
+        hash.add(0, &file.header);
+        files.push(Growing { path, hash });
     }
 
     let elements = journal.map_or_else(|| weights.unit_elements(resources), |journal| journal.head().unit_elements);
@@ -92,12 +121,17 @@ pub(super) fn write_weights(
     })?;
     let resumed_bytes = run.resumed_bytes.into_inner();
 
-    // Every unit was done, and set its own.
+    // Every unit was done, and is in the hash of its file; were one left out, there would be none.
+    let hashed = |(Growing { path, hash }, planned): (Growing, &WeightFile)| {
+        let nothing = || MergeError::Damaged { path, what: "the file".to_owned(), range: 0..planned.bytes, part: None };
+        hash.finish().ok_or_else(nothing)
+    };
+    let hashes = run.files.into_iter().zip(&plan.files.files).map(hashed).collect::<Result<_, _>>()?;
     let checksums = run.checksums.into_iter().filter_map(OnceLock::into_inner).collect();
     let changes = run.outcomes.into_iter().map(|outcome| outcome.change.into_inner().unwrap_or_default());
     let tensors =
         plan.tensors.iter().zip(changes).map(|(planned, change)| TensorReport::new(planned, change)).collect();
-    Ok(Written { tensors, resumed_bytes, units, checksums })
+    Ok(Written { tensors, resumed_bytes, sums: Sums { units, checksums, hashes } })
 }
 
 /// Makes a weight file of the output, in its whole length; what is in it stays.
@@ -112,7 +146,7 @@ impl Run<'_> {
         let Weights { plan, control, .. } = self.maker.weights;
         let planned = &plan.tensors[unit.tensor];
         let slot = plan.files.slots[unit.tensor];
-        let path = &self.files[slot.file];
+        let Growing { path, hash } = &self.files[slot.file];
         let (first, length) = unit.bytes_of(planned);
         let offset = slot.offset + first;
         let written = |path: &Path| {
@@ -122,6 +156,7 @@ impl Run<'_> {
         let open = || own_file::open(File::options().read(true).write(true), path);
         let file = &self.open.get(slot.file, open).map_err(written(path))?;
         if let Some(record) = self.earlier(index, file, offset, buffers.output(length)) {
+            hash.add(offset, buffers.output(length));
             self.resumed_bytes.fetch_add(length, Ordering::Relaxed);
             control.advance(length, planned.place.layer);
             let _ = self.checksums[index].set(record.checksum);
@@ -135,6 +170,7 @@ impl Run<'_> {
         let _ = self.checksums[index].set(checksum);
         write_all_at(file, offset, bytes).map_err(written(path))?;
         begin_writing_back(file, offset, length);
+        hash.add(offset, bytes);
         control.advance(length, planned.place.layer);
         if let Some(journal) = self.journal {
             journal.record(index, checksum, &buffers.leaves).map_err(written(journal.path()))?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::card::{CARD_FILE, files_table};
 use super::measure::Measured;
 use super::output::Sidecars;
-use super::verify::{self, Meant, Verify};
+use super::verify::{self, Verify};
 use super::weights::Weights;
 use super::{ChangeSums, FileReport, MergeError, Plan, PlanError, PlannedTensor, TensorReport, output, plan, run};
 use crate::alignment::{Models, VectorPair};
@@ -118,7 +118,7 @@ pub fn save_vector(
     }
     // Strings in one table, which always have a TOML form.
     files.push(staging.write(VECTOR_FILE, &toml::to_string_pretty(&provenance).unwrap_or_default())?);
-    let meant = [Meant { plan: &plan, units: &written.units, checksums: &written.checksums, part: None }];
+    let meant = [written.sums.meant(&plan)];
     let read = verify::sync_and_read_back(staging.path(), &meant, &files, Verify::Memory, resources, control)?;
     let mut saved = SavedVector {
         output: output.to_owned(),

@@ -360,7 +360,7 @@ pub struct MergeArgs {
     /// Whether what was written is read back and held against what was meant, and from where [default: memory]
     ///
     /// memory reads it as the system holds it, while it is on its way to the disk; disk waits for that and reads it from there,
-    /// which takes longer. With none, report and card have no hashes of the files.
+    /// which takes longer. The hashes in report and card are of what was meant, with none as well.
     #[arg(long, value_parser = one_of(&Verify::ALL, Verify::label))]
     pub verify: Option<Verify>,
     /// Write one part of the merge, such as 2/8 for the second of eight: some of its weight files, for many machines at once

@@ -153,7 +153,8 @@ impl PartsFolder {
         let units = |head: &Head| {
             let fits = head.part == part && head.identity == self.identity;
             let sane = (1..=MAX_UNIT_ELEMENTS).contains(&head.unit_elements);
-            (fits && sane).then(|| make::units(&share.plan, head.unit_elements).len())
+            let whole = head.hashes.len() == share.plan.files.files.len();
+            (fits && sane && whole).then(|| make::units(&share.plan, head.unit_elements).len())
         };
         let record = Record::read(&self.file(part, Kind::Done), share.tensors.len(), units)?;
         let is_there = |name: &str, bytes| own_file::size(&self.weights.join(name)) == Some(bytes);

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::complete::Complete;
@@ -286,9 +287,10 @@ fn write_part(
                 resumed_bytes: written.resumed_bytes,
                 worked: began.elapsed(),
                 seen,
+                hashes: written.sums.hashes.iter().map(|hash| *hash.as_bytes()).collect(),
             },
             changes: written.tensors.into_iter().map(|tensor| tensor.change).collect(),
-            checksums: written.checksums,
+            checksums: written.sums.checksums,
         };
         folder.keep(&record)?;
     }
@@ -415,14 +417,17 @@ fn finish(
     };
     let units: Vec<Vec<Unit>> =
         shares.iter().zip(&done).map(|(share, record)| make::units(&share.plan, record.head.unit_elements)).collect();
+    let hashes: Vec<Vec<Hash>> =
+        done.iter().map(|record| record.head.hashes.iter().map(|bytes| Hash::from_bytes(*bytes)).collect()).collect();
     let meant: Vec<Meant<'_>> = shares
         .iter()
         .zip(&units)
-        .zip(&done)
-        .map(|((share, units), record)| Meant {
+        .zip(done.iter().zip(&hashes))
+        .map(|((share, units), (record, hashes))| Meant {
             plan: &share.plan,
             units,
             checksums: &record.checksums,
+            hashes,
             part: Some(share.part),
         })
         .collect();

@@ -1,4 +1,4 @@
-//! What a part leaves when it is written: the sums for the report, and the checksums that its files are held against.
+//! What a part leaves when it is written: the sums for the report, and checksums and hashes that its files are held against.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write as _};
@@ -12,7 +12,7 @@ use crate::merge::journal::{self, Checksum};
 use crate::merge::{ChangeSums, own_file};
 
 /// How this version writes records; others are taken for missing.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Sums or checksums in one frame.
 const FRAME_ITEMS: usize = 1 << 16;
@@ -44,6 +44,8 @@ pub(super) struct Head {
     pub worked: Duration,
     /// The weight files that it was made from, model by model.
     pub seen: Vec<Vec<Seen>>,
+    /// The BLAKE3 of each file of the part.
+    pub hashes: Vec<[u8; 32]>,
 }
 
 /// The record of a part.
@@ -110,6 +112,7 @@ mod tests {
             resumed_bytes: 5,
             worked: Duration::from_millis(1500),
             seen: vec![vec![Seen::from((7, 8))], vec![]],
+            hashes: vec![[9; 32]],
         };
         // NaN and −0 have bits of their own, which text would lose.
         let change = ChangeSums { intended_sq: 0.1, written_sq: -0.0, ..ChangeSums::default() };

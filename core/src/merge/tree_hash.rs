@@ -2,10 +2,10 @@
 //!
 //! BLAKE3 is a binary tree over chunks of 1,024 bytes (section 2.1 of its paper): every left subtree is full, so that each
 //! aligned power of two of chunks is a node of it. A part gives the nodes that its chunks make up; neighbours are joined as they
-//! come, and what is left at the end are the full subtrees of the file's length, which are joined from the right.
+//! come, and what is left at the end are the full subtrees of the file's length, which are joined from the right. A chunk that is
+//! cut waits until all of it was seen.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
@@ -13,7 +13,7 @@ use blake3::{CHUNK_LEN, Hash, Hasher};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
-/// The hash of a file of known length that grows part by part.
+/// The hash of a file of known length that is seen part by part, each byte once.
 pub(super) struct TreeHash {
     bytes: u64,
     found: Mutex<Found>,
@@ -23,6 +23,8 @@ pub(super) struct TreeHash {
 struct Found {
     /// By their first chunk, nodes that await their neighbour: how many chunks they hold, and their value.
     nodes: BTreeMap<u64, (u64, ChainingValue)>,
+    /// By their number, chunks of which only some bytes were seen: how many, and all of them in their place.
+    cut: BTreeMap<u64, (usize, Box<[u8; CHUNK_LEN]>)>,
     /// The hash of a file that is one chunk, which is its own root.
     only: Option<Hash>,
 }
@@ -37,16 +39,42 @@ impl TreeHash {
         self.bytes.div_ceil(CHUNK).max(1)
     }
 
-    /// The bytes of the chunks that begin in `part`: they may end after it. Parts that together are the file have each chunk once.
-    pub fn chunks_of(&self, part: Range<u64>) -> Range<u64> {
-        let start = part.start.next_multiple_of(CHUNK);
-        start..part.end.next_multiple_of(CHUNK).min(self.bytes).max(start)
+    /// Adds what the file has from `offset` on, none of which was added before.
+    pub fn add(&self, offset: u64, bytes: &[u8]) {
+        let end = offset + bytes.len() as u64;
+        // Whole chunks in the middle, of which only the file's last may be short.
+        let first = offset.next_multiple_of(CHUNK).min(end);
+        let last = if end == self.bytes { end } else { (end / CHUNK * CHUNK).max(first) };
+        let (head, rest) = bytes.split_at((first - offset) as usize);
+        let (whole, tail) = rest.split_at((last - first) as usize);
+        self.add_cut(offset, head);
+        self.add_whole(first, whole);
+        self.add_cut(last, tail);
     }
 
-    /// Adds whole chunks, the first of which begins at `offset`; only the file's last may be short.
-    pub fn add(&self, offset: u64, bytes: &[u8]) {
+    /// Adds a part of one chunk, and the chunk once it is whole.
+    fn add_cut(&self, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let (chunk, within) = (offset / CHUNK, (offset % CHUNK) as usize);
+        let length = CHUNK.min(self.bytes.saturating_sub(chunk * CHUNK)) as usize;
+        let whole = {
+            let mut found = self.lock();
+            let (seen, content) = found.cut.entry(chunk).or_insert_with(|| (0, Box::new([0; CHUNK_LEN])));
+            content[within..][..bytes.len()].copy_from_slice(bytes);
+            *seen += bytes.len();
+            if *seen >= length { found.cut.remove(&chunk) } else { None }
+        };
+        if let Some((_, content)) = whole {
+            self.add_whole(chunk * CHUNK, &content[..length]);
+        }
+    }
+
+    /// Adds whole chunks, the first of which begins at `offset`.
+    fn add_whole(&self, offset: u64, bytes: &[u8]) {
         let chunks = self.chunks();
-        if chunks == 1 {
+        if chunks == 1 && !bytes.is_empty() {
             self.lock().only = Some(blake3::hash(bytes));
             return;
         }
@@ -78,10 +106,10 @@ impl TreeHash {
         found.nodes.insert(first, (count, value));
     }
 
-    /// The hash, once every chunk was added.
+    /// The hash, once every byte was added.
     pub fn finish(self) -> Option<Hash> {
         let chunks = self.chunks();
-        let Found { nodes, only } = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Found { nodes, only, .. } = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut next = 0;
         for (first, (count, _)) in &nodes {
             if *first != next {
@@ -125,17 +153,14 @@ mod tests {
         let mut ends: Vec<u64> = cuts.iter().map(|cut| (cut % (bytes.len() + 1)) as u64).collect();
         ends.extend([0, bytes.len() as u64]);
         ends.sort_unstable();
-        let mut parts: Vec<Range<u64>> = ends.windows(2).map(|pair| pair[0]..pair[1]).collect();
+        let mut parts: Vec<_> = ends.windows(2).map(|pair| pair[0]..pair[1]).collect();
         for (position, other) in order.iter().enumerate() {
             let count = parts.len();
             parts.swap(position % count, other % count);
         }
         let tree = TreeHash::new(bytes.len() as u64);
         for part in parts {
-            let chunks = tree.chunks_of(part);
-            if !chunks.is_empty() {
-                tree.add(chunks.start, &bytes[chunks.start as usize..chunks.end as usize]);
-            }
+            tree.add(part.start, &bytes[part.start as usize..part.end as usize]);
         }
         tree.finish()
     }
@@ -154,7 +179,12 @@ mod tests {
                 if bytes.is_empty() {
                     continue;
                 }
-                for cuts in [vec![], vec![bytes.len() / 2], (0..bytes.len()).step_by(700).collect()] {
+                for cuts in [
+                    vec![],
+                    vec![bytes.len() / 2],
+                    (0..bytes.len()).step_by(700).collect(),
+                    (0..bytes.len()).step_by(67).collect(),
+                ] {
                     assert_eq!(hashed(&bytes, &cuts, &[]), Some(blake3::hash(&bytes)), "{chunks} chunks and {extra}");
                 }
             }
@@ -162,13 +192,18 @@ mod tests {
     }
 
     #[test]
-    fn without_all_chunks_there_is_no_hash() {
+    fn without_all_bytes_there_is_no_hash() {
         let bytes = noise(5000);
-        let tree = TreeHash::new(5000);
-        tree.add(0, &bytes[..2048]);
-        tree.add(3072, &bytes[3072..]);
-        assert_eq!(tree.finish(), None);
+        for hole in [2048..3072, 0..1, 1023..1024, 2000..2001, 4999..5000] {
+            let tree = TreeHash::new(5000);
+            tree.add(0, &bytes[..hole.start]);
+            tree.add(hole.end as u64, &bytes[hole.end..]);
+            assert_eq!(tree.finish(), None, "{hole:?}");
+        }
         assert_eq!(TreeHash::new(10).finish(), None);
+        let tree = TreeHash::new(10);
+        tree.add(3, &bytes[3..10]);
+        assert_eq!(tree.finish(), None);
     }
 
     proptest! {

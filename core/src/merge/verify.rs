@@ -1,15 +1,14 @@
-//! Reading back what was written: each byte is held against what was meant, and each file gets its BLAKE3.
+//! Reading back what was written: each byte is held against what was meant.
 //!
 //! What was meant is known from the checksum that each unit had when it was made, also of what an earlier run made, and of
-//! headers byte for byte. Units are read once, by all workers, and both sums are taken of the same buffer.
-
-mod tree;
+//! headers byte for byte. Units are read once, by all workers.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use blake3::Hash;
 use serde::{Deserialize, Serialize};
 
 use super::journal::Checksum;
@@ -23,13 +22,12 @@ use crate::open_files::OpenFiles;
 use crate::positional::read_exact_at;
 use crate::progress::{Control, Stage};
 use crate::stream::{self, Resources};
-use tree::TreeHash;
 
 /// Whether the files of the output are read back before it appears, and from where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
-    /// They are not, and have no hash in report and card.
+    /// They are not: the hashes in report and card are of what was meant.
     None,
     /// As the system holds them, while they are on their way to the disk: from memory as far as they fit.
     #[default]
@@ -63,6 +61,8 @@ pub(super) struct Meant<'a> {
     pub units: &'a [Unit],
     /// One for each unit.
     pub checksums: &'a [Checksum],
+    /// The BLAKE3 of each file.
+    pub hashes: &'a [Hash],
     /// The part of a merge that wrote them, where there are several.
     pub part: Option<Part>,
 }
@@ -72,7 +72,6 @@ struct Opened {
     path: PathBuf,
     /// Which it is of those that are open.
     number: usize,
-    tree: TreeHash,
 }
 
 /// A stretch of a weight file that one worker reads.
@@ -84,16 +83,16 @@ struct Piece {
     unit: Option<usize>,
 }
 
-/// What was read back.
+/// The files, and what was done to be sure of them.
 pub(super) struct ReadBack {
-    /// Every file in the order given, weights first.
+    /// Every file in the order given, weights first, as it was meant.
     pub files: Vec<FileReport>,
-    /// From where it was read.
+    /// From where they were read back.
     pub from: Verify,
 }
 
 /// Has all of `folder` reach the disk, and reads back the weight files in it and the small files beside them, once they are there
-/// ([`Verify::Disk`]) or meanwhile ([`Verify::Memory`]); with [`Verify::None`] does neither.
+/// ([`Verify::Disk`]) or meanwhile ([`Verify::Memory`]); with [`Verify::None`] does neither, and only tells what they should be.
 ///
 /// # Errors
 /// When something is not as it was meant, cannot be read or written, or it is cancelled.
@@ -107,9 +106,9 @@ pub(super) fn sync_and_read_back(
 ) -> Result<ReadBack, MergeError> {
     let read_back = || read_back(folder, meant, small, verify, resources, control);
     match verify {
-        Verify::None => Ok(ReadBack { files: Vec::new(), from: Verify::None }),
+        Verify::None => Ok(ReadBack { files: as_meant(meant, small), from: Verify::None }),
         Verify::Memory => {
-            // While the disk takes it in, the processor has time to hash it.
+            // While the disk takes it in, the processor has time to look at it.
             let syncing = Syncing::begin(vec![folder.to_owned()])?;
             let found = read_back()?;
             control.begin(Stage::Syncing, 0);
@@ -173,7 +172,7 @@ fn read_back(
             }
             // There is always a next one.
             let number = number.next().unwrap_or_default();
-            Ok(Opened { path, number, tree: TreeHash::new(planned.bytes) })
+            Ok(Opened { path, number })
         });
         opened.push(files.collect::<Result<_, _>>()?);
     }
@@ -192,24 +191,22 @@ fn read_back(
         check(&meant[piece.meant], piece, &opened[piece.meant][piece.file], &open, buffer, control)
     })?;
 
-    let mut files = Vec::new();
-    for (meant, opened) in meant.iter().zip(opened) {
-        for (planned, Opened { path, tree, .. }) in meant.plan.files.files.iter().zip(opened) {
-            // Units and headers are all of a file; were one left out, the file would count as damaged.
-            let hash = tree.finish().ok_or_else(|| damaged(&path, "the file", 0..planned.bytes, meant.part))?;
-            let blake3 = hash.to_hex().to_string();
-            files.push(FileReport { name: planned.name.clone(), bytes: planned.bytes, blake3 });
-        }
-    }
     for written in small {
         control.check()?;
-        files.push(small_file(folder, written, verify)?);
+        small_file(folder, written, verify)?;
         control.advance(written.bytes, None);
     }
-    Ok(ReadBack { files, from })
+    Ok(ReadBack { files: as_meant(meant, small), from })
 }
 
-/// Holds one piece against what was meant, and adds its chunks to the hash of the file.
+/// The files in the order given, with the hashes of what was meant.
+fn as_meant(meant: &[Meant<'_>], small: &[WrittenFile]) -> Vec<FileReport> {
+    let weights = meant.iter().flat_map(|meant| meant.plan.files.files.iter().zip(meant.hashes));
+    let weights = weights.map(|(planned, hash)| FileReport::new(&planned.name, planned.bytes, *hash));
+    weights.chain(small.iter().map(WrittenFile::report)).collect()
+}
+
+/// Holds one piece against what was meant.
 fn check(
     meant: &Meant<'_>,
     piece: Piece,
@@ -230,8 +227,6 @@ fn check(
         }
     };
     let length = range.end - range.start;
-    let chunks = opened.tree.chunks_of(range.clone());
-    let end = if chunks.is_empty() { range.end } else { chunks.end.max(range.end) };
     let wrong = || match of_tensor {
         Some((name, first)) => damaged(&opened.path, &format!("tensor `{name}`"), first..first + length, meant.part),
         None => damaged(&opened.path, "the header", range.clone(), meant.part),
@@ -239,29 +234,17 @@ fn check(
     let file = open
         .get(opened.number, || own_file::open(File::options().read(true), &opened.path))
         .map_err(|source| unreadable(&opened.path, source))?;
-    let bytes = stream::sized(buffer, end - range.start);
-    if let Err(error) = read_exact_at(&file, range.start, bytes) {
-        return Err(match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                // The file may end in the chunk after this piece, which then is as it should be.
-                let there = file.metadata().map_or(0, |metadata| metadata.len());
-                if there < range.end { wrong() } else { damaged(&opened.path, "the file", there..end, meant.part) }
-            }
-            _ => unreadable(&opened.path, error),
-        });
-    }
-    let own = &bytes[..length as usize];
+    let bytes = stream::sized(buffer, length);
+    read_exact_at(&file, range.start, bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => wrong(),
+        _ => unreadable(&opened.path, error),
+    })?;
     let fits = match piece.unit {
-        None => own == planned.header,
-        Some(unit) => meant.checksums[unit] == Checksum::of(own),
+        None => *bytes == *planned.header,
+        Some(unit) => meant.checksums[unit] == Checksum::of(bytes),
     };
     if !fits {
         return Err(wrong());
-    }
-    if !chunks.is_empty() {
-        opened
-            .tree
-            .add(chunks.start, &bytes[(chunks.start - range.start) as usize..(chunks.end - range.start) as usize]);
     }
     control.advance(length, layer);
     Ok(())
@@ -283,7 +266,7 @@ pub(crate) fn small_file(folder: &Path, written: &WrittenFile, verify: Verify) -
     if hasher.finalize() != written.hash {
         return Err(damaged(&path, "the file", 0..written.bytes.max(hasher.count()), None));
     }
-    Ok(FileReport { name: written.name.clone(), bytes: written.bytes, blake3: written.hash.to_hex().to_string() })
+    Ok(written.report())
 }
 
 fn damaged(path: &Path, what: &str, range: Range<u64>, part: Option<Part>) -> MergeError {
@@ -325,6 +308,7 @@ mod tests {
         plan: Plan,
         units: Vec<Unit>,
         checksums: Vec<Checksum>,
+        hashes: Vec<Hash>,
         small: Vec<WrittenFile>,
     }
 
@@ -359,14 +343,19 @@ mod tests {
             for (file, bytes) in plan.files.files.iter().zip(&contents) {
                 fs::write(folder.path().join(&file.name), bytes).unwrap();
             }
+            let hashes = contents.iter().map(|bytes| blake3::hash(bytes)).collect();
             let small = vec![write_file(folder.path(), "config.json", "{}").unwrap()];
-            Self { folder, plan, units, checksums, small }
+            Self { folder, plan, units, checksums, hashes, small }
+        }
+
+        fn meant(&self) -> [Meant<'_>; 1] {
+            let Self { plan, units, checksums, hashes, .. } = self;
+            [Meant { plan, units, checksums, hashes, part: None }]
         }
 
         fn read_back(&self, verify: Verify, threads: usize) -> Result<ReadBack, MergeError> {
-            let meant = [Meant { plan: &self.plan, units: &self.units, checksums: &self.checksums, part: None }];
             let resources = Resources { threads, ..Resources::default() };
-            read_back(self.folder.path(), &meant, &self.small, verify, &resources, &Control::new())
+            read_back(self.folder.path(), &self.meant(), &self.small, verify, &resources, &Control::new())
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -442,11 +431,10 @@ mod tests {
     #[test]
     fn it_can_be_cancelled() {
         let scene = Scene::new();
-        let meant = [Meant { plan: &scene.plan, units: &scene.units, checksums: &scene.checksums, part: None }];
+        let (meant, resources) = (scene.meant(), Resources::default());
         let control = Control::new();
         control.cancel();
-        let ended =
-            read_back(scene.folder.path(), &meant, &scene.small, Verify::Memory, &Resources::default(), &control);
+        let ended = read_back(scene.folder.path(), &meant, &scene.small, Verify::Memory, &resources, &control);
         assert!(ended.err().is_some_and(|error| error.is_cancelled()));
     }
 }
