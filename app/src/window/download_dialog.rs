@@ -1,6 +1,6 @@
 //! What is to be downloaded, from whom and how much, before anything is.
 
-use eframe::egui::{Grid, Label, RichText, ScrollArea, TextStyle, Ui};
+use eframe::egui::{Align, Grid, Label, Layout, RichText, ScrollArea, TextStyle, Ui};
 use mergescope_core::hub::{Download, HubName};
 
 use super::app::App;
@@ -121,12 +121,18 @@ fn found_ui(ui: &mut Ui, download: &Download) {
     widgets::hairline_ui(ui);
     ui.add_space(6.0);
     ScrollArea::vertical().id_salt("files").max_height(LIST_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
-        Grid::new("files").num_columns(2).spacing([24.0, 3.0]).show(ui, |ui| {
+        Grid::new("files").num_columns(3).spacing([24.0, 3.0]).show(ui, |ui| {
             let small = |text: String, colour| RichText::new(text).text_style(TextStyle::Small).color(colour);
             for file in &download.files {
                 ui.label(small(file.path.clone(), palette.text));
-                let there = if file.present_bytes == file.bytes { " · in the cache" } else { "" };
-                ui.label(small(format!("{}{there}", format::bytes(file.bytes)), palette.weak));
+                ui.label(small(
+                    if file.present_bytes == file.bytes { "in the cache" } else { "" }.to_owned(),
+                    palette.weak,
+                ));
+                // Sizes end below one another.
+                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                    ui.label(small(format::bytes(file.bytes), palette.text));
+                });
                 ui.end_row();
             }
         });

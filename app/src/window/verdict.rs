@@ -1,6 +1,7 @@
 //! Whether the three models fit together, and what the comparison found.
 
 use eframe::egui::{self, Button, Label, RichText, ScrollArea, TextStyle, Ui};
+use mergescope_core::alignment::Role;
 use mergescope_core::preflight::{Finding, Preflight, Severity};
 
 use super::app::App;
@@ -89,10 +90,16 @@ fn waiting(session: &Session) -> String {
         3 if session.slots.iter().all(|slot| matches!(slot.state, SlotState::Empty)) => {
             "Choose three models to begin".to_owned()
         }
-        missing if session.slots.iter().any(|slot| matches!(slot.state, SlotState::Failed(_))) => {
-            format!("{} could not be opened, or none is chosen", format::plural(missing, "model"))
+        missing => {
+            let has_failed = |role: &Role| matches!(session.slot(*role).state, SlotState::Failed(_));
+            let failed = session.needed_roles().filter(has_failed).count();
+            let unopened = format!("{} could not be opened", format::plural(failed, "model"));
+            match (failed, missing - failed) {
+                (0, to_choose) => format!("{} more to choose", format::plural(to_choose, "model")),
+                (_, 0) => unopened,
+                (_, to_choose) => format!("{unopened}, {to_choose} more to choose"),
+            }
         }
-        missing => format!("{} more to choose", format::plural(missing, "model")),
     }
 }
 

@@ -94,6 +94,7 @@ fn a_path_that_is_no_model_says_what_to_do() {
         app.session().slots.iter().any(|slot| matches!(slot.state, mergescope::window::session::SlotState::Failed(_)))
     });
     assert!(harness.query_by_label_contains("/nowhere/at all does not exist; check the path").is_some());
+    assert!(harness.query_by_label_contains("1 model could not be opened, 2 more to choose").is_some());
 }
 
 #[test]
