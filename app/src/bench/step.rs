@@ -177,9 +177,9 @@ fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow
     for (file, path) in target.iter().enumerate() {
         let size = inputs[2][file].metadata()?.len();
         if let (Some(scratch), Some(name)) = (scratch, path.file_name()) {
-            let output = File::create_new(scratch.join(name))?;
-            output.set_len(size)?;
-            outputs.push(output);
+            let path = scratch.join(name);
+            let output = File::create_new(&path).and_then(|output| output.set_len(size).map(|()| output));
+            outputs.push(output.with_context(|| format!("cannot write {}", path.display()))?);
         }
         pieces.extend((0..size).step_by(BLOCK as usize).map(|offset| Piece {
             file,
@@ -190,6 +190,7 @@ fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow
 
     in_parallel(pieces.len(), threads, || {
         let (inputs, outputs, pieces) = (&inputs, &outputs, &pieces);
+        let whither = scratch.unwrap_or(Path::new(""));
         let mut buffer = vec![0; BLOCK as usize];
         move |piece: usize| {
             let piece = &pieces[piece];
@@ -198,7 +199,8 @@ fn floor(triple: &BenchTriple, scratch: Option<&Path>, threads: usize) -> anyhow
                 read_exact_at(&model[piece.file], piece.offset, bytes)?;
             }
             if let Some(output) = outputs.get(piece.file) {
-                write_all_at(output, piece.offset, bytes)?;
+                let room = || format!("cannot write {} bytes in {}; is there room?", bytes.len(), whither.display());
+                write_all_at(output, piece.offset, bytes).with_context(room)?;
                 begin_writing_back(output, piece.offset, piece.length);
             }
             Ok(())
@@ -244,12 +246,14 @@ pub fn threads() -> usize {
 #[allow(clippy::unwrap_used, reason = "a test that cannot be prepared has failed")]
 mod tests {
     use super::super::shape::Shape;
+    use super::super::workplace::Workplace;
     use super::*;
 
     #[test]
     fn every_step_runs_and_the_floor_writes_as_many_bytes_as_a_model_has() {
         let root = tempfile::tempdir().unwrap();
-        let triple = BenchTriple::prepare(&root.path().join("triple"), Shape::Tiny, false, &Control::new()).unwrap();
+        let place = Workplace::of(root.path()).unwrap();
+        let triple = BenchTriple::prepare(&place, Shape::Tiny, false, &Control::new()).unwrap();
         for step in Step::ALL {
             if step == Step::ReadDirect && !cfg!(target_os = "linux") {
                 continue;

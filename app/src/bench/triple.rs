@@ -12,6 +12,7 @@ use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
 
 use super::shape::Shape;
+use super::workplace::Workplace;
 
 /// Bytes of a weight file at most, as the Hub's models have them.
 const SHARD_BYTES: u64 = 5_000_000_000;
@@ -23,77 +24,67 @@ const STEP: u64 = 1 << 20;
 const DEVIATIONS: [f32; 3] = [0.02, 3e-4, 2e-4];
 /// The models, in the order of [`DEVIATIONS`]: each is pre and a difference of its own.
 const ROLES: [&str; 3] = ["pre", "post", "target"];
-/// Says that the models are whole, and of which shape.
-const MARK: &str = "mergescope-bench.txt";
-/// What it says while they are being made.
-const UNFINISHED: &str = "unfinished";
-
-/// The models below a folder.
+/// The models, in a folder of their own.
 #[derive(Clone, Debug)]
 pub struct BenchTriple {
     folder: PathBuf,
 }
 
 impl BenchTriple {
-    /// Takes those that are in `folder`, or writes them there. Models that are `sparse` have headers and holes that read as zeros:
-    /// they take no room, and tell what a size costs in memory and what a number of tensors costs in time.
+    /// Takes those of this shape that are in the workplace, or makes them: they appear there when they are whole. Models that are
+    /// `sparse` have headers and holes that read as zeros: they take no room, and tell what a size costs in memory and what a number
+    /// of tensors costs in time.
     ///
     /// # Errors
-    /// When the folder holds something else, or the disk has no room for the models and one more.
-    pub fn prepare(folder: &Path, shape: Shape, sparse: bool, control: &Control) -> anyhow::Result<Self> {
-        let triple = Self { folder: folder.to_owned() };
-        let mark = mark(shape, sparse);
-        match triple.mark().as_deref() {
-            Some(found) if found == mark => return Ok(triple),
-            // What a benchmark was making when it was killed.
-            Some(UNFINISHED) => triple.remove(),
-            _ => {}
+    /// When some of them are missing, or the disk has no room for the models and one more.
+    pub fn prepare(place: &Workplace, shape: Shape, sparse: bool, control: &Control) -> anyhow::Result<Self> {
+        let folder = place.models(&format!("{}{}", shape.label(), if sparse { "-sparse" } else { "" }));
+        if fs::symlink_metadata(&folder).is_ok() {
+            return Self::open(&folder);
         }
-        for role in ROLES {
-            let place = folder.join(role);
-            ensure!(
-                !place.exists(),
-                "{} is there already, and not from this benchmark; choose another --dir",
-                place.display()
-            );
-        }
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let files = WeightFiles::plan("model", &shape.tensors(), SHARD_BYTES);
         let needed = if sparse { 0 } else { files.bytes() * (ROLES.len() as u64 + 1) };
-        let free = fs4::available_space(folder).with_context(|| format!("cannot look at {}", folder.display()))?;
+        let free = fs4::available_space(place.folder());
+        let free = free.with_context(|| format!("cannot look at {}", place.folder().display()))?;
         ensure!(
             free > needed,
             "{} has {free} bytes free and the benchmark needs {needed}: three models and one that is written; choose another --dir or a smaller --shape",
-            folder.display()
+            place.folder().display()
         );
-        let mark_as = |words: &str| {
-            let path = folder.join(MARK);
-            fs::write(&path, words).with_context(|| format!("cannot write {}", path.display()))
-        };
-        mark_as(UNFINISHED)?;
-        match triple.write(shape, &files, sparse, control).and_then(|()| mark_as(&mark)) {
-            Ok(()) => Ok(triple),
+        let making = place.making();
+        fs::create_dir(&making).with_context(|| format!("cannot make {}", making.display()))?;
+        let growing = Self { folder: making.clone() };
+        let made = growing
+            .write(shape, &files, sparse, control)
+            .and_then(|()| fs::rename(&making, &folder).with_context(|| format!("cannot make {}", folder.display())));
+        match made {
+            Ok(()) => Ok(Self { folder }),
             Err(error) => {
-                triple.remove();
+                // What cannot be removed is removed the next time.
+                drop(fs::remove_dir_all(making));
                 Err(error)
             }
         }
     }
 
-    /// The models of a folder that [`Self::prepare`] filled.
+    /// The models of a folder that [`Self::prepare`] made.
     ///
     /// # Errors
-    /// When it did not.
+    /// When some of them are missing.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let triple = Self { folder: folder.to_owned() };
-        let is_whole = triple.mark().is_some_and(|mark| mark != UNFINISHED);
-        ensure!(is_whole, "{} has no models of this benchmark", folder.display());
-        Ok(triple)
+        for role in ROLES {
+            ensure!(
+                folder.join(role).is_dir(),
+                "{} has no {role}; remove it, so that its models are made anew",
+                folder.display()
+            );
+        }
+        Ok(Self { folder: folder.to_owned() })
     }
 
-    /// What says that the models are whole.
-    fn mark(&self) -> Option<String> {
-        fs::read_to_string(self.folder.join(MARK)).ok()
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The folder of a model.
@@ -129,16 +120,6 @@ impl BenchTriple {
         let mut recipe = Recipe::new(pre, post, target);
         recipe.vector.w = 0.5;
         recipe
-    }
-
-    /// Removes the models and, where nothing else is in it, the folder.
-    pub fn remove(&self) {
-        // What cannot be removed only takes room, and the folder is named in the report.
-        for role in ROLES {
-            drop(fs::remove_dir_all(self.model(role)));
-        }
-        drop(fs::remove_file(self.folder.join(MARK)));
-        drop(fs::remove_dir(&self.folder));
     }
 
     fn write(&self, shape: Shape, files: &WeightFiles, sparse: bool, control: &Control) -> anyhow::Result<()> {
@@ -200,10 +181,6 @@ impl BenchTriple {
     }
 }
 
-fn mark(shape: Shape, sparse: bool) -> String {
-    format!("{}{}", shape.label(), if sparse { ", sparse" } else { "" })
-}
-
 /// Numbers of a normal distribution, the same in every run.
 struct Random {
     pool: Vec<f32>,
@@ -249,50 +226,49 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_models_are_sound_are_taken_again_and_leave_nothing() {
+    /// A workplace and the folder that it is in.
+    fn place() -> (tempfile::TempDir, Workplace) {
         let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("bench");
-        let triple = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
-        let models = open(&triple.recipe()).unwrap();
-        assert_eq!(models.target.tensors().len(), Shape::Tiny.tensors().len());
-        let written = fs::metadata(&triple.weights("pre").unwrap()[0]).unwrap().modified().unwrap();
-        let again = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
-        assert_eq!(fs::metadata(&again.weights("pre").unwrap()[0]).unwrap().modified().unwrap(), written);
-        let refused = BenchTriple::prepare(&folder, Shape::Qwen05b, false, &Control::new()).unwrap_err().to_string();
-        assert!(refused.contains("choose another --dir"), "{refused}");
-        triple.remove();
-        assert!(!folder.exists());
+        let place = Workplace::of(root.path()).unwrap();
+        (root, place)
     }
 
     #[test]
-    fn what_was_not_finished_is_removed_or_made_anew() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = root.path().join("bench");
+    fn the_models_are_sound_and_taken_again_beside_those_of_other_shapes() {
+        let (_root, place) = place();
+        let prepare = |sparse| BenchTriple::prepare(&place, Shape::Tiny, sparse, &Control::new()).unwrap();
+        let triple = prepare(false);
+        let models = open(&triple.recipe()).unwrap();
+        assert_eq!(models.target.tensors().len(), Shape::Tiny.tensors().len());
+        let written = || fs::metadata(&triple.weights("pre").unwrap()[0]).unwrap().modified().unwrap();
+        let first = written();
+        assert_ne!(prepare(true).folder(), triple.folder());
+        assert_eq!(prepare(false).folder(), triple.folder());
+        assert_eq!(written(), first);
+    }
+
+    #[test]
+    fn only_whole_models_appear() {
+        let (_root, place) = place();
         let cancelled = Control::new();
         cancelled.cancel();
-        BenchTriple::prepare(&folder, Shape::Tiny, false, &cancelled).unwrap_err();
-        assert!(!folder.exists());
-
-        // As a process that is killed leaves it.
-        fs::create_dir_all(folder.join("pre")).unwrap();
-        fs::write(folder.join(MARK), UNFINISHED).unwrap();
-        BenchTriple::open(&folder).unwrap_err();
-        let triple = BenchTriple::prepare(&folder, Shape::Tiny, false, &Control::new()).unwrap();
-        open(&triple.recipe()).unwrap();
+        BenchTriple::prepare(&place, Shape::Tiny, false, &cancelled).unwrap_err();
+        assert!(!place.making().exists() && !place.models("tiny").exists());
+        let triple = BenchTriple::prepare(&place, Shape::Tiny, false, &Control::new()).unwrap();
+        fs::remove_dir_all(triple.model("post")).unwrap();
+        let refused = BenchTriple::prepare(&place, Shape::Tiny, false, &Control::new()).unwrap_err().to_string();
+        assert!(refused.contains("has no post; remove it"), "{refused}");
+        assert!(triple.model("pre").exists(), "nothing is removed that was whole");
     }
 
     #[test]
     fn sparse_models_are_as_large_and_full_of_zeros() {
-        let root = tempfile::tempdir().unwrap();
-        let folder = |sparse: bool| root.path().join(sparse.to_string());
-        let [whole, sparse] = [false, true]
-            .map(|sparse| BenchTriple::prepare(&folder(sparse), Shape::Tiny, sparse, &Control::new()).unwrap());
+        let (_root, place) = place();
+        let [whole, sparse] =
+            [false, true].map(|sparse| BenchTriple::prepare(&place, Shape::Tiny, sparse, &Control::new()).unwrap());
         let size = |triple: &BenchTriple| fs::metadata(&triple.weights("post").unwrap()[0]).unwrap().len();
         assert_eq!(size(&whole), size(&sparse));
         assert_eq!(fs::read(&sparse.weights("post").unwrap()[0]).unwrap().last(), Some(&0));
         open(&sparse.recipe()).unwrap();
-        let refused = BenchTriple::prepare(&folder(true), Shape::Tiny, false, &Control::new()).unwrap_err().to_string();
-        assert!(refused.contains("choose another --dir"), "{refused}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
@@ -34,20 +33,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
     }
     let printer = Printer::new(args.json);
     let job = Job::begin();
-    let folder = match &args.dir {
-        Some(folder) => std::path::absolute(folder)?,
-        None => env::temp_dir().join(format!("mergescope-bench-{}", std::process::id())),
+    let place = match &args.dir {
+        Some(folder) => Workplace::of(&std::path::absolute(folder)?)?,
+        None => Workplace::temporary()?,
     };
-    printer.say(&format!("Models in the shape of {} in {}", args.shape.label(), format::path(&folder)))?;
-    let triple = BenchTriple::prepare(&folder, args.shape, args.sparse, &job.control)?;
-    let result = Workplace::make(&folder).and_then(|place| {
-        let bench = Bench { args, triple: &triple, folder: &folder, place, job };
-        bench.measure()
-    });
-    if args.dir.is_none() {
-        triple.remove();
-    }
-    let measured = result?;
+    printer.say(&format!("Models in the shape of {} in {}", args.shape.label(), format::path(place.folder())))?;
+    let triple = BenchTriple::prepare(&place, args.shape, args.sparse, &job.control)?;
+    let measured = Bench { args, triple: &triple, place, job }.measure()?;
     let bytes = measured.model_bytes;
     printer.text(&text(args, &measured))?;
     printer.document(&document(args, bytes, &measured))?;
@@ -57,7 +49,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<Exit> {
 struct Bench<'a> {
     args: &'a BenchArgs,
     triple: &'a BenchTriple,
-    folder: &'a Path,
     place: Workplace,
     job: Job,
 }
@@ -115,7 +106,7 @@ impl Bench<'_> {
         let mut command = Command::new(program);
         command.args(["bench", "--step", step.label(), "--threads", &threads.to_string()]);
         command.args(["--memory", &memory_bytes.to_string()]);
-        command.arg("--dir").arg(self.folder).arg("--scratch").arg(&scratch);
+        command.arg("--dir").arg(self.triple.folder()).arg("--scratch").arg(&scratch);
         let taken = watch(&mut command, true, &self.job.control)?;
         self.place.clear()?;
         Ok(taken)

@@ -31,6 +31,7 @@ mod unfinished;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 use mergescope_core::error::chain;
 use mergescope_core::merge::MergeReport;
 use mergescope_core::recipe::Recipe;
@@ -47,11 +48,28 @@ pub struct WindowStart {
     pub report: Option<MergeReport>,
 }
 
+/// What to do about the first argument that is no UTF-8, which clap does not name.
+fn not_utf8() -> Option<String> {
+    let argument = std::env::args_os().find(|argument| argument.to_str().is_none())?;
+    let argument = argument.to_string_lossy();
+    Some(format!(
+        "{argument} is not UTF-8, in which recipes and reports name models and files; rename it, or name it by way of a link"
+    ))
+}
+
 /// Reads the arguments and does what they say. `window` opens the window and returns when it is closed.
 pub fn run(window: impl FnOnce(WindowStart) -> anyhow::Result<()>) -> ExitCode {
     #[cfg(unix)]
     survive_file_limits();
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            let Some(argument) = not_utf8().filter(|_| error.kind() == ErrorKind::InvalidUtf8) else { error.exit() };
+            print::note(&format!("error: {}", print::error_line(&argument)));
+            return ExitCode::from(Exit::WrongUsage.code());
+        }
+    };
+    let result = match command {
         None => open(window),
         Some(Command::Demo(args)) => demo::run(&args, window),
         Some(Command::Download(args)) => download::run(&args),

@@ -43,6 +43,7 @@ fn text(report: &PartReport) -> String {
         text += &format!("Of these, {there} were there already, from a run that was interrupted\n");
     }
     text += &match report.missing.len() {
+        0 if report.is_finished => "All parts were put together before".to_owned(),
         0 => "All parts are written: run the same command with --finish in the place of --part".to_owned(),
         count => format!(
             "Not written yet: {} of {}",

@@ -67,7 +67,10 @@ pub fn text(report: &MergeReport) -> String {
     }
     if report.was_done {
         let output = print::line(&report.output.to_string_lossy());
-        let _ = writeln!(text, "{output} was written already, by this very merge. There was nothing to do");
+        let _ = writeln!(
+            text,
+            "{output} was written already, by this very merge. There was nothing to do; its files were not read again"
+        );
         return text;
     }
     let secs = report.elapsed.as_secs_f64();

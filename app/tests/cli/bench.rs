@@ -21,7 +21,9 @@ fn it_tells_ratios_and_keeps_the_models_for_the_next_time() {
         for step in ["merge", "merge-unread", "analysis"] {
             assert!(told["warm"][step]["ratio"]["median"].as_f64().unwrap() > 0.0, "{step}");
         }
-        assert_eq!(names(&folder.path().join("models")), ["mergescope-bench.txt", "post", "pre", "target"]);
+        let own = folder.path().join("models").join("mergescope-bench");
+        assert_eq!(names(&own), ["made-by-mergescope-bench", "tiny"]);
+        assert_eq!(names(&own.join("tiny")), ["post", "pre", "target"]);
     }
     bench(folder.path(), &["--dir", "models"]).ends_with_code(0).says(&["Models in memory", "× floor"]);
 }
@@ -30,14 +32,16 @@ fn it_tells_ratios_and_keeps_the_models_for_the_next_time() {
 fn what_else_lies_in_its_folder_stays() {
     let folder = tempfile::tempdir().unwrap();
     let models = folder.path().join("models");
-    for name in ["scratch", "output", "mergescope-bench-scratch"] {
+    for name in ["scratch", "pre", "tiny", "mergescope-bench"] {
         fs::create_dir_all(models.join(name)).unwrap();
         fs::write(models.join(name).join("thesis.txt"), "precious").unwrap();
     }
     bench(folder.path(), &["--dir", "models"]).ends_with_code(1).complains(&["not from this benchmark"]);
-    fs::rename(models.join("mergescope-bench-scratch"), models.join("mine")).unwrap();
+    fs::rename(models.join("mergescope-bench"), models.join("mine")).unwrap();
+    fs::write(models.join("mergescope-bench.txt"), "precious").unwrap();
     bench(folder.path(), &["--dir", "models"]).ends_with_code(0);
-    for name in ["scratch", "output", "mine"] {
+    assert_eq!(fs::read_to_string(models.join("mergescope-bench.txt")).unwrap(), "precious");
+    for name in ["scratch", "pre", "tiny", "mine"] {
         assert_eq!(fs::read_to_string(models.join(name).join("thesis.txt")).unwrap(), "precious");
     }
 }

@@ -76,6 +76,25 @@ fn a_read_that_fails_names_the_file_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_file_beside_the_weights_that_cannot_be_read_is_no_fault_of_the_output() {
+    if !can_trace() {
+        return;
+    }
+    let folders = three_models();
+    let root = folders.dir.path();
+    let file = root.join("target").join("tokenizer.json");
+    fs::write(&file, "{}").unwrap();
+    let ran = failing(root, "read", 1, Some(&file), &[&MERGE[..], &MODELS].concat()).ends_with_code(1);
+    ran.complains(&[
+        "error: a file of the target cannot be carried over",
+        "target",
+        "tokenizer.json",
+        "Input/output error",
+    ]);
+    assert_eq!(names(root), ["post", "pre", "target"]);
+}
+
+#[test]
 fn a_write_a_sync_or_a_rename_that_fails_is_no_finished_merge() {
     if !can_trace() {
         return;

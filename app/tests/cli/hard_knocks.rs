@@ -157,7 +157,7 @@ fn names_that_are_no_text_are_told_as_such() {
     out.says(&["caf"]);
     assert!(folders.dir.path().join(odd).join("model.safetensors").exists());
     let model = Ran::of(mergescope(folders.dir.path(), ["inspect"]).arg(odd)).ends_with_code(2);
-    model.complains(&["error: ", "UTF-8"]);
+    model.complains(&["error: caf", "is not UTF-8", "rename it"]);
 }
 
 /// Commands that work on what is here.

@@ -181,6 +181,7 @@ fn what_is_done_is_not_done_again_nor_an_error() {
     scene.finish(&[]).ends_with_code(0).says(&["merged was written already", "nothing to do"]);
     let part = scene.part("2/2", &["--json"]).ends_with_code(0).json();
     assert_eq!((&part["was_done"], &part["missing"]), (&true.into(), &serde_json::json!([])));
+    scene.part("1/2", &[]).ends_with_code(0).says(&["All parts were put together before"]);
     scene.merge("merged", &["--resume"]).ends_with_code(0).says(&["nothing to do"]);
     scene.is_whole(&whole);
     assert_eq!(scene.hidden(), [""; 0]);
@@ -251,7 +252,7 @@ fn links_that_others_put_into_the_shared_folder_are_not_followed() {
     scene.part("2/2", &[]).ends_with_code(0);
     fs::rename(shared.join("output").join(&written), scene.path("elsewhere")).unwrap();
     symlink(scene.path("elsewhere"), shared.join("output").join(&written)).unwrap();
-    scene.finish(&[]).ends_with_code(4);
+    scene.finish(&[]).ends_with_code(1).complains(&[&written, "Run --part 1/2 again"]);
     fs::remove_file(shared.join("output").join(&written)).unwrap();
 
     // In the place of the folder itself.
@@ -407,6 +408,37 @@ fn what_the_disk_lost_of_a_part_is_found_and_made_again() {
     scene.finish(&[]).ends_with_code(4).fails_saying(&["is missing"]);
     scene.part(part, &[]).ends_with_code(0).says(&["is written"]);
     scene.finish(&["--verify", "disk"]).ends_with_code(0);
+    assert!(contents(&scene.path("merged")).0 == whole.0);
+}
+
+#[test]
+fn files_of_another_length_and_records_of_another_version_are_told_as_what_they_are() {
+    let scene = Scene::new();
+    let whole = scene.whole(&[]);
+    for part in ["1/2", "2/2"] {
+        scene.part(part, &[]).ends_with_code(0);
+    }
+    let file = weight_file(&scene.shared().join("output"));
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    scene.finish(&[]).ends_with_code(1).fails_saying(&[name, "the disk or the memory lost it", "Run --part "]);
+    fs::remove_file(&file).unwrap();
+    scene.finish(&["--verify", "none"]).ends_with_code(1).fails_saying(&[name, "Run --part "]);
+    fs::write(&file, &bytes).unwrap();
+
+    // The version is the first number of the first frame, after its length and checksum.
+    let record = scene.shared().join("part-2-of-2.done");
+    let mut bytes = fs::read(&record).unwrap();
+    let length = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+    bytes[12] = 1;
+    let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[12..12 + length]);
+    bytes[4..12].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&record, bytes).unwrap();
+    scene.part("1/2", &[]).ends_with_code(0).says(&["Not written yet: 1 of 2 parts"]);
+    scene.finish(&[]).ends_with_code(4).fails_saying(&["part 2 is missing"]);
+    scene.part("2/2", &[]).ends_with_code(0).says(&["is written"]);
+    scene.finish(&[]).ends_with_code(0);
     assert!(contents(&scene.path("merged")).0 == whole.0);
 }
 

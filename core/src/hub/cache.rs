@@ -137,6 +137,13 @@ mod tests {
         fs::write(refs.join("main"), "f".repeat(40)).unwrap();
         assert_eq!(find(&cache, &name), None);
         fs::remove_file(refs.join("main")).unwrap();
-        assert_eq!(find(&cache, &name), Some(found), "the only one, where nobody says which is main");
+        let repo = cache.join(name.folder());
+        assert_eq!(find(&cache, &name), Some(repo.clone()), "one of several, where nobody says which is main");
+        for entry in fs::read_dir(repo.join("snapshots")).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry != found {
+                fs::remove_dir_all(entry).unwrap();
+            }
+        }
+        assert_eq!(find(&cache, &name), Some(found), "the only one");
     }
 }

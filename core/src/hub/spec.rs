@@ -196,9 +196,9 @@ pub(super) mod tests {
         ] {
             assert_eq!(environment.resolve(spec), PathBuf::from(spec), "{spec}");
         }
-        // A reference that names a path is not followed.
+        // A reference that names a path is not followed: the commit is not here.
         fs::write(repo.join("refs/main"), "../../../../..").unwrap();
-        assert_eq!(environment.resolve("org/some-model"), repo);
+        assert_eq!(environment.resolve("org/some-model"), PathBuf::from("org/some-model"));
     }
 
     proptest! {

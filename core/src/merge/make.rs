@@ -58,6 +58,16 @@ pub(super) fn units_of(planned: &PlannedTensor, tensor: usize, elements: u64) ->
     })
 }
 
+/// How many [`units`] there are, without making them.
+pub(super) fn count_units(plan: &Plan, elements: u64) -> u64 {
+    let count = |planned: &PlannedTensor| {
+        let width = element_bytes(planned.output.dtype).max(1);
+        let step = |segment: &Segment| if segment.source == Source::Bytes { elements * width } else { elements };
+        planned.segments.iter().map(|segment| segment.count.div_ceil(step(segment))).sum::<u64>()
+    };
+    plan.tensors.iter().map(count).sum()
+}
+
 /// Cuts all tensors into units of at most `elements`, in the order of the output.
 pub(super) fn units(plan: &Plan, elements: u64) -> Vec<Unit> {
     let tensors = plan.tensors.iter().enumerate();

@@ -248,7 +248,7 @@ pub enum MergeError {
         part: Option<Part>,
     },
     /// A weight file changed while it was read.
-    #[error("{} of {model} changed while it was read, so the result would be of two models; nothing was written. Try again once nobody writes to it", path.display())]
+    #[error("{} of {model} changed while it was read, or went away; nothing was written, since the result would be of two models. Try again once it is there and nobody writes to it", path.display())]
     InputChanged {
         /// The model.
         model: ModelId,

@@ -436,8 +436,12 @@ impl Sidecars {
                 // Contents only: a read-only blob of the Hub cache becomes a file like any other.
                 _ => {
                     let mut copy = File::create_new(&to).map_err(write)?;
-                    let mut read = Hashed { from: file.take(MAX_SIDECAR_BYTES), hasher: blake3::Hasher::new() };
-                    let bytes = io::copy(&mut read, &mut copy).map_err(write)?;
+                    let from = file.take(MAX_SIDECAR_BYTES);
+                    let mut read = Hashed { from, hasher: blake3::Hasher::new(), has_failed: false };
+                    let bytes = io::copy(&mut read, &mut copy).map_err(|source| match read.has_failed {
+                        true => MergeError::Sidecar(OpenError::Io { path: target.root().join(&name), source }),
+                        false => write(source),
+                    })?;
                     copied.files.push(WrittenFile { name, bytes, hash: read.hasher.finalize() });
                 }
             }
@@ -458,11 +462,15 @@ pub(crate) struct Copied {
 struct Hashed<R> {
     from: R,
     hasher: blake3::Hasher,
+    /// Whether an error was of reading.
+    has_failed: bool,
 }
 
 impl<R: io::Read> io::Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(buffer)?;
+        let count = self.from.read(buffer).inspect_err(|error| {
+            self.has_failed = error.kind() != io::ErrorKind::Interrupted;
+        })?;
         self.hasher.update(&buffer[..count]);
         Ok(count)
     }

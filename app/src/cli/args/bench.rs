@@ -14,8 +14,8 @@ pub struct BenchArgs {
     /// The model whose shape the made-up ones have
     #[arg(long, default_value = "qwen2.5-0.5b", value_parser = one_of(&Shape::ALL, Shape::label))]
     pub shape: Shape,
-    /// Folder for the models, on the disk that is to be measured; they stay there for the next time [default: a new one
-    /// among the temporary files, removed at the end]
+    /// Folder for the models, on the disk that is to be measured: they stay in DIR/mergescope-bench for the next time [default: a
+    /// new one among the temporary files, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Models full of holes that read as zeros: they take no room, whatever their size, and show what memory a size takes and what a

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -154,11 +155,25 @@ impl PartsFolder {
             let fits = head.part == part && head.identity == self.identity;
             let sane = (1..=MAX_UNIT_ELEMENTS).contains(&head.unit_elements);
             let whole = head.hashes.len() == share.plan.files.files.len();
-            (fits && sane && whole).then(|| make::units(&share.plan, head.unit_elements).len())
+            (fits && sane && whole).then(|| make::count_units(&share.plan, head.unit_elements))
         };
         let record = Record::read(&self.file(part, Kind::Done), share.tensors.len(), units)?;
-        let is_there = |name: &str, bytes| own_file::size(&self.weights.join(name)) == Some(bytes);
-        share.plan.files.files.iter().all(|file| is_there(&file.name, file.bytes)).then_some(record)
+        self.wrong_length(share).is_none().then_some(record)
+    }
+
+    /// The first file of a part that has not its length, and the bytes that are too few or too many.
+    pub fn wrong_length(&self, share: &Share) -> Option<(PathBuf, Range<u64>)> {
+        share.plan.files.files.iter().find_map(|file| {
+            let path = self.weights.join(&file.name);
+            let there = own_file::size(&path).unwrap_or(0);
+            (there != file.bytes).then(|| (path, there.min(file.bytes)..there.max(file.bytes)))
+        })
+    }
+
+    /// Whether a part left the record of this very merge.
+    fn is_done(&self, part: Part) -> bool {
+        let head = Record::head(&self.file(part, Kind::Done));
+        head.is_some_and(|head| head.part == part && head.identity == self.identity)
     }
 
     /// Keeps the record of a part: it appears whole, whoever looks.
@@ -184,7 +199,7 @@ impl PartsFolder {
 
     /// The numbers of the parts that have no record, those under way among them.
     pub fn missing(&self, of: u32) -> Vec<u32> {
-        numbers(of, |part| !self.file(part, Kind::Done).exists())
+        numbers(of, |part| !self.is_done(part))
     }
 
     /// The numbers of the parts that a process is at work on, as far as the file system tells.
@@ -204,7 +219,7 @@ pub(in crate::merge) fn look(folder: &Path) -> Partial {
     let part_file = |part, kind| folder.join(file_name(part, kind));
     let heads: Vec<_> =
         (1..=of).filter_map(|number| journal::look(&part_file(Part::new(number, of).ok()?, Kind::Journal))).collect();
-    let done = numbers(of, |part| part_file(part, Kind::Done).exists());
+    let done = numbers(of, |part| Record::head(&part_file(part, Kind::Done)).is_some());
     let under_way = numbers(of, |part| is_held(&part_file(part, Kind::Lock)));
     let locks = numbers(of, |part| part_file(part, Kind::Lock).exists());
     let locks = locks.into_iter().filter_map(|number| Some(part_file(Part::new(number, of).ok()?, Kind::Lock)));

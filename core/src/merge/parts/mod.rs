@@ -135,6 +135,8 @@ pub struct PartReport {
     pub resumed_bytes: u64,
     /// Whether it was written before, so that there was nothing to do.
     pub was_done: bool,
+    /// Whether all parts were put together before.
+    pub is_finished: bool,
     /// Weight files of the whole output.
     pub files_in_all: usize,
     /// The numbers of the parts that are not written yet.
@@ -144,7 +146,7 @@ pub struct PartReport {
 }
 
 impl PartReport {
-    /// Of a part that was written before.
+    /// Of a part of an output that is there.
     fn of_made(part: Part, output: &Path, share: &Share, plan: &Plan) -> Self {
         Self {
             part,
@@ -153,6 +155,7 @@ impl PartReport {
             bytes_written: share.plan.bytes(),
             resumed_bytes: 0,
             was_done: true,
+            is_finished: true,
             files_in_all: plan.files.files.len(),
             missing: Vec::new(),
             elapsed: Duration::ZERO,
@@ -260,7 +263,8 @@ fn write_part(
     folder.check_count(part.of)?;
 
     let seen = seen(&models);
-    let mut report = PartReport { was_done: false, ..PartReport::of_made(part, output, &share, &plan) };
+    let mut report =
+        PartReport { was_done: false, is_finished: false, ..PartReport::of_made(part, output, &share, &plan) };
     let there = folder.record(part, &share).filter(|record| !anew && record.head.seen == seen);
     if let Some(record) = there {
         report.resumed_bytes = record.head.resumed_bytes;
@@ -391,6 +395,10 @@ fn finish(
     let records: Vec<Option<Record>> = shares.iter().map(|share| folder.record(share.part, share)).collect();
     let unusable =
         || records.iter().zip(1..).filter(|(record, _)| record.is_none()).map(|(_, number)| number).collect();
+    let lacking = || shares.iter().zip(&records).filter(|(_, record)| record.is_none()).map(|(share, _)| share);
+    if let Some((share, (path, range))) = lacking().find_map(|share| Some((share, folder.wrong_length(share)?))) {
+        return Err(MergeError::Damaged { path, what: "the file".to_owned(), range, part: Some(share.part) });
+    }
     let Some(done) = records.iter().cloned().collect::<Option<Vec<Record>>>() else {
         return Err(MergeError::PartsMissing { path, of, missing: unusable(), under_way });
     };

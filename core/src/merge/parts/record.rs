@@ -58,6 +58,16 @@ pub(super) struct Record {
     pub checksums: Vec<Checksum>,
 }
 
+/// A record of which the head was read.
+struct Begun {
+    reader: BufReader<File>,
+    /// Where the next frame begins.
+    at: u64,
+    head: Head,
+    /// How many tensors and units it tells of.
+    counts: (u64, u64),
+}
+
 impl Record {
     /// Writes it to a new file, down to the disk.
     pub fn write(&self, path: &Path) -> io::Result<()> {
@@ -73,16 +83,28 @@ impl Record {
         file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
     }
 
+    /// The head of one of this version.
+    pub fn head(path: &Path) -> Option<Head> {
+        Self::begin(path).map(|begun| begun.head)
+    }
+
+    fn begin(path: &Path) -> Option<Begun> {
+        let mut reader = BufReader::new(own_file::open(File::options().read(true), path).ok()?);
+        let (payload, at) = journal::frame(&mut reader, 0).ok()??;
+        // The version alone decides whether the rest can be understood.
+        let (format, rest) = postcard::take_from_bytes::<u32>(&payload).ok()?;
+        let (head, counts) = (format == FORMAT).then(|| journal::parsed(rest))??;
+        Some(Begun { reader, at, head, counts })
+    }
+
     /// Reads it; `None` where there is no whole one of this version with as many tensors as that. How many units there must
     /// be depends on its head, and is for `units` to say.
-    pub fn read(path: &Path, tensors: usize, units: impl FnOnce(&Head) -> Option<usize>) -> Option<Self> {
-        let mut reader = BufReader::new(own_file::open(File::options().read(true), path).ok()?);
-        let (payload, mut at) = journal::frame(&mut reader, 0).ok()??;
-        let (format, head, counts): (u32, Head, (u64, u64)) = journal::parsed(&payload)?;
-        if format != FORMAT || counts.0 != tensors as u64 {
+    pub fn read(path: &Path, tensors: usize, units: impl FnOnce(&Head) -> Option<u64>) -> Option<Self> {
+        let Begun { mut reader, mut at, head, counts } = Self::begin(path)?;
+        if counts.0 != tensors as u64 {
             return None;
         }
-        let units = units(&head).filter(|units| counts.1 == *units as u64)?;
+        let units = units(&head).filter(|units| counts.1 == *units).and_then(|units| usize::try_from(units).ok())?;
         let (mut changes, mut checksums) = (Vec::<ChangeSums>::new(), Vec::<Checksum>::new());
         // Every frame has something in it, so that this ends.
         while changes.len() < tensors {
@@ -127,9 +149,9 @@ mod tests {
         let record = record();
         record.write(&path).unwrap();
         let units = record.checksums.len();
-        assert_eq!(Record::read(&path, 2, |_| Some(units)), Some(record.clone()));
-        assert_eq!(Record::read(&path, 3, |_| Some(units)), None, "of another plan");
-        assert_eq!(Record::read(&path, 2, |_| Some(units - 1)), None, "cut in another way");
+        assert_eq!(Record::read(&path, 2, |_| Some(units as u64)), Some(record.clone()));
+        assert_eq!(Record::read(&path, 3, |_| Some(units as u64)), None, "of another plan");
+        assert_eq!(Record::read(&path, 2, |_| Some(units as u64 - 1)), None, "cut in another way");
         assert_eq!(Record::read(&path, 2, |_| None), None);
         assert!(record.write(&path).is_err(), "it is not written twice");
     }
@@ -144,11 +166,11 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for at in [0, 1, 12, 40, whole.len() / 2, whole.len() - 1] {
             std::fs::write(&path, &whole[..at]).unwrap();
-            assert_eq!(Record::read(&path, 2, |_| Some(units)), None, "cut at {at}");
+            assert_eq!(Record::read(&path, 2, |_| Some(units as u64)), None, "cut at {at}");
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             std::fs::write(&path, &damaged).unwrap();
-            assert_eq!(Record::read(&path, 2, |_| Some(units)), None, "damaged at {at}");
+            assert_eq!(Record::read(&path, 2, |_| Some(units as u64)), None, "damaged at {at}");
         }
     }
 }
