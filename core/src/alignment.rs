@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, Dtype, OpenError, TensorInfo, takes_part};
@@ -104,18 +105,18 @@ impl Models {
         target: &str,
         vectors: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, OpenModelError> {
-        let mut opened: HashMap<PathBuf, Arc<Checkpoint>> = HashMap::new();
+        let vectors: Vec<(&str, &str)> = vectors.into_iter().collect();
+        let named = vectors.iter().flat_map(|(pre, post)| [*pre, *post]).filter(|spec| !spec.is_empty());
+        let mut opened = open_all(named.chain([target]));
         let mut open = |model, spec: &str| {
-            let path = hub::resolve(spec);
-            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if let Some(checkpoint) = opened.get(&place) {
-                return Ok(checkpoint.clone());
-            }
-            let checkpoint = Checkpoint::open(&path).map_err(|source| OpenModelError { model, source })?;
-            Ok(opened.entry(place).or_insert_with(|| Arc::new(checkpoint)).clone())
+            let (path, place) = located(spec);
+            let checkpoint = opened.remove(&place).unwrap_or_else(|| Checkpoint::open(&path).map(Arc::new));
+            let checkpoint = checkpoint.map_err(|source| OpenModelError { model, source })?;
+            opened.insert(place, Ok(checkpoint.clone()));
+            Ok(checkpoint)
         };
         let mut pairs = Vec::new();
-        for (vector, (pre, post)) in vectors.into_iter().enumerate() {
+        for (vector, (pre, post)) in vectors.iter().enumerate() {
             let mut open = |role, spec| open(ModelId { vector, role }, spec);
             // In the order in which they are asked for, so that the first to fail is the first to be named.
             let pre = (!pre.is_empty()).then(|| open(Role::Pre, pre)).transpose()?;
@@ -171,6 +172,19 @@ impl Triple {
             Role::Target => &self.target,
         }
     }
+}
+
+/// Where a model is, and what tells it from others that may be named in another way.
+fn located(spec: &str) -> (PathBuf, PathBuf) {
+    let path = hub::resolve(spec);
+    let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+    (path, place)
+}
+
+/// Opens models at the same time, each once: headers of tens of thousands of tensors take a while.
+fn open_all<'a>(specs: impl Iterator<Item = &'a str>) -> HashMap<PathBuf, Result<Arc<Checkpoint>, OpenError>> {
+    let places: HashMap<PathBuf, PathBuf> = specs.map(located).map(|(path, place)| (place, path)).collect();
+    places.into_par_iter().map(|(place, path)| (place, Checkpoint::open(&path).map(Arc::new))).collect()
 }
 
 /// Whether a tensor of the target is moved by v.

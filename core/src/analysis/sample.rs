@@ -135,6 +135,10 @@ impl Sampler {
     /// `bytes` hold its `count` elements of pre, post and target, `updates` of which are finite and have a v other than
     /// zero. What is drawn depends on the leaf alone.
     pub(super) fn draw(&self, dtypes: [Dtype; 3], bytes: [&[u8]; 3], first: u64, count: usize, updates: u64) -> Drawn {
+        // What fine-tuning left alone need not be searched.
+        if updates == 0 {
+            return Drawn::default();
+        }
         // Asked for by the million, nearly always of this dtype.
         let is_bf16 = dtypes == [Dtype::BF16; 3];
         let update = |index: usize| -> Option<[f64; 3]> {
@@ -153,7 +157,7 @@ impl Sampler {
         };
         let mut drawn = Vec::with_capacity(self.draw.min(updates) as usize);
         if self.draw >= updates {
-            drawn.extend((0..count).filter_map(update));
+            drawn.extend((0..count).filter_map(update).take(updates as usize));
             for position in 0..drawn.len() {
                 let other = position as u64 + random(position as u64, (drawn.len() - position) as u64);
                 drawn.swap(position, other as usize);
