@@ -34,6 +34,13 @@ impl Scene {
         self.root().join(name)
     }
 
+    /// Writes the two parts that there are to be.
+    fn both_parts(&self) {
+        for part in ["1/2", "2/2"] {
+            self.part(part, &[]).ends_with_code(0);
+        }
+    }
+
     /// `merge` into `out` with further flags. Units are small, so that there are many moments to be killed at.
     fn command(&self, out: &str, more: &[&str]) -> Command {
         let args = ["merge", "--pre", "pre", "--post", "post", "--target", "target", "-w", "0.5", "--out", out];
@@ -173,9 +180,7 @@ fn a_part_that_is_written_is_not_written_again() {
 fn what_is_done_is_not_done_again_nor_an_error() {
     let scene = Scene::new();
     let whole = scene.whole(&[]);
-    for part in ["1/2", "2/2"] {
-        scene.part(part, &[]).ends_with_code(0);
-    }
+    scene.both_parts();
     scene.finish(&[]).ends_with_code(0);
     // A scheduler that lost sight of a job starts it again.
     scene.finish(&[]).ends_with_code(0).says(&["merged was written already", "nothing to do"]);
@@ -262,9 +267,7 @@ fn links_that_others_put_into_the_shared_folder_are_not_followed() {
     scene.part("1/2", &[]).ends_with_code(1).complains(&["it is a link"]);
     assert_eq!(super::names(&scene.path("other")), [""; 0]);
     fs::remove_file(&shared).unwrap();
-    for part in ["1/2", "2/2"] {
-        scene.part(part, &[]).ends_with_code(0);
-    }
+    scene.both_parts();
     scene.finish(&[]).ends_with_code(0);
     scene.is_whole(&whole);
 }
@@ -391,9 +394,7 @@ fn the_same_part_is_not_written_twice_at_once() {
 fn what_the_disk_lost_of_a_part_is_found_and_made_again() {
     let scene = Scene::new();
     let whole = scene.whole(&[]);
-    for part in ["1/2", "2/2"] {
-        scene.part(part, &[]).ends_with_code(0);
-    }
+    scene.both_parts();
     let weights = scene.shared().join("output");
     let name = super::names(&weights).remove(0);
     let mut bytes = fs::read(weights.join(&name)).unwrap();
@@ -415,9 +416,7 @@ fn what_the_disk_lost_of_a_part_is_found_and_made_again() {
 fn files_of_another_length_and_records_of_another_version_are_told_as_what_they_are() {
     let scene = Scene::new();
     let whole = scene.whole(&[]);
-    for part in ["1/2", "2/2"] {
-        scene.part(part, &[]).ends_with_code(0);
-    }
+    scene.both_parts();
     let file = weight_file(&scene.shared().join("output"));
     let name = file.file_name().unwrap().to_str().unwrap();
     let bytes = fs::read(&file).unwrap();
