@@ -245,11 +245,11 @@ impl Alignment {
         let tensors = triple
             .target
             .tensors()
-            .iter()
+            .par_iter()
             .enumerate()
             .map(|(position, tensor)| {
                 let place = layout::place(&tensor.name);
-                Aligned { target: position, place, participation: participation(triple, tensor, place) }
+                Aligned { target: position, place, participation: participation(triple, position, place) }
             })
             .collect();
         Self { tensors }
@@ -272,11 +272,12 @@ impl Alignment {
     }
 }
 
-fn participation(triple: &Triple, tensor: &TensorInfo, place: Place) -> Participation {
+fn participation(triple: &Triple, position: usize, place: Place) -> Participation {
+    let tensor = &triple.target.tensors()[position];
     if !takes_part(tensor.dtype) {
         return Participation::Carried;
     }
-    let (pre, post) = match (find(&triple.pre, tensor, place), find(&triple.post, tensor, place)) {
+    let (pre, post) = match (find(&triple.pre, position, tensor, place), find(&triple.post, position, tensor, place)) {
         (Some(pre), Some(post)) => (pre, post),
         (None, None) => return Participation::TargetOnly,
         (None, Some(_)) => return Participation::Misfit(Misfit::MissingIn(Role::Pre)),
@@ -296,9 +297,9 @@ fn participation(triple: &Triple, tensor: &TensorInfo, place: Place) -> Particip
     Participation::Moves { pre, post, shared_elements }
 }
 
-/// The position of the counterpart of `tensor`; tied models have their embeddings in place of the head.
-fn find(checkpoint: &Checkpoint, tensor: &TensorInfo, place: Place) -> Option<usize> {
-    let same_name = checkpoint.position(&tensor.name);
+/// The position of the counterpart of `tensor`, which is at `position` in the target; tied models have their embeddings in place of the head.
+fn find(checkpoint: &Checkpoint, position: usize, tensor: &TensorInfo, place: Place) -> Option<usize> {
+    let same_name = checkpoint.position_near(position, &tensor.name);
     let ties = checkpoint.config().and_then(|config| config.ties_embeddings());
     let head = place.part == Part::Head && tensor.name.ends_with(".weight");
     if same_name.is_some() || !head || ties == Some(false) || output_head(checkpoint).is_some() {

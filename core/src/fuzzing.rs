@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::checkpoint::{
-    Config, HeaderError, HeaderTensor, RowOrder, byte_count, parse_index, read_gguf, read_header, read_pickle,
+    Config, HeaderError, HeaderTensor, Index, RowOrder, byte_count, read_gguf, read_header, read_pickle,
     tensors_of_pickle,
 };
 use crate::engine::{ChatRole, DecoderConfig, Message, render_chat_template};
@@ -85,7 +85,7 @@ pub fn header(bytes: &[u8]) {
 
 /// `model.safetensors.index.json`.
 pub fn index(bytes: &[u8]) {
-    let _ = parse_index(bytes);
+    let _ = Index::parse(bytes);
 }
 
 /// `config.json`, and what the decoder makes of it.
@@ -317,7 +317,7 @@ mod tests {
         any("pickle", |seed| read_pickle(seed.len() as u64, reader(seed)).is_ok());
         any("pickle", |seed| tensors_of_pickle(seed).is_ok_and(|tensors| tensors > 0));
         any("gguf", |seed| read_gguf(seed.len() as u64, reader(seed)).is_ok());
-        any("index", |seed| parse_index(seed).is_ok());
+        any("index", |seed| Index::parse(seed).is_ok());
         any("config", |seed| Config::from_json(seed).is_ok());
     }
 }

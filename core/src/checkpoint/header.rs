@@ -5,6 +5,7 @@
 //! N ≤ 100 MB and within the file; ranges start at 0, touch, do not overlap and end at the file's end; each range is as
 //! long as shape × dtype says.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 
@@ -206,10 +207,9 @@ fn check(
     data_start: u64,
     file_bytes: u64,
 ) -> Result<Vec<HeaderTensor>, HeaderError> {
-    let mut names: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(HeaderError::Duplicate { name: pair[0].to_owned() });
+    let mut names = HashSet::with_capacity(entries.len());
+    if let Some((name, _)) = entries.iter().find(|(name, _)| !names.insert(name.as_str())) {
+        return Err(HeaderError::Duplicate { name: name.clone() });
     }
 
     entries.sort_by_key(|(_, tensor)| tensor.data_offsets);

@@ -1,19 +1,13 @@
 //! Which files make up a checkpoint: the folder layouts that are read, and those that are recognised and refused.
 
-use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
-use std::io::Read as _;
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
-
-use serde::Deserialize;
 
 use super::config::Config;
 use super::format::Format;
+use super::index::Index;
 use super::{Dtype, OpenError, TensorInfo, dtype_label};
 use crate::hub::{self, Snapshot};
-
-/// Largest index that is read, in bytes; 100,000 tensors need about 10 MB.
-const MAX_INDEX_BYTES: u64 = 100_000_000;
 
 /// Weight files and what else never travels with a merged model.
 const WEIGHT_EXTENSIONS: [&str; 10] =
@@ -25,8 +19,8 @@ pub(super) struct Located {
     pub root: PathBuf,
     /// Weight files as named in the folder, in name order.
     pub shards: Vec<String>,
-    /// Tensor name → weight file, when there is an index.
-    pub index: Option<BTreeMap<String, String>>,
+    /// Which of them holds which tensor, when there is an index.
+    pub index: Option<Index>,
     /// The format of all of them.
     pub format: Format,
     /// Whether only one file was asked for, rather than its folder.
@@ -111,17 +105,14 @@ impl Layout {
         format!("{}.{}.index.json", self.stem, self.extension)
     }
 
-    fn located(&self, root: &Path, shards: Vec<String>, index: Option<BTreeMap<String, String>>) -> Located {
+    fn located(&self, root: &Path, shards: Vec<String>, index: Option<Index>) -> Located {
         let Self { format, is_vector, .. } = *self;
         Located { root: root.to_owned(), shards, index, format, single_file: false, is_vector }
     }
 
     fn indexed(&self, root: &Path) -> Result<Located, OpenError> {
-        let index = read_index(root, &self.index())?;
-        let mut shards: Vec<String> = index.values().cloned().collect();
-        shards.sort();
-        shards.dedup();
-        Ok(self.located(root, shards, Some(index)))
+        let index = Index::read(root, &self.index())?;
+        Ok(self.located(root, index.files(), Some(index)))
     }
 
     /// The weights in a folder of these files; `None` where none of them is there.
@@ -277,35 +268,6 @@ pub(super) fn other_folders(root: &Path) -> Result<Vec<String>, OpenError> {
     }
     names.sort();
     Ok(names)
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
-/// Parses an index: tensor name → weight file, as it is named in the folder. Whatever else an index holds is passed over.
-pub(crate) fn parse_index(json: &[u8]) -> Result<BTreeMap<String, String>, serde_json::Error> {
-    let Index { mut weight_map } = serde_json::from_slice(json)?;
-    for name in weight_map.values_mut() {
-        // `./` is written by some, and leads nowhere.
-        if let Some(plain) = name.strip_prefix("./") {
-            *name = plain.to_owned();
-        }
-    }
-    Ok(weight_map)
-}
-
-fn read_index(root: &Path, name: &str) -> Result<BTreeMap<String, String>, OpenError> {
-    let path = contained(root, name)?;
-    let io = |source| OpenError::Io { path: path.clone(), source };
-    let mut bytes = Vec::new();
-    File::open(&path).map_err(io)?.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > MAX_INDEX_BYTES {
-        return Err(OpenError::IndexTooLarge { path });
-    }
-    let index = parse_index(&bytes).map_err(|source| OpenError::Index { path: path.clone(), source })?;
-    if index.is_empty() { Err(OpenError::EmptyIndex { path }) } else { Ok(index) }
 }
 
 /// Refuses checkpoints whose weights are not plain numbers, going by config and by tensor names.

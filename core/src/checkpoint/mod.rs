@@ -5,14 +5,15 @@ mod error;
 mod format;
 mod gguf;
 mod header;
+mod index;
 mod locate;
+mod names;
 mod pickle;
 mod rows;
 mod shard;
 mod writer;
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,12 @@ pub use shard::ReadPath;
 pub use writer::{OutputTensor, Slot, WeightFile, WeightFiles};
 
 use crate::open_files::OpenFiles;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use locate::parse_index;
+pub(crate) use index::Index;
 pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
+use names::Names;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use pickle::tensors_of_pickle;
+use rayon::prelude::*;
 use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.
@@ -73,7 +75,7 @@ pub struct Checkpoint {
     /// Those of the shards that are open.
     files: OpenFiles,
     tensors: Vec<TensorInfo>,
-    by_name: HashMap<String, usize>,
+    names: Names,
     config: Option<Config>,
     single_file: bool,
     kind: CheckpointKind,
@@ -104,37 +106,41 @@ impl Checkpoint {
         let root = located.root;
         let config = if located.single_file { None } else { read_config(&root)? };
 
-        let mut shards = Vec::with_capacity(located.shards.len());
-        let mut tensors: Vec<TensorInfo> = Vec::new();
-        let mut by_name: HashMap<String, usize> = HashMap::new();
-        for (shard, name) in located.shards.iter().enumerate() {
+        // At the same time: headers of tens of thousands of tensors take a while.
+        let read = |name: &String| {
             let path = locate::contained(&root, name)?;
             let io = |source| OpenError::Io { path: path.clone(), source };
             let file = File::open(&path).map_err(io)?;
             let header = located.format.read(&path, &file)?;
+            Ok((Shard::new(path.clone(), &file).map_err(io)?, header))
+        };
+        let headers: Vec<Result<_, OpenError>> = located.shards.par_iter().map(read).collect();
+
+        let mut index = located.index;
+        let mut shards = Vec::with_capacity(headers.len());
+        let mut tensors = Vec::with_capacity(headers.iter().flatten().map(|(_, header)| header.len()).sum());
+        for (position, (name, read)) in located.shards.iter().zip(headers).enumerate() {
+            // In their order, so that the first that cannot be read is the one that is named.
+            let (shard, header) = read?;
+            shards.push(shard);
             for HeaderTensor { name: tensor, dtype, shape, offset, bytes, rows } in header {
-                // A tensor that lies in several shards is the one the index points to.
-                let indexed = located.index.as_ref().and_then(|index| index.get(&tensor));
-                let elsewhere = indexed.is_some_and(|wanted| wanted != name);
-                if !elsewhere && !by_name.contains_key(&tensor) {
-                    by_name.insert(tensor.clone(), tensors.len());
-                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard, offset, rows });
+                if index.as_mut().is_none_or(|index| index.takes(&tensor, name)) {
+                    tensors.push(TensorInfo { name: tensor, dtype, shape, bytes, shard: position, offset, rows });
                 }
             }
-            shards.push(Shard::new(path.clone(), &file).map_err(io)?);
         }
-        if let Some((tensor, shard)) = located.index.iter().flatten().find(|(name, _)| !by_name.contains_key(*name)) {
+        if let Some((tensor, shard)) = index.as_ref().and_then(Index::missing) {
             return Err(OpenError::NotInShard { folder: root, tensor: tensor.clone(), shard: shard.clone() });
         }
-        locate::refuse_quantised(&root, config.as_ref(), &tensors)?;
-
+        // Stable: of a tensor that lies in several files, and that the index does not know, the first counts.
         tensors.sort_by(|a, b| natural_cmp(&a.name, &b.name));
-        for (position, tensor) in tensors.iter().enumerate() {
-            by_name.insert(tensor.name.clone(), position);
-        }
+        tensors.dedup_by(|later, first| later.name == first.name);
+        locate::refuse_quantised(&root, config.as_ref(), &tensors)?;
+        let names = Names::new(&tensors);
+
         let kind = if located.is_vector { CheckpointKind::Vector } else { CheckpointKind::Model };
         let files = OpenFiles::default();
-        Ok(Self { root, shards, files, tensors, by_name, config, single_file: located.single_file, kind })
+        Ok(Self { root, shards, files, tensors, names, config, single_file: located.single_file, kind })
     }
 
     /// The same tensors, all of them zero.
@@ -144,7 +150,7 @@ impl Checkpoint {
             shards: Vec::new(),
             files: OpenFiles::default(),
             tensors: other.tensors.clone(),
-            by_name: other.by_name.clone(),
+            names: other.names.clone(),
             config: other.config.clone(),
             single_file: other.single_file,
             kind: CheckpointKind::Zeros,
@@ -198,7 +204,13 @@ impl Checkpoint {
 
     /// Where in [`Checkpoint::tensors`] the tensor of that name is.
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name).copied()
+        self.names.position(name, &self.tensors)
+    }
+
+    /// Like [`Checkpoint::position`], but looks at `guess` first: models of one architecture have most tensors in the same place.
+    pub(crate) fn position_near(&self, guess: usize, name: &str) -> Option<usize> {
+        let guessed = self.tensors.get(guess).is_some_and(|tensor| tensor.name == name);
+        if guessed { Some(guess) } else { self.position(name) }
     }
 
     /// `config.json`, if there is one.
@@ -352,7 +364,11 @@ fn read_config(root: &Path) -> Result<Option<Config>, OpenError> {
 
 /// Compares names with runs of digits taken as numbers, so that layer 2 comes before layer 10.
 pub fn natural_cmp(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    // What both begin with decides nothing, but a number that it ends in may go on.
+    let (a_bytes, b_bytes) = (a.as_bytes(), b.as_bytes());
+    let same = a_bytes.iter().zip(b_bytes).take_while(|(x, y)| x == y).count();
+    let number = a_bytes[..same].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (mut left, mut right) = (&a_bytes[same - number..], &b_bytes[same - number..]);
     while let (Some(x), Some(y)) = (left.first(), right.first()) {
         if x.is_ascii_digit() && y.is_ascii_digit() {
             let (number_a, number_b) = (take_digits(&mut left), take_digits(&mut right));

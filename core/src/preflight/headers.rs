@@ -129,10 +129,13 @@ fn extra(triple: &Triple, role: Role) -> Vec<Finding> {
         .get(role)
         .tensors()
         .iter()
+        .enumerate()
         // A head of its own beside a tied target is told with the ties.
-        .filter(|tensor| {
-            triple.target.position(&tensor.name).is_none() && layout::place(&tensor.name).part != Part::Head
+        .filter(|(position, tensor)| {
+            triple.target.position_near(*position, &tensor.name).is_none()
+                && layout::place(&tensor.name).part != Part::Head
         })
+        .map(|(_, tensor)| tensor)
         .collect();
     let (buffers, weights): (Vec<&TensorInfo>, Vec<&TensorInfo>) =
         extra.into_iter().partition(|tensor| is_buffer(&tensor.name));

@@ -1,7 +1,9 @@
 //! A fixed sample of the weights: stretches of elements spread evenly over the tensors that take part.
 
+use rayon::prelude::*;
+
 use super::{Lineage, PreflightError};
-use crate::alignment::{Alignment, Participation, Role, Triple, element_bytes};
+use crate::alignment::{Aligned, Alignment, Participation, Role, Triple, element_bytes};
 use crate::checkpoint::{Checkpoint, ReadError, TensorInfo};
 use crate::numeric::{BLOCK, decode};
 use crate::progress::{Control, Stage};
@@ -86,33 +88,65 @@ pub(super) fn take(triple: &Triple, alignment: &Alignment, control: &Control) ->
     };
     control.begin(Stage::Checking, sampled.iter().map(|&(_, positions, elements)| bytes_of(positions, elements)).sum());
 
-    let mut sample = Sample::default();
-    let mut values: [Vec<f64>; 3] = Default::default();
-    let mut bytes = Vec::new();
-    for (aligned, positions, shared_elements) in sampled {
+    let read = |buffers: &mut Buffers, &(aligned, positions, elements): &(&Aligned, [usize; 3], u64)| {
         control.check()?;
+        let of_tensor = OfTensor::read(triple, positions, spread(elements, stretches), buffers)?;
+        control.advance(bytes_of(positions, elements), aligned.place.layer);
+        Ok(of_tensor)
+    };
+    // Several reads at a time keep a disk busy; what they say is added up in one order.
+    let of_tensors: Vec<OfTensor> =
+        sampled.par_iter().map_init(Buffers::default, read).collect::<Result<_, PreflightError>>()?;
+
+    let mut sample = Sample::default();
+    for ((_, positions, elements), of_tensor) in sampled.iter().zip(of_tensors) {
+        sample.add_weighted(&of_tensor.sums, *elements);
+        for ((role, position), nonfinite) in Role::ALL.into_iter().zip(positions).zip(of_tensor.nonfinite) {
+            if nonfinite {
+                sample.nonfinite.push((role, triple.get(role).tensors()[*position].name.clone()));
+            }
+        }
+    }
+    Ok(sample)
+}
+
+/// What a worker reads into.
+#[derive(Default)]
+struct Buffers {
+    bytes: Vec<u8>,
+    values: [Vec<f64>; 3],
+}
+
+/// The sample of one tensor.
+struct OfTensor {
+    sums: Sample,
+    /// Whether there is NaN or infinity in it, by role.
+    nonfinite: [bool; 3],
+}
+
+impl OfTensor {
+    /// Reads stretches, given as first element and number of elements, of the tensors at `positions` in the three models.
+    fn read(
+        triple: &Triple,
+        positions: [usize; 3],
+        stretches: impl Iterator<Item = (u64, u64)>,
+        Buffers { bytes, values }: &mut Buffers,
+    ) -> Result<Self, ReadError> {
         let mut sums = Sample::default();
         let mut nonfinite = [false; 3];
-        for (start, length) in spread(shared_elements, stretches) {
+        for (start, length) in stretches {
             for (index, role) in Role::ALL.into_iter().enumerate() {
                 let checkpoint = triple.get(role);
                 let tensor = &checkpoint.tensors()[positions[index]];
-                read(checkpoint, tensor, start, length, &mut bytes)?;
+                read(checkpoint, tensor, start, length, bytes)?;
                 values[index].resize(length as usize, 0.0);
-                decode(tensor.dtype, &bytes, &mut values[index]);
+                decode(tensor.dtype, bytes, &mut values[index]);
                 nonfinite[index] |= values[index].iter().any(|value| !value.is_finite());
             }
-            sums.add(&values);
+            sums.add(values);
         }
-        sample.add_weighted(&sums, shared_elements);
-        for (index, role) in Role::ALL.into_iter().enumerate() {
-            if nonfinite[index] {
-                sample.nonfinite.push((role, triple.get(role).tensors()[positions[index]].name.clone()));
-            }
-        }
-        control.advance(bytes_of(positions, shared_elements), aligned.place.layer);
+        Ok(Self { sums, nonfinite })
     }
-    Ok(sample)
 }
 
 impl Sample {
