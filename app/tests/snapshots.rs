@@ -1,6 +1,7 @@
 //! Pictures of the real window, drawn without a display into `screenshots/` at the root of the repository.
 //!
-//! `cargo test -p mergescope --features snapshots --test snapshots` compares; `UPDATE_SNAPSHOTS=1` writes them anew.
+//! `cargo test -p mergescope --features snapshots --test snapshots` compares; `UPDATE_SNAPSHOTS=1` writes those anew that differ
+//! by more than rasterisers do, `UPDATE_SNAPSHOTS=force` all of them.
 //! It needs a graphics adapter; Mesa's software one (`mesa-vulkan-drivers`) is enough.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be prepared should say so and stop")]
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::answering::{Script, Scripted};
+use common::hub::FakeHub;
 use common::{Shape, setup_with, wait, wait_for_charts, window_in};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
@@ -22,7 +24,7 @@ use mergescope::window::{App, Setup};
 use mergescope_core::adapter::{AdapterError, AdapterReport};
 use mergescope_core::alignment::{Alignment, Triple as Models};
 use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
-use mergescope_core::hub::CachedModel;
+use mergescope_core::hub::{Access, CachedModel, Download, Hub, HubError, HubName, RemoteFile};
 use mergescope_core::merge::{MergeError, MergeReport};
 use mergescope_core::progress::{Control, Stage};
 use mergescope_core::recipe::{ControlKind, ControlSpec, Method, Recipe, VectorSpec};
@@ -35,7 +37,7 @@ const DEEP: Shape = Shape { layers: 24, hidden: 64, inner: 160, vocabulary: 512 
 fn picture(harness: &mut Harness<'_, App>, name: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../screenshots");
     // Software rasterisers differ a little in how they blend the edges of letters.
-    let options = SnapshotOptions::new().output_path(folder).threshold(2.0).max_failed_pixels(400usize);
+    let options = SnapshotOptions::new().output_path(folder).threshold(2.0).max_failed_pixels(60usize);
     harness.remove_cursor();
     harness.run_steps(4);
     harness.snapshot_options(name, &options);
@@ -58,8 +60,10 @@ fn deep_recipe(folder: &Path) -> Recipe {
 /// The engine with everything that differs from one computer or run to the next held still.
 #[derive(Default)]
 struct StillEngine {
-    /// Whether a merge stops at seven tenths until it is cancelled.
-    halts: bool,
+    /// The stage in which a merge stops at seven tenths until it is cancelled.
+    halts: Option<Stage>,
+    /// Who is asked for models that are not here.
+    hub: Option<Hub>,
     /// Where answers are kept.
     sweeps: Option<std::path::PathBuf>,
 }
@@ -77,8 +81,8 @@ impl Engine for StillEngine {
     }
 
     fn merge(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<MergeReport, MergeError> {
-        if self.halts {
-            control.begin(Stage::Merging, 2_460_000);
+        if let Some(stage) = self.halts {
+            control.begin(stage, 2_460_000);
             std::thread::sleep(Duration::from_millis(50));
             control.advance(1_750_000, Some(16));
             while !control.is_cancelled() {
@@ -102,6 +106,27 @@ impl Engine for StillEngine {
 
     fn cached_models(&self) -> Vec<CachedModel> {
         Vec::new()
+    }
+
+    fn absent(&self, spec: &str) -> Option<HubName> {
+        self.hub.as_ref().and_then(|_| spec.parse().ok())
+    }
+
+    /// What a Hub says that has a small model for any name, told as if it were a large one of the real Hub.
+    fn look(&self, name: &HubName, control: &Control) -> Result<Download, HubError> {
+        let mut download = self.hub.as_ref().unwrap().look(&"org/name".parse().unwrap(), control)?;
+        (download.name, download.host) = (name.clone(), "huggingface.co".to_owned());
+        (download.cache, download.free_bytes) = ("/data/huggingface/hub".into(), self.free_bytes(Path::new("/")));
+        let shard = download.files.remove(1);
+        let shards = (1..=14).map(|number| {
+            let mut file: RemoteFile = shard.clone();
+            file.path = format!("model-{number:05}-of-00014.safetensors");
+            file.bytes = if number == 14 { 2_123_983_264 } else { 4_876_059_352 };
+            file.present_bytes = if number < 3 { file.bytes } else { 0 };
+            file
+        });
+        download.files.splice(1..1, shards);
+        Ok(download)
     }
 
     fn sweeps(&self) -> Option<std::path::PathBuf> {
@@ -338,22 +363,44 @@ fn merge_dialog() {
 
 #[test]
 fn merging() {
-    let folder = stage("merging-light");
-    let setup = Setup {
-        recipe: Some(deep_recipe(&folder)),
-        ..setup_with(StillEngine { halts: true, ..StillEngine::default() })
-    };
-    let mut harness = window_in(Theme::Light, setup);
-    wait_for_charts(&mut harness);
-    merge(&mut harness, &folder);
-    wait(&mut harness, "progress arrives", |app| {
-        app.session()
-            .writing
-            .as_ref()
-            .and_then(|writing| writing.progress)
-            .is_some_and(|progress| progress.done_bytes > 0)
-    });
-    picture(&mut harness, "merging-light");
+    let mut results = SnapshotResults::new();
+    for (theme, name, stage_of_merge) in
+        [(Theme::Light, "merging-light", Stage::Merging), (Theme::Dark, "reading-back-dark", Stage::Verifying)]
+    {
+        let folder = stage(name);
+        let engine = StillEngine { halts: Some(stage_of_merge), ..StillEngine::default() };
+        let setup = Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(engine) };
+        let mut harness = window_in(theme, setup);
+        wait_for_charts(&mut harness);
+        merge(&mut harness, &folder);
+        wait(&mut harness, "progress arrives", |app| {
+            let progress = app.session().writing.as_ref().and_then(|writing| writing.progress);
+            progress.is_some_and(|progress| progress.done_bytes > 0)
+        });
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
+}
+
+#[test]
+fn download_dialog() {
+    let mut results = SnapshotResults::new();
+    for (theme, name) in [(Theme::Light, "download-light"), (Theme::Dark, "download-dark")] {
+        let (hub, folder) = (FakeHub::start(), stage(name));
+        let engine = StillEngine {
+            hub: Some(Hub::new(Access::to(&hub.server.url), folder.join("hub"))),
+            ..StillEngine::default()
+        };
+        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(engine) });
+        wait_for_charts(&mut harness);
+        common::type_into(&mut harness, "Post model", "simplescaling/s1-32B");
+        common::wait_for_label(&mut harness, "Not on this computer");
+        harness.get_by_label("Download…").click();
+        harness.run_steps(3);
+        common::wait_for_label(&mut harness, "huggingface.co");
+        picture(&mut harness, name);
+        results.extend_harness(&mut harness);
+    }
 }
 
 #[test]

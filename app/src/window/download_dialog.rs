@@ -121,6 +121,8 @@ fn found_ui(ui: &mut Ui, download: &Download) {
     widgets::hairline_ui(ui);
     ui.add_space(6.0);
     ScrollArea::vertical().id_salt("files").max_height(LIST_HEIGHT).auto_shrink([false, true]).show(ui, |ui| {
+        // Lines of text, not of buttons.
+        ui.spacing_mut().interact_size.y = 0.0;
         Grid::new("files").num_columns(3).spacing([24.0, 3.0]).show(ui, |ui| {
             let small = |text: String, colour| RichText::new(text).text_style(TextStyle::Small).color(colour);
             for file in &download.files {
