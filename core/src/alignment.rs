@@ -297,7 +297,8 @@ fn participation(triple: &Triple, position: usize, place: Place) -> Participatio
     Participation::Moves { pre, post, shared_elements }
 }
 
-/// The position of the counterpart of `tensor`, which is at `position` in the target; tied models have their embeddings in place of the head.
+/// The position of the counterpart of `tensor`, which is at `position` in the target; tied models have their embeddings in
+/// place of the head.
 fn find(checkpoint: &Checkpoint, position: usize, tensor: &TensorInfo, place: Place) -> Option<usize> {
     let same_name = checkpoint.position_near(position, &tensor.name);
     let ties = checkpoint.config().and_then(|config| config.ties_embeddings());

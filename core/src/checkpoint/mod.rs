@@ -18,6 +18,8 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 pub use config::{Config, ConfigError};
 pub use error::{OpenError, ReadError};
 pub use gguf::{GgufError, read_gguf};
@@ -34,7 +36,6 @@ pub(crate) use locate::{MODEL_STEM, VECTOR_STEM};
 use names::Names;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use pickle::tensors_of_pickle;
-use rayon::prelude::*;
 use shard::{FileState, Shard};
 
 /// One tensor of a checkpoint.
@@ -207,7 +208,8 @@ impl Checkpoint {
         self.names.position(name, &self.tensors)
     }
 
-    /// Like [`Checkpoint::position`], but looks at `guess` first: models of one architecture have most tensors in the same place.
+    /// Like [`Checkpoint::position`], but looks at `guess` first: models of one architecture have most tensors in the same
+    /// place.
     pub(crate) fn position_near(&self, guess: usize, name: &str) -> Option<usize> {
         let guessed = self.tensors.get(guess).is_some_and(|tensor| tensor.name == name);
         if guessed { Some(guess) } else { self.position(name) }
@@ -416,9 +418,9 @@ mod tests {
 
     #[test]
     fn layers_sort_by_number() {
-        let mut names = ["l.10.b", "l.2.b", "l.2.a", "embed", "l.02.a", "l.1"];
+        let mut names = ["l.10.b", "l.2.b", "l.100.a", "l.2.a", "l.1.z", "embed", "l.12.a", "l.02.a", "l.1"];
         names.sort_by(|a, b| natural_cmp(a, b));
-        assert_eq!(names, ["embed", "l.1", "l.02.a", "l.2.a", "l.2.b", "l.10.b"]);
+        assert_eq!(names, ["embed", "l.1", "l.1.z", "l.02.a", "l.2.a", "l.2.b", "l.10.b", "l.12.a", "l.100.a"]);
     }
 
     proptest! {
