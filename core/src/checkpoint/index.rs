@@ -4,13 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
 use super::OpenError;
-use super::locate::contained;
 
 /// Largest index that is read, in bytes; 100,000 tensors need about 10 MB.
 const MAX_INDEX_BYTES: u64 = 100_000_000;
@@ -66,9 +65,8 @@ impl Index {
         serde_json::from_slice(json)
     }
 
-    /// Reads and parses the index of that name in the folder.
-    pub(super) fn read(root: &Path, name: &str) -> Result<Self, OpenError> {
-        let path = contained(root, name)?;
+    /// Reads and parses the index at `path`.
+    pub(super) fn read(path: PathBuf) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.clone(), source };
         let mut bytes = Vec::new();
         File::open(&path).map_err(io)?.take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;

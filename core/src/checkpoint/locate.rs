@@ -111,7 +111,7 @@ impl Layout {
     }
 
     fn indexed(&self, root: &Path) -> Result<Located, OpenError> {
-        let index = Index::read(root, &self.index())?;
+        let index = Index::read(contained(root, &self.index())?)?;
         Ok(self.located(root, index.files(), Some(index)))
     }
 
