@@ -6,7 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be prepared should say so and stop")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod still;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,18 +20,13 @@ use common::{Shape, setup_with, wait, wait_for_charts, window_in};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
-use mergescope::window::engine::{CoreEngine, Engine};
 use mergescope::window::session::End;
 use mergescope::window::{App, Setup};
-use mergescope_core::adapter::{AdapterError, AdapterReport};
-use mergescope_core::alignment::{Alignment, Triple as Models};
-use mergescope_core::analysis::{AnalysisCache, VectorAnalysis};
-use mergescope_core::hub::{Access, CachedModel, Download, Hub, HubError, HubName, RemoteFile};
-use mergescope_core::merge::{MergeError, MergeReport};
-use mergescope_core::progress::{Control, Stage};
+use mergescope_core::hub::{Access, Hub};
+use mergescope_core::progress::Stage;
 use mergescope_core::recipe::{ControlKind, ControlSpec, Method, Recipe, VectorSpec};
 use mergescope_core::scaling::{Between, Curve, Keep, Pattern, Point, ScalingSpec};
-use mergescope_core::stream::{Resources, StreamError};
+use still::StillEngine;
 
 /// As deep as a real model, and small.
 const DEEP: Shape = Shape { layers: 24, hidden: 64, inner: 160, vocabulary: 512 };
@@ -57,93 +54,19 @@ fn deep_recipe(folder: &Path) -> Recipe {
     Recipe::new(path("pre"), path("post"), path("target"))
 }
 
-/// The engine with everything that differs from one computer or run to the next held still.
-#[derive(Default)]
-struct StillEngine {
-    /// The stage in which a merge stops at seven tenths until it is cancelled.
-    halts: Option<Stage>,
-    /// Who is asked for models that are not here.
-    hub: Option<Hub>,
-    /// Where answers are kept.
-    sweeps: Option<std::path::PathBuf>,
-}
-
-impl Engine for StillEngine {
-    fn measure(
-        &self,
-        triple: &Models,
-        alignment: &Alignment,
-        control: &Control,
-    ) -> Result<VectorAnalysis, StreamError> {
-        let mut analysis = CoreEngine.measure(triple, alignment, control)?;
-        analysis.elapsed = Duration::from_millis(200);
-        Ok(analysis)
-    }
-
-    fn merge(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<MergeReport, MergeError> {
-        if let Some(stage) = self.halts {
-            control.begin(stage, 2_460_000);
-            std::thread::sleep(Duration::from_millis(50));
-            control.advance(1_750_000, Some(16));
-            while !control.is_cancelled() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        }
-        let mut report = CoreEngine.merge(recipe, output, control)?;
-        report.elapsed = Duration::from_millis(300);
-        Ok(report)
-    }
-
-    fn export_adapter(&self, recipe: &Recipe, output: &Path, control: &Control) -> Result<AdapterReport, AdapterError> {
-        let mut report = CoreEngine.export_adapter(recipe, output, control)?;
-        report.elapsed = Duration::from_millis(900);
-        Ok(report)
-    }
-
-    fn cache(&self) -> Option<AnalysisCache> {
-        None
-    }
-
-    fn cached_models(&self) -> Vec<CachedModel> {
-        Vec::new()
-    }
-
-    fn absent(&self, spec: &str) -> Option<HubName> {
-        self.hub.as_ref().and_then(|_| spec.parse().ok())
-    }
-
-    /// What a Hub says that has a small model for any name, told as if it were a large one of the real Hub.
-    fn look(&self, name: &HubName, control: &Control) -> Result<Download, HubError> {
-        let mut download = self.hub.as_ref().unwrap().look(&"org/name".parse().unwrap(), control)?;
-        (download.name, download.host) = (name.clone(), "huggingface.co".to_owned());
-        (download.cache, download.free_bytes) = ("/data/huggingface/hub".into(), self.free_bytes(Path::new("/")));
-        let shard = download.files.remove(1);
-        let shards = (1..=14).map(|number| {
-            let mut file: RemoteFile = shard.clone();
-            file.path = format!("model-{number:05}-of-00014.safetensors");
-            file.bytes = if number == 14 { 2_123_983_264 } else { 4_876_059_352 };
-            file.present_bytes = if number < 3 { file.bytes } else { 0 };
-            file
-        });
-        download.files.splice(1..1, shards);
-        Ok(download)
-    }
-
-    fn sweeps(&self) -> Option<std::path::PathBuf> {
-        self.sweeps.clone()
-    }
-
-    fn free_bytes(&self, _folder: &Path) -> Option<u64> {
-        Some(79_400_000_000)
-    }
-
-    fn resources(&self) -> Resources {
-        Resources { threads: 2, memory_bytes: 256 << 20, ..Resources::default() }
-    }
-}
-
 fn setup() -> Setup {
     setup_with(StillEngine::default())
+}
+
+/// A window with three models and the charts of their vector.
+fn measured(theme: Theme, recipe: Recipe) -> Harness<'static, App> {
+    measured_by(StillEngine::default(), theme, recipe)
+}
+
+fn measured_by(engine: StillEngine, theme: Theme, recipe: Recipe) -> Harness<'static, App> {
+    let mut harness = window_in(theme, Setup { recipe: Some(recipe), ..setup_with(engine) });
+    wait_for_charts(&mut harness);
+    harness
 }
 
 #[test]
@@ -151,8 +74,7 @@ fn vector() {
     let mut results = SnapshotResults::new();
     for (theme, name) in [(Theme::Dark, "vector-dark"), (Theme::Light, "vector-light")] {
         let folder = stage(name);
-        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_charts(&mut harness);
+        let mut harness = measured(theme, deep_recipe(&folder));
         picture(&mut harness, name);
         harness.set_size([1920.0, 1080.0].into());
         picture(&mut harness, &format!("{name}-1920"));
@@ -165,8 +87,7 @@ fn results() {
     let mut results = SnapshotResults::new();
     for (theme, name) in [(Theme::Dark, "results-dark"), (Theme::Light, "results-light")] {
         let folder = stage(name);
-        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_charts(&mut harness);
+        let mut harness = measured(theme, deep_recipe(&folder));
         merge(&mut harness, &folder);
         wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
         picture(&mut harness, name);
@@ -179,8 +100,7 @@ fn adapter() {
     let mut results = SnapshotResults::new();
     for (theme, name) in [(Theme::Dark, "adapter-dark"), (Theme::Light, "adapter-light")] {
         let folder = stage(name);
-        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_charts(&mut harness);
+        let mut harness = measured(theme, deep_recipe(&folder));
         harness.get_by_label("File").click();
         harness.run_steps(3);
         harness.get_by_label_contains("Export adapter…").click();
@@ -213,8 +133,7 @@ fn merge(harness: &mut Harness<'_, App>, folder: &Path) {
 fn scaling_in(theme: Theme, recipe: Recipe, scaling: ScalingSpec) -> Harness<'static, App> {
     let mut recipe = recipe;
     recipe.vector.scaling = scaling;
-    let mut harness = window_in(theme, Setup { recipe: Some(recipe), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(theme, recipe);
     harness.get_by_label("Scaling").click();
     harness.run_steps(3);
     harness
@@ -261,8 +180,7 @@ fn several_vectors() {
     let mut results = SnapshotResults::new();
     for (theme, name) in [(Theme::Dark, "vectors-dark"), (Theme::Light, "vectors-light")] {
         let folder = stage(name);
-        let mut harness = window_in(theme, Setup { recipe: Some(two_vectors(&folder)), ..setup() });
-        wait_for_charts(&mut harness);
+        let mut harness = measured(theme, two_vectors(&folder));
         harness.get_by_label("Scaling").click();
         harness.run_steps(3);
         picture(&mut harness, name);
@@ -273,8 +191,7 @@ fn several_vectors() {
 #[test]
 fn methods() {
     let folder = stage("methods-light");
-    let mut harness = window_in(Theme::Light, Setup { recipe: Some(two_vectors(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Light, two_vectors(&folder));
     harness.get_by_label("Scaling").click();
     harness.run_steps(3);
     harness.get_by_label_contains("Method:").click();
@@ -286,8 +203,7 @@ fn narrow_vectors() {
     let folder = stage("vectors-narrow-dark");
     let mut recipe = two_vectors(&folder);
     recipe.vector.control = Some(ControlSpec { kind: ControlKind::ShuffleSigns, seed: 7 });
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, recipe);
     harness.get_by_label("Scaling").click();
     harness.set_size([760.0, 600.0].into());
     picture(&mut harness, "vectors-narrow-dark");
@@ -298,8 +214,7 @@ fn results_of_a_control() {
     let folder = stage("vectors-results-dark");
     let mut recipe = two_vectors(&folder);
     recipe.vector.control = Some(ControlSpec { kind: ControlKind::Noise, seed: 7 });
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, recipe);
     merge(&mut harness, &folder);
     wait(&mut harness, "the merge ends", |app| matches!(app.session().end, Some(End::Merged(_))));
     picture(&mut harness, "vectors-results-dark");
@@ -354,8 +269,7 @@ fn narrow_scaling() {
 #[test]
 fn merge_dialog() {
     let folder = stage("dialog-dark");
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, deep_recipe(&folder));
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
     picture(&mut harness, "dialog-dark");
@@ -369,9 +283,7 @@ fn merging() {
     {
         let folder = stage(name);
         let engine = StillEngine { halts: Some(stage_of_merge), ..StillEngine::default() };
-        let setup = Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(engine) };
-        let mut harness = window_in(theme, setup);
-        wait_for_charts(&mut harness);
+        let mut harness = measured_by(engine, theme, deep_recipe(&folder));
         merge(&mut harness, &folder);
         wait(&mut harness, "progress arrives", |app| {
             let progress = app.session().writing.as_ref().and_then(|writing| writing.progress);
@@ -391,8 +303,7 @@ fn download_dialog() {
             hub: Some(Hub::new(Access::to(&hub.server.url), folder.join("hub"))),
             ..StillEngine::default()
         };
-        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup_with(engine) });
-        wait_for_charts(&mut harness);
+        let mut harness = measured_by(engine, theme, deep_recipe(&folder));
         common::type_into(&mut harness, "Post model", "simplescaling/s1-32B");
         common::wait_for_label(&mut harness, "Not on this computer");
         harness.get_by_label("Download…").click();
@@ -550,8 +461,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn tables() {
     let folder = stage("tables-light");
-    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Light, deep_recipe(&folder));
     harness.get_by_label("Table").click();
     harness.run_steps(3);
     picture(&mut harness, "table-light");
@@ -562,8 +472,7 @@ fn experts() {
     let folder = stage("experts-dark");
     let recipe = deep_recipe(&folder);
     common::add_experts(&folder, DEEP, 24, common::Experts::Apart);
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(recipe), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, recipe);
     harness.get_by_label("Show the experts one by one").click();
     harness.run_steps(3);
     picture(&mut harness, "experts-dark");
@@ -574,8 +483,7 @@ fn spectrum() {
     let mut results = SnapshotResults::new();
     for (theme, name) in [(Theme::Dark, "spectrum-dark"), (Theme::Light, "spectrum-light")] {
         let folder = stage(name);
-        let mut harness = window_in(theme, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-        wait_for_charts(&mut harness);
+        let mut harness = measured(theme, deep_recipe(&folder));
         harness.get_by_label("Spectrum").click();
         harness.run_steps(2);
         wait(&mut harness, "the spectrum is measured", |app| {
@@ -591,8 +499,7 @@ fn spectrum() {
 #[test]
 fn narrow_vector() {
     let folder = stage("vector-narrow-light");
-    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Light, deep_recipe(&folder));
     harness.set_size([900.0, 700.0].into());
     picture(&mut harness, "vector-narrow-light");
 }
@@ -600,8 +507,7 @@ fn narrow_vector() {
 #[test]
 fn narrow() {
     let folder = stage("narrow-dark");
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, deep_recipe(&folder));
     harness.set_size([760.0, 600.0].into());
     harness.run_steps(2);
     merge(&mut harness, &folder);
@@ -612,8 +518,7 @@ fn narrow() {
 #[test]
 fn palette() {
     let folder = stage("palette-dark");
-    let mut harness = window_in(Theme::Dark, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Dark, deep_recipe(&folder));
     harness.get_by_label("Find a command").click();
     harness.run_steps(4);
     picture(&mut harness, "palette-dark");
@@ -622,8 +527,7 @@ fn palette() {
 #[test]
 fn japanese() {
     let folder = stage("日本語のモデル");
-    let mut harness = window_in(Theme::Light, Setup { recipe: Some(deep_recipe(&folder)), ..setup() });
-    wait_for_charts(&mut harness);
+    let mut harness = measured(Theme::Light, deep_recipe(&folder));
     harness.get_by_label("Merge…").click();
     harness.run_steps(3);
     common::fill(&mut harness, "Name", "推論ベクトル、強さ0.50");
