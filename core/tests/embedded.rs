@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use mergescope_core::engine::{
-    ChatRole, Completion, EmbeddedEngine, EmbeddedOptions, Engine, EngineError, Event, Finish, Message, ModelChoice,
-    Precision, Prompt, Request, Sampling,
+    ChatRole, Completion, EVALUATION_DAY, EmbeddedEngine, EmbeddedOptions, Engine, EngineError, Event, Finish, Message,
+    ModelChoice, Precision, Prompt, Request, Sampling,
 };
 use mergescope_core::merge::{Merged, merge};
 use mergescope_core::progress::Control;
@@ -34,7 +34,13 @@ fn load(engine: &mut EmbeddedEngine, choice: &ModelChoice) {
 }
 
 fn raw(prompt: &str) -> Request {
-    Request { prompt: Prompt::Raw(prompt.to_owned()), sampling: Sampling::default(), max_tokens: 80, stop: Vec::new() }
+    Request {
+        prompt: Prompt::Raw(prompt.to_owned()),
+        sampling: Sampling::default(),
+        max_tokens: 80,
+        stop: Vec::new(),
+        day: None,
+    }
 }
 
 const JAPANESE: &str = "問題:29と5と17と11と29の合計は?\n答え:";
@@ -106,6 +112,23 @@ fn a_merge_while_loading_answers_as_the_written_model() {
     }
     assert_eq!(measured[0], measured[1]);
     assert!(measured[0].1.contains("29+5=34, 34+17=51"), "{}", measured[0].1);
+}
+
+#[test]
+fn continuations_are_weighed_together_as_they_are_alone() {
+    let mut engine = engine();
+    load(&mut engine, &ModelChoice::Merged(Box::new(recipe(0.75))));
+    let prompt = Prompt::Raw(JAPANESE.to_owned());
+    let continuations = ["91", " 91", " 29+5=34", " 96", "91"].map(str::to_owned);
+    let together = engine.log_likelihoods(&prompt, &continuations, &Control::new()).unwrap().unwrap();
+    assert_eq!(together[0], together[4]);
+    for (continuation, found) in continuations.iter().zip(&together) {
+        let alone = std::slice::from_ref(continuation);
+        let alone = engine.log_likelihoods(&prompt, alone, &Control::new()).unwrap().unwrap().remove(0);
+        assert_eq!(alone.tokens, found.tokens);
+        assert!((alone.sum - found.sum).abs() < 1e-3, "{continuation:?}: {} and {}", alone.sum, found.sum);
+    }
+    assert_eq!(engine.log_likelihoods(&prompt, &[], &Control::new()).unwrap(), Some(Vec::new()));
 }
 
 #[test]
@@ -284,6 +307,18 @@ fn a_conversation_goes_through_the_models_template() {
     assert_eq!(engine.rendered(&asked.prompt).unwrap(), format!("<bos>{JAPANESE}"));
     let found = answers(&mut engine, &[asked, raw(JAPANESE)]);
     assert_eq!((&found[0].text, found[0].prompt_tokens), (&found[1].text, found[1].prompt_tokens));
+}
+
+#[test]
+fn a_template_that_asks_for_the_date_is_told_the_day_of_the_request() {
+    let folder = with_template(
+        "{% if strftime_now('%Y-%m-%d') == '2024-07-26' %}1 2 3 4 {% endif %}{{ messages[0]['content'] }}",
+    );
+    let mut engine = engine();
+    load(&mut engine, &ModelChoice::Alone(folder.path().display().to_string()));
+    let asked = Request { max_tokens: 1, ..chat("3+8=") };
+    let found = answers(&mut engine, &[asked.clone(), Request { day: Some(EVALUATION_DAY), ..asked }]);
+    assert!(found[1].prompt_tokens > found[0].prompt_tokens, "{found:?}");
 }
 
 #[test]

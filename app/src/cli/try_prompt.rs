@@ -42,6 +42,7 @@ fn run_in_settings(args: &TryArgs) -> anyhow::Result<Exit> {
         sampling: args.sampling.sampling(Sampling::default()),
         max_tokens: args.sampling.max_tokens.unwrap_or(MAX_TOKENS) as usize,
         stop: args.sampling.stop.clone(),
+        day: None,
     };
     job.hide();
     if let (ModelChoice::Merged(recipe), true) = (&choice, args.server.is_as_loaded()) {

@@ -145,7 +145,7 @@ impl Answering for ScriptedAnswers {
             self.script.asked.lock().unwrap().push((model.clone(), asked.clone()));
             if let Some(message) = *self.script.request_error.lock().unwrap() {
                 let message = message.to_owned();
-                on_event(Event::Finished { request, result: Err(RequestError { message }) });
+                on_event(Event::Finished { request, result: Err(RequestError::lasting(message)) });
                 continue;
             }
             let text = self.script.says.map_or_else(|| "one |two |three".to_owned(), |says| says(w_of(&model)));

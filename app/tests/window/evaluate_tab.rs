@@ -89,7 +89,7 @@ impl answering::Engine for ByRule {
             self.rule.given.fetch_add(1, Ordering::Relaxed);
             if self.rule.errs.load(Ordering::Relaxed) {
                 let message = "the prompt is longer than the context".to_owned();
-                on_event(Answer::Finished { request, result: Err(RequestError { message }) });
+                on_event(Answer::Finished { request, result: Err(RequestError::lasting(message)) });
                 continue;
             }
             let text = match &asked.prompt {

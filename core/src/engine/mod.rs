@@ -15,7 +15,9 @@ pub use decoder::Precision;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use embedded::render_chat_template;
 pub use embedded::{Accelerator, EmbeddedEngine, EmbeddedOptions, has_chat_template, text_fingerprint};
-pub use request::{ChatRole, Completion, Event, Finish, Message, Prompt, Request, RequestError, Sampling};
+pub use request::{
+    ChatRole, Completion, EVALUATION_DAY, Event, Finish, Message, Prompt, Request, RequestError, Sampling,
+};
 
 use crate::merge::MergeError;
 use crate::progress::{Cancelled, Control};
@@ -63,7 +65,7 @@ pub trait Engine: Send {
     }
 
     /// The sum of natural log probabilities of each of `continuations` after `prompt`, with its number of tokens; `None`
-    /// from an engine that cannot tell.
+    /// from an engine that cannot tell. A chat template is told [`EVALUATION_DAY`].
     ///
     /// # Errors
     /// As for [`Engine::generate`].

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 /// Who says a message of a conversation.
@@ -72,6 +73,10 @@ impl Default for Sampling {
     }
 }
 
+/// The day on which all questions of evaluations are asked, so that the same sweep has the same prompts tomorrow: the one that
+/// the template of Llama 3.1 takes where nobody tells it the date.
+pub const EVALUATION_DAY: Date = jiff::civil::date(2024, 7, 26);
+
 /// One thing to answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -83,6 +88,9 @@ pub struct Request {
     pub max_tokens: usize,
     /// The answer ends before any of these.
     pub stop: Vec<String>,
+    /// What a chat template that asks for today's date is told; `None`: the date. Servers put their templates to work
+    /// themselves, and take the date.
+    pub day: Option<Date>,
 }
 
 /// Why an answer ended.
@@ -116,6 +124,15 @@ pub struct Completion {
 pub struct RequestError {
     /// What happened and what to do, for people. Holds no secret.
     pub message: String,
+    /// Whether the same request may succeed another time, with nothing changed.
+    pub passes: bool,
+}
+
+impl RequestError {
+    /// What would fail again.
+    pub fn lasting(message: impl Into<String>) -> Self {
+        Self { message: message.into(), passes: false }
+    }
 }
 
 /// Something that became of a request.

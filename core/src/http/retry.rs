@@ -30,6 +30,8 @@ pub(crate) struct GaveUp<E = String> {
     pub error: E,
     /// How often it was tried in vain; 1 for what is not tried again.
     pub tries: u32,
+    /// Whether it may succeed another time all the same.
+    pub passes: bool,
 }
 
 impl GaveUp {
@@ -60,14 +62,15 @@ impl Retry {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            if again == Again::Never || stopped() {
-                return Err(GaveUp { error, tries: 1 });
+            let passes = again != Again::Never;
+            if !passes || stopped() {
+                return Err(GaveUp { error, tries: 1, passes });
             }
             if tries == self.retries {
-                return Err(GaveUp { error, tries: tries + 1 });
+                return Err(GaveUp { error, tries: tries + 1, passes });
             }
             if !sleep(self.wait(tries, again, draw(tries)), &stopped) {
-                return Err(GaveUp { error, tries: 1 });
+                return Err(GaveUp { error, tries: 1, passes });
             }
             tries += 1;
         }
@@ -122,6 +125,11 @@ mod tests {
             (Err("busy (tried 4 times)".to_owned()), 4)
         );
         assert_eq!(run(Retry { retries: 0, ..QUICK }, vec![soon(), Ok(7)]), (Err("busy".to_owned()), 1));
+        let passes = |outcome: Result<u32, Failure>| {
+            let gave_up = Retry { retries: 0, ..QUICK }.run(|_| 0.5, || false, || outcome.clone()).unwrap_err();
+            gave_up.passes
+        };
+        assert!(passes(soon()) && !passes(Err(Failure::lasting("no"))));
     }
 
     #[test]

@@ -270,7 +270,13 @@ pub fn answer(text: &str) -> Reply {
 
 /// A text to be continued.
 pub fn request(text: &str) -> Request {
-    Request { prompt: Prompt::Raw(text.to_owned()), sampling: Sampling::default(), max_tokens: 16, stop: Vec::new() }
+    Request {
+        prompt: Prompt::Raw(text.to_owned()),
+        sampling: Sampling::default(),
+        max_tokens: 16,
+        stop: Vec::new(),
+        day: None,
+    }
 }
 
 /// What became of each request, and all events.

@@ -166,7 +166,7 @@ impl Engine for Scripted {
             let result = match (self.rule)(&seen) {
                 Reply::Says(text) => Ok(said(text, Finish::Stop)),
                 Reply::CutOff(text) => Ok(said(text, Finish::Length)),
-                Reply::Fails => Err(RequestError { message: "the prompt is too long".to_owned() }),
+                Reply::Fails => Err(RequestError::lasting("the prompt is too long")),
             };
             self.seen.push(seen);
             on_event(Event::Finished { request: position, result });

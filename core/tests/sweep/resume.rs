@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mergescope_core::engine::Sampling;
+use mergescope_core::engine::{EVALUATION_DAY, Sampling};
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::log::{MAX_LINE_BYTES, SampleLog};
 use mergescope_core::evaluate::questions::Template;
@@ -34,6 +34,10 @@ fn a_stopped_sweep_goes_on_and_comes_to_the_same() {
     let mut whole = engine();
     let expected = desk.swept(&with_a_control(&desk), &mut whole);
     assert_eq!(whole.seen.len(), 40, "three w and one control of 10 questions");
+    assert!(
+        whole.seen.iter().all(|seen| seen.request.day == Some(EVALUATION_DAY)),
+        "the same prompts whatever the day"
+    );
     for stops in [0, 1, 9, 10, 11, 25, 30, 35, 39] {
         let desk = Desk::new(10);
         let sweep = open(&with_a_control(&desk));

@@ -278,7 +278,7 @@ impl Run {
                 answer.text = shown(&text);
                 (answer.tokens, answer.elapsed, answer.state) = (tokens, elapsed, State::Ended(finish));
             }
-            News::Answered { result: Err(RequestError { message }), .. } => {
+            News::Answered { result: Err(RequestError { message, .. }), .. } => {
                 answer.state = State::Failed(format::sentence(&message));
             }
         }

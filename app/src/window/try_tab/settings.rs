@@ -61,7 +61,13 @@ impl Settings {
             let system = (!self.system.trim().is_empty()).then(|| said(ChatRole::System, &self.system));
             Prompt::Chat(system.into_iter().chain([said(ChatRole::User, &self.prompt)]).collect())
         };
-        Request { prompt, sampling: self.sampling, max_tokens: self.max_tokens.max(1), stop: self.stop_strings() }
+        Request {
+            prompt,
+            sampling: self.sampling,
+            max_tokens: self.max_tokens.max(1),
+            stop: self.stop_strings(),
+            day: None,
+        }
     }
 
     /// The stop strings, one of each line.

@@ -113,6 +113,7 @@ fn ours(folder: &Path, precision: Precision) -> Result<Speed> {
         sampling: Sampling::default(),
         max_tokens,
         stop: Vec::new(),
+        day: None,
     };
     let mut timed = |count: usize, length: usize, max_tokens| -> Result<f64> {
         let requests: Vec<Request> = (0..count).map(|number| request(number, length, max_tokens)).collect();

@@ -76,14 +76,14 @@ pub(super) fn answer(
 
 impl<'a> Batch<'a> {
     fn refuse(&mut self, request: usize, message: String) {
-        (self.on_event)(Event::Finished { request, result: Err(RequestError { message }) });
+        (self.on_event)(Event::Finished { request, result: Err(RequestError::lasting(message)) });
     }
 
     fn tokenise(&mut self) -> Result<(), EngineError> {
         let context = self.decoder.config().context;
         for (index, request) in self.requests.iter().enumerate() {
             self.control.check()?;
-            match self.text.tokens(&request.prompt, "") {
+            match self.text.tokens(&request.prompt, request.day, "") {
                 Err(error) => self.refuse(index, error.to_string()),
                 Ok(tokens) if tokens.is_empty() => {
                     self.refuse(index, "the prompt has no tokens; write something to continue".to_owned());
@@ -165,7 +165,8 @@ impl<'a> Batch<'a> {
                 None => self.decoder.sequence(whole),
             };
             // Whoever reads the answer should see that it thinks, also where it is cut off before the end of that.
-            let opening = if self.text.opens_thinking(&asked.prompt) { format!("{THINK}\n") } else { String::new() };
+            let opening =
+                if self.text.opens_thinking(&asked.prompt, asked.day) { format!("{THINK}\n") } else { String::new() };
             let (sampler, text) = (Sampler::new(asked.sampling), AnswerText::new(self.text, &asked.stop, &opening));
             let (sequence, began) = (sequence.map_err(failed)?, Instant::now());
             let Some((request, prompt)) = self.waiting.pop_front() else { break };

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::engine::decoder::{Decoder, DecoderConfig, Kept, LoadError, Loader, Precision, Step, Wanted, builder};
-use crate::engine::{Engine, EngineError, Event, LogLikelihood, ModelChoice, Prompt, Request};
+use crate::engine::{EVALUATION_DAY, Engine, EngineError, Event, LogLikelihood, ModelChoice, Prompt, Request};
 use crate::hub;
 use crate::merge::Merged;
 use crate::progress::{Control, Stage};
@@ -138,13 +138,13 @@ impl EmbeddedEngine {
         Ok(Self { options, device, loaded: None, merged: None, kept: Kept::default() })
     }
 
-    /// The text that the loaded model is given for a prompt, for people to look at.
+    /// The text that the loaded model is given for a prompt today, for people to look at.
     ///
     /// # Errors
     /// When no model is loaded, or its chat template refuses the conversation.
     pub fn rendered(&self, prompt: &Prompt) -> Result<String, EngineError> {
         let loaded = self.loaded.as_ref().ok_or(EngineError::NothingLoaded)?;
-        loaded.text.rendered(prompt).map_err(EngineError::failed)
+        loaded.text.rendered(prompt, None).map_err(EngineError::failed)
     }
 
     /// Tensors that the last load made anew; the others were taken over from the model before.
@@ -273,22 +273,36 @@ impl Engine for EmbeddedEngine {
         control: &Control,
     ) -> Result<Option<Vec<LogLikelihood>>, EngineError> {
         let loaded = self.loaded.as_ref().ok_or(EngineError::NothingLoaded)?;
-        let tokens = |more: &str| loaded.text.tokens(prompt, more).map_err(EngineError::failed);
+        let day = Some(EVALUATION_DAY);
+        let tokens = |more: &str| loaded.text.tokens(prompt, day, more).map_err(EngineError::failed);
         let alone = tokens("")?;
+        let wholes: Vec<Vec<u32>> =
+            continuations.iter().map(|continuation| tokens(continuation)).collect::<Result<_, _>>()?;
+        // The last token of the prompt may have grown together with the first of the continuation.
+        let shared_with = |whole: &[u32]| {
+            let shared = alone.iter().zip(whole).take_while(|(a, b)| a == b).count();
+            shared.min(whole.len().saturating_sub(1))
+        };
+        let longest = wholes.iter().map(Vec::len).max().unwrap_or(0);
+        let shared_by_all = wholes.iter().map(|whole| shared_with(whole)).min().unwrap_or(1);
+        if shared_by_all == 0 || longest > loaded.decoder.config().context {
+            return Err(EngineError::failed("the prompt is empty, or longer than the model's context"));
+        }
+        // What all begin with is read once. Its last token says what comes first, and is read with each.
+        let begun = shared_by_all - 1;
+        let mut beginning = loaded.decoder.sequence(longest).map_err(failed)?;
+        if begun > 0 {
+            let mut steps = [Step { sequence: &mut beginning, tokens: &alone[..begun] }];
+            loaded.decoder.forward(&mut steps, Wanted::Last).map_err(failed)?;
+        }
         let mut found = Vec::with_capacity(continuations.len());
-        for continuation in continuations {
+        for whole in wholes {
             control.check()?;
-            let whole = tokens(continuation)?;
-            // The last token of the prompt may have grown together with the first of the continuation.
-            let shared = alone.iter().zip(&whole).take_while(|(a, b)| a == b).count();
-            let shared = shared.min(whole.len().saturating_sub(1));
-            if shared == 0 || whole.len() > loaded.decoder.config().context {
-                return Err(EngineError::failed("the prompt is empty, or longer than the model's context"));
-            }
-            let mut sequence = loaded.decoder.sequence(whole.len()).map_err(failed)?;
-            let mut steps = [Step { sequence: &mut sequence, tokens: &whole[..whole.len() - 1] }];
+            let shared = shared_with(&whole);
+            let mut sequence = beginning.fork(whole.len()).map_err(failed)?;
+            let mut steps = [Step { sequence: &mut sequence, tokens: &whole[begun..whole.len() - 1] }];
             let logits = loaded.decoder.forward(&mut steps, Wanted::All).map_err(failed)?;
-            let rows = logits.narrow(0, shared - 1, whole.len() - shared).map_err(failed)?;
+            let rows = logits.narrow(0, shared - 1 - begun, whole.len() - shared).map_err(failed)?;
             let rows = candle_nn::ops::log_softmax(&rows.to_dtype(DType::F32).map_err(failed)?, D::Minus1);
             let rows = rows.and_then(|rows| rows.to_vec2::<f32>()).map_err(failed)?;
             let each = rows.iter().zip(&whole[shared..]).map(|(row, token)| f64::from(row[*token as usize]));

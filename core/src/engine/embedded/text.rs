@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -48,7 +49,7 @@ pub(super) struct TextModel {
     template: Option<ChatTemplate>,
     /// Tokens that end an answer.
     pub end_tokens: Vec<u32>,
-    today: jiff::civil::Date,
+    today: Date,
 }
 
 impl TextModel {
@@ -93,20 +94,20 @@ impl TextModel {
         self.template.is_some()
     }
 
-    /// The text that a prompt comes to.
-    pub fn rendered(&self, prompt: &Prompt) -> Result<String, TextError> {
+    /// The text that a prompt comes to on that day, or today.
+    pub fn rendered(&self, prompt: &Prompt, day: Option<Date>) -> Result<String, TextError> {
         match prompt {
             Prompt::Raw(text) => Ok(text.clone()),
             Prompt::Chat(messages) => {
                 let template = self.template.as_ref().ok_or(TextError::NoTemplate)?;
-                Ok(template.render(messages, self.today)?)
+                Ok(template.render(messages, day.unwrap_or(self.today))?)
             }
         }
     }
 
-    /// The tokens of a prompt with `more` text behind it.
-    pub fn tokens(&self, prompt: &Prompt, more: &str) -> Result<Vec<u32>, TextError> {
-        let text = self.rendered(prompt)? + more;
+    /// The tokens of a prompt on that day, or today, with `more` text behind it.
+    pub fn tokens(&self, prompt: &Prompt, day: Option<Date>, more: &str) -> Result<Vec<u32>, TextError> {
+        let text = self.rendered(prompt, day)? + more;
         // A template writes its special tokens itself.
         let adds_special = matches!(prompt, Prompt::Raw(_));
         let encoding = self.tokenizer.encode_fast(text, adds_special);
@@ -115,8 +116,9 @@ impl TextModel {
 
     /// Whether a prompt ends where the model is already thinking: templates of reasoning models open the block themselves, so
     /// that the answer has its end alone.
-    pub fn opens_thinking(&self, prompt: &Prompt) -> bool {
-        matches!(prompt, Prompt::Chat(_)) && self.rendered(prompt).is_ok_and(|text| text.trim_end().ends_with(THINK))
+    pub fn opens_thinking(&self, prompt: &Prompt, day: Option<Date>) -> bool {
+        matches!(prompt, Prompt::Chat(_))
+            && self.rendered(prompt, day).is_ok_and(|text| text.trim_end().ends_with(THINK))
     }
 
     /// The text of tokens, without special ones.

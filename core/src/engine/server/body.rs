@@ -35,7 +35,7 @@ pub(super) fn wire(request: &Request, served: &Served) -> Result<Wire, RequestEr
     let Sampling { temperature, top_p, top_k, repetition_penalty, seed } = request.sampling;
     for (name, value) in [("temperature", temperature), ("top_p", top_p), ("repetition_penalty", repetition_penalty)] {
         if !value.is_finite() {
-            return Err(RequestError { message: format!("{name} is {value}; it must be a number") });
+            return Err(RequestError::lasting(format!("{name} is {value}; it must be a number")));
         }
     }
     let mut body = Map::new();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn request(prompt: Prompt) -> Request {
-        Request { prompt, sampling: Sampling::default(), max_tokens: 5, stop: Vec::new() }
+        Request { prompt, sampling: Sampling::default(), max_tokens: 5, stop: Vec::new(), day: None }
     }
 
     #[test]

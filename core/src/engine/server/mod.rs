@@ -115,6 +115,7 @@ impl Engine for Server {
             served,
             requests: requests.to_vec(),
             concurrency: self.link.spec.concurrency,
+            patience: Duration::from_secs(self.link.spec.idle_timeout_secs),
             retry: self.link.retry(),
             control: control.clone(),
         };

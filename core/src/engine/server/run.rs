@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
@@ -28,6 +28,8 @@ pub(super) struct Run {
     pub served: Served,
     pub requests: Vec<Request>,
     pub concurrency: usize,
+    /// How long each part of an answer is waited for.
+    pub patience: Duration,
     pub retry: Retry,
     pub control: Control,
 }
@@ -113,7 +115,7 @@ impl Run {
                 })
             },
         );
-        answered.map_err(|gave_up: GaveUp| RequestError { message: gave_up.message() })
+        answered.map_err(|gave_up: GaveUp| RequestError { passes: gave_up.passes, message: gave_up.message() })
     }
 
     /// Asks once, and reads the answer as it comes.
@@ -126,7 +128,7 @@ impl Run {
         let mut response = self.client.send(&Call::Post(wire.path, &wire.body))?;
         let mut answer = Answer::of_at_most(wire.max_tokens);
         if response.body().mime_type() == Some("text/event-stream") {
-            let mut stream = Events::new(response.body_mut().as_reader());
+            let mut stream = Events::new(response.body_mut().as_reader(), self.patience);
             loop {
                 let data = match stream.next() {
                     Ok(Some(data)) if data != "[DONE]" => data,

@@ -45,7 +45,8 @@ pub struct ServerSpec {
     /// Longest wait for a connection, in seconds.
     #[serde(default = "ten")]
     pub connect_timeout_secs: u64,
-    /// Longest wait for the next byte of an answer, in seconds. A server that is busy with others says nothing for a while.
+    /// Longest wait for the next part of an answer, in seconds; signs of life alone are none. A server that is busy with others
+    /// says nothing for a while.
     #[serde(default = "ten_minutes")]
     pub idle_timeout_secs: u64,
     /// Longest wait until the server has taken new weights, in seconds.

@@ -4,6 +4,7 @@
 //! the standard also allows, is sent by no server.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::time::{Duration, Instant};
 
 /// Longest line, in bytes.
 const MAX_LINE_BYTES: usize = 1 << 20;
@@ -16,10 +17,27 @@ const MAX_STREAM_BYTES: u64 = 1 << 30;
 
 /// Events as they come in.
 pub(super) struct Events<R> {
-    reader: BufReader<R>,
+    reader: BufReader<Patient<R>>,
+    patience: Duration,
     read_bytes: u64,
     line: Vec<u8>,
     first: bool,
+}
+
+/// A reader that gives up at a time. The connection has a limit of its own for the next byte, but signs of life that carry no
+/// data, such as comments, would let it begin anew for ever.
+struct Patient<R> {
+    reader: R,
+    until: Option<Instant>,
+}
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.until.is_some_and(|until| Instant::now() > until) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no part of it came in time"));
+        }
+        self.reader.read(out)
+    }
 }
 
 /// Why no more events come.
@@ -34,12 +52,15 @@ pub(super) enum SseError {
 }
 
 impl<R: Read> Events<R> {
-    pub(super) fn new(reader: R) -> Self {
-        Self { reader: BufReader::new(reader), read_bytes: 0, line: Vec::new(), first: true }
+    /// Each event is waited for as long as `patience`, and for as long again as a single read takes.
+    pub(super) fn new(reader: R, patience: Duration) -> Self {
+        let reader = BufReader::new(Patient { reader, until: None });
+        Self { reader, patience, read_bytes: 0, line: Vec::new(), first: true }
     }
 
     /// The data of the next event; `None` at the end. An event that the end cuts off is none.
     pub(super) fn next(&mut self) -> Result<Option<String>, SseError> {
+        self.reader.get_mut().until = Instant::now().checked_add(self.patience);
         let mut data: Option<String> = None;
         while let Some(line) = self.next_line()? {
             if line.is_empty() {
@@ -116,8 +137,12 @@ mod tests {
         }
     }
 
+    fn events_of<R: Read>(reader: R) -> Events<R> {
+        Events::new(reader, Duration::from_secs(60))
+    }
+
     fn events(pieces: &[&[u8]]) -> Vec<String> {
-        let mut events = Events::new(Pieces(pieces.to_vec()));
+        let mut events = events_of(Pieces(pieces.to_vec()));
         std::iter::from_fn(|| events.next().unwrap()).collect()
     }
 
@@ -146,13 +171,33 @@ mod tests {
     }
 
     #[test]
+    fn signs_of_life_alone_are_not_waited_for_without_end() {
+        /// A server that sends a comment whenever it is asked, and an event first.
+        struct Alive(bool);
+
+        impl Read for Alive {
+            fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+                let piece: &[u8] = if std::mem::take(&mut self.0) { b"data: one\n\n" } else { b": ping\n" };
+                std::thread::sleep(Duration::from_millis(1));
+                out[..piece.len()].copy_from_slice(piece);
+                Ok(piece.len())
+            }
+        }
+
+        let mut events = Events::new(Alive(true), Duration::from_millis(50));
+        assert_eq!(events.next().unwrap().as_deref(), Some("one"));
+        let error = events.next().expect_err("nothing but comments").to_string();
+        assert!(error.contains("no part of it came in time"), "{error}");
+    }
+
+    #[test]
     fn lines_without_end_and_bytes_that_are_no_text_are_refused() {
-        let mut endless = Events::new(io::repeat(b'a'));
+        let mut endless = events_of(io::repeat(b'a'));
         assert!(matches!(endless.next(), Err(SseError::Malformed(why)) if why.contains("1 MiB")));
         let many = b"data: 0123456789\n".repeat(1 << 19);
-        assert!(matches!(Events::new(&many[..]).next(), Err(SseError::Malformed(why)) if why.contains("4 MiB")));
+        assert!(matches!(events_of(&many[..]).next(), Err(SseError::Malformed(why)) if why.contains("4 MiB")));
         assert!(
-            matches!(Events::new(&b"data: \xff\n\n"[..]).next(), Err(SseError::Malformed(why)) if why.contains("UTF-8"))
+            matches!(events_of(&b"data: \xff\n\n"[..]).next(), Err(SseError::Malformed(why)) if why.contains("UTF-8"))
         );
     }
 
@@ -168,7 +213,7 @@ mod tests {
 
         #[test]
         fn bytes_of_any_kind_come_to_an_end(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let mut stream = Events::new(&bytes[..]);
+            let mut stream = events_of(&bytes[..]);
             let count = std::iter::from_fn(|| stream.next().ok().flatten()).count();
             prop_assert!(count <= bytes.len());
         }

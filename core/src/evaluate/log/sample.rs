@@ -42,6 +42,9 @@ pub struct Sample {
     pub finish: Option<Finish>,
     /// Why there is no text; such a sample counts as not done, and is tried again.
     pub error: Option<String>,
+    /// Whether that may pass with nothing changed, as a server that was busy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub error_passes: bool,
     /// Seconds from the start of the request to its end.
     pub elapsed_s: f64,
     /// [`Engine::identity`](crate::engine::Engine::identity).

@@ -40,6 +40,7 @@ fn sample(number: u32) -> Sample {
         tokens: 3,
         finish: Some(Finish::Stop),
         error: None,
+        error_passes: false,
         elapsed_s: 0.25,
         engine: "test".to_owned(),
         log_likelihoods: None,

@@ -7,7 +7,9 @@ use super::arm::{Arm, ArmModel};
 use super::error::SweepError;
 use super::open::{Asked, Sweep};
 use super::spec::{ChoiceScoring, ControlsAt};
-use crate::engine::{Completion, Engine, EngineError, Event, Finish, LogLikelihood, Request, RequestError};
+use crate::engine::{
+    Completion, EVALUATION_DAY, Engine, EngineError, Event, Finish, LogLikelihood, Request, RequestError,
+};
 use crate::evaluate::log::{Contents, Sample, SampleKey, SampleLog};
 use crate::progress::Control;
 
@@ -258,6 +260,7 @@ impl Sweep {
                     sampling: self.sampling(&set.questions[task.question], task.sample),
                     max_tokens: self.max_tokens(),
                     stop: stop.clone(),
+                    day: Some(EVALUATION_DAY),
                 }
             })
             .collect();
@@ -296,8 +299,7 @@ impl Sweep {
             let continuations: Vec<String> =
                 texts.iter().map(|text| if space { format!(" {text}") } else { text.clone() }).collect();
             if continuations.is_empty() {
-                let message = "the question has no choices".to_owned();
-                keep(task, Answer::Written(Err(RequestError { message })));
+                keep(task, Answer::Written(Err(RequestError::lasting("the question has no choices"))));
                 continue;
             }
             let found = match engine.log_likelihoods(prompt, &continuations, control) {
@@ -314,7 +316,7 @@ impl Sweep {
                 },
             };
             let answer = match found {
-                Err(message) => Answer::Written(Err(RequestError { message })),
+                Err(message) => Answer::Written(Err(RequestError::lasting(message))),
                 Ok((best, likelihoods)) => Answer::Chosen {
                     letter: letters[best].clone(),
                     text: texts[best].clone(),
@@ -348,6 +350,7 @@ impl Sweep {
             tokens: 0,
             finish: None,
             error: None,
+            error_passes: false,
             elapsed_s: 0.0,
             engine: engine.to_owned(),
             log_likelihoods: None,
@@ -361,7 +364,9 @@ impl Sweep {
                 (sample.tokens, sample.prompt_tokens) = (tokens, prompt_tokens);
                 (sample.finish, sample.elapsed_s) = (Some(finish), elapsed.as_secs_f64());
             }
-            Answer::Written(Err(error)) => sample.error = Some(error.message),
+            Answer::Written(Err(error)) => {
+                (sample.error, sample.error_passes) = (Some(error.message), error.passes);
+            }
             Answer::Chosen { letter, text, likelihoods, elapsed } => {
                 sample.filtered_resps = vec![text];
                 // A text can be another choice's letter, or part of another's text; a letter names one choice.
