@@ -54,14 +54,13 @@ pub fn series(table: &SweepTable) -> Vec<Series<'_>> {
     }
     found.sort_by_key(|(key, _)| *key);
     let mut all: Vec<Series<'_>> = found.into_iter().map(|(_, series)| series).collect();
+    let own = all.len();
     let others = table.arms.iter().filter(|result| result.arm.is_none() && result.right.is_some());
     for result in others {
-        let Some(w) = result.w else { continue };
-        // A log of lm-eval has an arm for each filter and metric, which are not one line.
-        let label = result.label.split_once(": ").map_or("measured elsewhere", |(_, metric)| metric);
-        match all.iter_mut().find(|series| series.label == label) {
+        let (Some(w), Some(label)) = (result.w, &result.series) else { continue };
+        match all[own..].iter_mut().find(|series| series.label == *label) {
             Some(series) => series.points.push((w, result)),
-            None => all.push(Series { label: label.to_owned(), points: vec![(w, result)] }),
+            None => all.push(Series { label: label.clone(), points: vec![(w, result)] }),
         }
     }
     for series in &mut all {

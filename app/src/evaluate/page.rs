@@ -54,7 +54,7 @@ fn provenance(body: &mut String, sweep: &Sweep, table: &SweepTable, engine: &str
         ("Split", split),
         ("Asked", format!("{asked}, at most {} tokens, {engine}", sweep.max_tokens())),
         ("Grader", format!("{} ({})", words::grader(&table.grader), table.grader.label())),
-        ("p", format!("{}, paired by question", format::sentence(words::test(table)))),
+        ("p", format::sentence(&words::tests(table))),
         ("Made by", format!("Mergescope {}", env!("CARGO_PKG_VERSION"))),
     ];
     *body += "<table class=\"facts\">\n";

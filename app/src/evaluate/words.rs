@@ -2,7 +2,7 @@
 
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::statistics::Average;
-use mergescope_core::evaluate::sweep::{Against, ArmModel, ArmResult, SweepTable};
+use mergescope_core::evaluate::sweep::{Against, ArmModel, ArmResult, SweepTable, Test};
 
 use crate::format;
 
@@ -93,18 +93,27 @@ fn points_interval(against: &Against) -> String {
     format!("{} to {}", end(against.interval.low), end(against.interval.high))
 }
 
-/// How p is found, without how it is paired and corrected.
-pub fn test(table: &SweepTable) -> &'static str {
-    match table.samples {
-        1 => "that of McNemar's exact test",
-        _ => "that of a permutation test on each question's share of right answers (signs flipped)",
-    }
+/// How p is found: of the sweep's own answers, and of results that others measured where that is another way.
+pub fn tests(table: &SweepTable) -> String {
+    let own = if table.samples == 1 { Test::McNemar } else { Test::Permutation };
+    let used = |test: Test| table.arms.iter().any(|arm| arm.against.is_some_and(|against| against.test == test));
+    let others =
+        [Test::McNemar, Test::Permutation, Test::Fisher].into_iter().filter(|test| *test != own && used(*test));
+    let name = |test: Test| match test {
+        Test::McNemar => "McNemar's exact test, paired by question",
+        Test::Permutation => {
+            "a permutation test on each question's share of right answers (signs flipped), paired by question"
+        }
+        Test::Fisher => "Fisher's exact test, where only counts are known",
+    };
+    std::iter::once(own).chain(others).map(|test| format!("that of {}", name(test))).collect::<Vec<_>>().join("; ")
 }
 
 /// What the numbers support, in a few sentences, the most important one first.
 pub fn conclusion(table: &SweepTable) -> Vec<Sentence> {
     let mut sentences = vec![verdict(table)];
     sentences.extend(controls(table));
+    sentences.extend(elsewhere(table));
     sentences.extend(behaviour(table));
     sentences.extend(switched(table));
     sentences.extend(cut_off(table));
@@ -217,6 +226,38 @@ fn controls(table: &SweepTable) -> Vec<Sentence> {
             })
         })
         .collect()
+}
+
+/// What results at several w support that others measured: of each series, the w that does best.
+fn elsewhere(table: &SweepTable) -> Vec<Sentence> {
+    let mut best: Vec<(&str, usize, &ArmResult, Average)> = Vec::new();
+    for (position, arm) in table.arms.iter().enumerate() {
+        let tried = arm.against.is_some_and(|against| against.p_holm.is_some());
+        let (Some(series), Some(right), true) = (&arm.series, arm.right, tried) else { continue };
+        match best.iter_mut().find(|(known, ..)| *known == series.as_str()) {
+            Some((.., mean)) if mean.mean >= right.mean => {}
+            Some(known) => *known = (series, position, arm, right),
+            None => best.push((series, position, arm, right)),
+        }
+    }
+    let sentence = |(series, position, arm, right): (&str, usize, &ArmResult, Average)| {
+        let against = arm.against?;
+        let (base, without) = table.arms.iter().enumerate().find_map(|(at, other)| {
+            let is_base = other.series.as_deref() == Some(series) && other.w == Some(0.0);
+            Some((at, other.right.filter(|_| is_base)?))
+        })?;
+        let p_value = against.p_holm.unwrap_or(against.p);
+        let luck = if p_value < ALPHA { "." } else { ", which luck explains as well." };
+        let w = format::w(arm.w?);
+        Some(
+            begin(format!("Measured elsewhere ({series}), w = {w} does best, with "))
+                .figure(share(right.mean), position)
+                .words(" right, against ")
+                .figure(share(without.mean), base)
+                .words(format!(" at w = 0 ({}, corrected for the values tried){luck}", p(p_value))),
+        )
+    };
+    best.into_iter().filter_map(sentence).collect()
 }
 
 /// How answers change.

@@ -182,6 +182,16 @@ fn records_and_lines_that_cannot_be_used_are_told() {
 }
 
 #[test]
+fn ids_that_repeat_are_told() {
+    let folder = folder();
+    let lines = [r#"{"id":"a","question":"1?","answer":"1"}"#, r#"{"id":"a","question":"2?","answer":"2"}"#];
+    fs::write(folder.path().join("q.jsonl"), lines.join("\n")).unwrap();
+    let args = ["--questions", "q.jsonl", "-w", "0", "--reference", "none", "--dry-run"];
+    let told = "Questions go by their position in the file: values of `id` repeat or are missing";
+    on_demo(&folder, "sweep", &args).ends_with_code(0).says(&[told]);
+}
+
+#[test]
 fn sweep_says_what_is_wrong() {
     let folder = folder();
     sweep(&folder, &["--question-field", "querstion"]).ends_with_code(1).fails_saying(&["question"]);
@@ -205,6 +215,17 @@ fn results_from_elsewhere_stand_beside() {
     fs::write(folder.path().join("mine.csv"), "w,right,n\n0,9,30\n").unwrap();
     let args = ["-w", "0", "--reference", "none", "--import", "mine.csv"];
     sweep(&folder, &args).ends_with_code(0).says(&["w = 0 (imported)", "All 12 answers are there"]);
+    let table = "arm,w,right,n\nJapanese,0,4,30\nEnglish,0,7,30\nJapanese,1,10,30\nEnglish,1,16,30\n";
+    fs::write(folder.path().join("aime.csv"), table).unwrap();
+    let ran = sweep(&folder, &["-w", "0", "--reference", "none", "--import", "aime.csv"]).ends_with_code(0);
+    ran.says(&[
+        "Japanese, w = 1 (imported)",
+        "Fisher's exact test, where only counts are known",
+        "Measured elsewhere (Japanese), w = 1.00 does best, with 33 % right, against 13 % at w = 0 (p = 0.13, corrected for \
+         the values tried), which luck explains as well.",
+        "Measured elsewhere (English), w = 1.00 does best, with 53 % right, against 23 % at w = 0 (p = 0.033, corrected for \
+         the values tried).",
+    ]);
 }
 
 /// A sweep of two questions with short answers.
@@ -215,7 +236,7 @@ fn two(folder: &TempDir, more: &[&str]) -> Ran {
 #[test]
 fn what_cannot_be_meant_is_wrong_usage() {
     let folder = folder();
-    let wrong: [(&[&str], &str); 18] = [
+    let wrong: [(&[&str], &str); 19] = [
         (&["-w", "0,much"], "`much` is no number"),
         (&["-w", "nan"], "`nan` is no number"),
         (&["-w", "0:1e9:1"], "makes 1000000001 values of w"),
@@ -233,6 +254,7 @@ fn what_cannot_be_meant_is_wrong_usage() {
         (&["--server", "http://127.0.0.1:9", "--server-concurrency", "0"], "--server-concurrency"),
         (&["--server", "http://127.0.0.1:9", "--server-timeout", "0"], "--server-timeout"),
         (&["--server", "http://127.0.0.1:9", "--server-path", "x"], "LOCAL=THERE"),
+        (&["--perturb", "changed-numbers", "--perturb-rate", "0.1"], "--perturb-rate is for --perturb character-noise"),
         (&["--question"], "--question"),
     ];
     for (args, said) in wrong {
@@ -283,6 +305,25 @@ fn conversations_are_refused_where_the_target_has_no_chat_template() {
         on_demo(&folder, "sweep", &args).ends_with_code(1).fails_saying(&["no chat template", "--raw"]);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the questions alone");
+    // A target that can, and a post that cannot.
+    let chats = folder.path().join("chats");
+    fs::create_dir(&chats).unwrap();
+    for entry in fs::read_dir(demo("target")).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), chats.join(entry.file_name())).unwrap();
+    }
+    fs::write(chats.join("chat_template.jinja"), "{{ messages[-1].content }}").unwrap();
+    let (pre, post) = (demo("pre"), demo("post"));
+    let args =
+        ["sweep", "--pre", &pre, "--post", &post, "--target", "chats", "--questions", "plain.jsonl", "-w", "0,1"];
+    let args = [&args[..], &["--dry-run"]].concat();
+    run(&folder, &args).ends_with_code(1).fails_saying(&[
+        "post",
+        "has no chat template",
+        "leave it out with --reference",
+    ]);
+    run(&folder, &[&args[..], &["--reference", "none"]].concat()).ends_with_code(0);
+    run(&folder, &[&args[..], &["--only", "1"]].concat()).ends_with_code(0);
     two(&folder, &["--template", "hello", "--raw", "--dry-run"])
         .ends_with_code(0)
         .complains(&["Every question gets the same prompt"]);

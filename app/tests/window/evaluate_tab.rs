@@ -11,6 +11,7 @@ use mergescope_core::engine::{
     self as answering, Completion, EngineError, Event as Answer, Finish, ModelChoice, Prompt, Request, RequestError,
 };
 use mergescope_core::evaluate::grade::Grader;
+use mergescope_core::evaluate::questions::perturb::Perturbation;
 
 use super::*;
 
@@ -405,6 +406,44 @@ fn results_of_others_stand_beside_these() {
         app.evaluation().table().is_some_and(|table| table.arms.iter().any(|arm| arm.arm.is_none()))
     });
     assert!(says(&harness, "Use w = 0.75: "));
+}
+
+#[test]
+fn what_changes_of_the_questions_are_drawn_from_is_a_choice() {
+    let stand = Stand::new();
+    let mut harness = stand.asking();
+    harness.get_by_label("More choices").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Seed of the changes").is_none(), "nothing is changed");
+    harness.get_by_label("slips").click();
+    harness.run_steps(3);
+    type_into(&mut harness, "Share of slips", "20");
+    type_into(&mut harness, "Seed of the changes", "7");
+    harness.run_steps(3);
+    let of = |harness: &Harness<'_, App>| harness.state().evaluation().settings.spec.perturbation.unwrap();
+    let Perturbation::CharacterNoise { rate } = of(&harness).change else { panic!("{:?}", of(&harness)) };
+    assert!((rate - 0.2).abs() < 1e-9 && of(&harness).seed == 7, "{:?}", of(&harness));
+    harness.get_by_label("other order").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label("Share of slips").is_none(), "there is no share of it");
+    assert_eq!(of(&harness).change, Perturbation::ShuffledSentences);
+}
+
+#[test]
+fn ids_that_repeat_are_told_beside_the_fields() {
+    let stand = Stand::new();
+    std::fs::write(
+        stand.path("same.jsonl"),
+        "{\"id\":\"a\",\"question\":\"1?\",\"answer\":\"1\"}\n{\"id\":\"a\",\"question\":\"2?\",\"answer\":\"2\"}\n",
+    )
+    .unwrap();
+    let mut harness = stand.window();
+    *stand.picker.0.lock().unwrap() = Some(stand.path("same.jsonl"));
+    harness.get_by_label("Open questions…").click();
+    harness.run_steps(3);
+    wait(&mut harness, "the file is read", |app| app.evaluation().prepared.is_some());
+    open(&mut harness, "Questions: same.jsonl", "Fields and prompt…");
+    assert!(says(&harness, "Values of “id” repeat or are missing"));
 }
 
 #[test]

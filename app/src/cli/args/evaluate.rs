@@ -106,7 +106,8 @@ pub struct SweepArgs {
     /// What the sweep folder is called; it is continued if it is there [default: sweep-QUESTIONS]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Results that were measured elsewhere, beside these: a log of lm-eval, or CSV with w, question_id and right
+    /// Results that were measured elsewhere, beside these: a log of lm-eval, or CSV with w, question_id and right, or with w,
+    /// right and n for counts
     #[arg(long, value_name = "FILE")]
     pub import: Vec<PathBuf>,
     /// How questions are put and graded.
@@ -176,6 +177,9 @@ pub struct AskingArgs {
     /// Decides how questions are changed [default: 0]
     #[arg(long, value_name = "N", requires = "perturb")]
     pub perturb_seed: Option<u64>,
+    /// Share of the letters of words that --perturb character-noise makes a slip at [default: 0.05]
+    #[arg(long, value_name = "SHARE", requires = "perturb")]
+    pub perturb_rate: Option<f64>,
     /// Graders, the one that counts first: strict, flexible, boxed, choice, exact, substring, or
     /// regex:PATTERN, which comes last [default: as fits]
     #[arg(long, value_name = "GRADER,…", value_parser = Graders::parse)]
@@ -244,7 +248,7 @@ pub struct ServerArgs {
     /// Requests at the same time [default: 8]
     #[arg(long, value_name = "N", requires = "server", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub server_concurrency: Option<u16>,
-    /// Longest wait for the next byte of an answer, in seconds [default: 600]
+    /// Longest wait for the next part of an answer, in seconds [default: 600]
     #[arg(long, value_name = "SECONDS", requires = "server", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub server_timeout: Option<u64>,
 }

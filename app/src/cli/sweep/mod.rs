@@ -7,11 +7,10 @@ pub mod text;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use mergescope_core::alignment::Models;
-use mergescope_core::engine::{Engine, has_chat_template};
+use mergescope_core::alignment::Role;
+use mergescope_core::engine::Engine;
 use mergescope_core::evaluate::log::SampleLog;
 use mergescope_core::evaluate::log::import::{self, ImportedArm};
-use mergescope_core::evaluate::questions::PromptForm;
 use mergescope_core::evaluate::sweep::{ArmModel, Sweep, SweepError, SweepEvent};
 use mergescope_core::merge::open;
 
@@ -59,7 +58,7 @@ fn run_in_settings(args: &SweepArgs) -> anyhow::Result<Exit> {
     let models = open(&recipe)?;
     let folder = files::place(args.out.as_deref(), &spec, &models)?;
     if args.server.server.is_none() {
-        check_chat_template(args, &sweep, &models)?;
+        check_chat_template(args, &sweep, &wanted)?;
     }
     // What follows is lines of text, which a bar would run into.
     job.hide();
@@ -129,17 +128,24 @@ fn at_once(args: &SweepArgs) -> usize {
     }
 }
 
-/// Refuses conversations for a target that cannot have any, before all of them end in an error.
-fn check_chat_template(args: &SweepArgs, sweep: &Sweep, models: &Models) -> anyhow::Result<()> {
-    if sweep.template().form == PromptForm::Raw || has_chat_template(&models.target) {
-        return Ok(());
-    }
+/// Refuses conversations for a model that cannot have any, before all of them end in an error.
+fn check_chat_template(args: &SweepArgs, sweep: &Sweep, wanted: &dyn Fn(ArmModel) -> bool) -> anyhow::Result<()> {
+    // All w have the target's.
+    let is_asked = |role: Role| role == Role::Target || wanted(ArmModel::Reference(role));
+    let Some(role) = sweep.without_chat_template().iter().find(|role| is_asked(**role)) else { return Ok(()) };
+    let recipe = sweep.recipe();
+    let model = match role {
+        Role::Pre => &recipe.vector.pre,
+        Role::Post => &recipe.vector.post,
+        Role::Target => &recipe.target,
+    };
+    let or_else = if *role == Role::Target { "" } else { ", or leave it out with --reference" };
     let remedy = match (&args.asking.template, &args.asking.system) {
         (Some(_), _) => "add --raw, so that --template is text that the model goes on with",
         (None, Some(_)) => "put the instructions into a raw template, such as --template '…\\n{question}' --raw",
         (None, None) => "give a raw template, such as --template '{question}' --raw",
     };
-    bail!("the target {} has no chat template to put the questions into; {remedy}", sweep.recipe().target)
+    bail!("{} {model} has no chat template to put the questions into; {remedy}{or_else}", role.label())
 }
 
 /// Whether questions that differ are asked alike, as by a template without a field.

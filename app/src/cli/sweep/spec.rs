@@ -105,10 +105,16 @@ fn asking(args: &SweepArgs, spec: &mut SweepSpec) -> anyhow::Result<()> {
         spec.examples = (count > 0).then_some(ExamplesSpec { count, file });
     }
     if let Some(kind) = asking.perturb {
+        if asking.perturb_rate.is_some() && !matches!(kind, PerturbationKind::CharacterNoise) {
+            let message = "--perturb-rate is for --perturb character-noise; the other changes have no share";
+            return Err(Usage(message.to_owned()).into());
+        }
         let change = match kind {
             PerturbationKind::IrrelevantSentence => Perturbation::IrrelevantSentence,
             PerturbationKind::ShuffledSentences => Perturbation::ShuffledSentences,
-            PerturbationKind::CharacterNoise => Perturbation::CharacterNoise { rate: presets::NOISE_RATE },
+            PerturbationKind::CharacterNoise => {
+                Perturbation::CharacterNoise { rate: asking.perturb_rate.unwrap_or(presets::NOISE_RATE) }
+            }
             PerturbationKind::ChangedNumbers => Perturbation::ChangedNumbers,
         };
         spec.perturbation = Some(PerturbationSpec { change, seed: asking.perturb_seed.unwrap_or(0) });

@@ -34,6 +34,10 @@ pub fn heading(sweep: &Sweep, engine: &str) -> String {
         text +=
             &format!("{records} of the file without a question; the first is {place}: {}\n", print::line(&first.why));
     }
+    if let Some(field) = sweep.unusable_id() {
+        let field = print::line(field);
+        text += &format!("Questions go by their position in the file: values of `{field}` repeat or are missing\n",);
+    }
     if !sweep.left_out().is_empty() {
         text += &format!("{} cannot be changed so and left out\n", format::plural(sweep.left_out().len(), "question"));
     }
@@ -122,10 +126,8 @@ pub fn report(result: &SweepTable) -> String {
         words::grader(&result.grader),
         results(result).render()
     );
-    text += &format!(
-        "\np is {}, paired by question; of values of w it is corrected for all that were tried (Holm)\n",
-        words::test(result)
-    );
+    text +=
+        &format!("\np is {}; of values of w it is corrected for all that were tried (Holm)\n", words::tests(result));
     text += &format!("\nWhat the answers are like\n\n{}\n", answers(result).render());
     for sentence in words::conclusion(result) {
         text += &sentence.text();
@@ -156,7 +158,7 @@ fn results(result: &SweepTable) -> Table {
             }),
             format::count(arm.tally.graded()),
             against.map_or_else(String::new, |against| signed_points(against.difference)),
-            against.map_or_else(String::new, |against| format!("{}, {}", against.gained, against.lost)),
+            against.and_then(|against| Some(format!("{}, {}", against.gained?, against.lost?))).unwrap_or_default(),
             against.map_or_else(String::new, |against| p_cell(against.p_holm.unwrap_or(against.p))),
         ]);
     }
@@ -247,6 +249,7 @@ mod tests {
         ArmResult {
             arm: Some(Arm { model: ArmModel::W(w), prompt: 0, perturbed: false }),
             label: ArmModel::W(w).label(),
+            series: None,
             w: Some(w),
             tally,
             missing: 0,

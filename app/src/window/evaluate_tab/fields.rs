@@ -95,6 +95,9 @@ fn mapping_ui(app: &mut App, ui: &mut Ui, file: &Questions) {
     });
     mapping.answer_form = form;
     optional_ui(ui, "Id", "The field that tells questions apart; without one, their position", file, &mut mapping.id);
+    if let (None, Some(field)) = (&mapping.id, &file.unusable_id) {
+        widgets::note_ui(ui, format!("Values of “{field}” repeat or are missing: it tells no questions apart"));
+    }
     optional_ui(ui, "Worked answer", "A field with an answer in steps, for examples", file, &mut mapping.solution);
     widgets::setting_ui(ui, "Choices", "The fields of the choices: one that holds a list, or one for each", |ui| {
         let mut text = mapping.choices.join(", ");

@@ -153,7 +153,7 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
             (0, "no", "Each question is asked as it stands"),
             (1, "stray sentence", "With a sentence that has nothing to do with it"),
             (2, "other order", "With its sentences in another order"),
-            (3, "slips", "With slips of the keyboard in one letter of twenty"),
+            (3, "slips", "With slips of the keyboard, in one letter of twenty or as many as you say"),
             (4, "other numbers", "With other numbers, and the label that they lead to, where that is certain"),
         ];
         let mut kind = match spec.perturbation.map(|perturbation| perturbation.change) {
@@ -176,6 +176,9 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
             spec.perturbation = change.map(|change| PerturbationSpec { change, seed: 0 });
         }
     });
+    if let Some(perturbation) = &mut spec.perturbation {
+        widgets::setting_ui(ui, "", "", |ui| drawn_ui(perturbation, ui));
+    }
     ui.add_enabled_ui(has_choices, |ui| {
         widgets::setting_ui(ui, "Choices are taken", "For questions with choices", |ui| {
             let options = [
@@ -186,6 +189,24 @@ fn asking_ui(spec: &mut SweepSpec, ui: &mut Ui, has_choices: bool) {
             one_of(ui, &mut spec.choices, &options);
         });
     });
+}
+
+/// What a change of the questions is drawn from, and of slips how many there are.
+fn drawn_ui(perturbation: &mut PerturbationSpec, ui: &mut Ui) {
+    if let Perturbation::CharacterNoise { rate } = &mut perturbation.change {
+        let tooltip = "Share of the letters of words at which there is a slip";
+        // In per cent, so that a step of the field is one.
+        let mut share = *rate * 100.0;
+        let field =
+            DragValue::new(&mut share).range(0.1..=100.0).speed(0.1).max_decimals(1).suffix("\u{a0}% of letters");
+        let field = field.update_while_editing(false).custom_parser(format::parse_number);
+        if ui.add(field).on_hover_text(tooltip).accessible_name("Share of slips").changed() {
+            *rate = share / 100.0;
+        }
+    }
+    let tooltip = "Another number draws other changes; the same number the same";
+    let field = DragValue::new(&mut perturbation.seed).prefix("seed ").speed(0.1).update_while_editing(false);
+    ui.add(field).on_hover_text(tooltip).accessible_name("Seed of the changes");
 }
 
 fn presets_ui(app: &mut App, ui: &mut Ui) {

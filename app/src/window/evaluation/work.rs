@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mergescope_core::alignment::Role;
 use mergescope_core::engine::EngineError;
 use mergescope_core::error::chain;
 use mergescope_core::evaluate::grade::Grader;
 use mergescope_core::evaluate::log::import::{self, ImportedArm};
 use mergescope_core::evaluate::log::{Contents, SampleLog};
-use mergescope_core::evaluate::questions::{Field, Mapping, Preset, PromptForm, QuestionFile, Template};
+use mergescope_core::evaluate::questions::{Field, Mapping, Preset, QuestionFile, Template};
 use mergescope_core::evaluate::sweep::{Sweep, SweepError, SweepEvent, SweepProgress, SweepSpec, SweepTable};
 use mergescope_core::progress::Control;
 use mergescope_core::recipe::Recipe;
@@ -31,9 +32,17 @@ const TABLE_EVERY: Duration = Duration::from_millis(500);
 /// A table is made so many times less often than making it takes, so that a run is not slowed down by being watched.
 const TABLE_SHARE: u32 = 10;
 
-/// Why a conversation cannot be had with the target.
-const NO_TEMPLATE: &str = "the target has no chat template that makes a conversation of the questions: choose raw text under \
-                           Fields and prompt";
+/// Why a conversation cannot be had with a model.
+fn no_template(role: Role) -> String {
+    let name = role.label();
+    let or_else = match role {
+        Role::Target => "",
+        Role::Pre | Role::Post => ", or do without it as a line to compare with",
+    };
+    format!(
+        "{name} has no chat template that makes a conversation of the questions: choose raw text under Fields and prompt{or_else}"
+    )
+}
 
 /// Everything that questions and answers depend on.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +70,8 @@ pub struct Questions {
     pub mapping: Mapping,
     /// How its questions would be put.
     pub template: Option<Template>,
+    /// A field that is called like an id and cannot be one.
+    pub unusable_id: Option<String>,
 }
 
 /// A sweep that can be run, with the answers that are there.
@@ -176,9 +187,9 @@ pub fn prepare(
     graders: Vec<Grader>,
     parent: Option<PathBuf>,
 ) -> impl FnOnce(&dyn Engine, &Control) -> Result<Outcome, JobError> {
-    move |engine, control| {
+    move |_, control| {
         let questions = questions(&wish.asked);
-        let result = open(&wish, graders, parent.as_deref(), engine, control);
+        let result = open(&wish, graders, parent.as_deref(), control);
         if control.is_cancelled() {
             return Err(JobError::Cancelled);
         }
@@ -189,11 +200,13 @@ pub fn prepare(
 fn questions(spec: &SweepSpec) -> Option<Questions> {
     let file = QuestionFile::read(Path::new(&spec.questions)).ok()?;
     let preset = Preset::of(&file).ok();
-    let mapping = preset.as_ref().map(|preset| preset.mapping.clone());
+    let mapping = preset.as_ref().map(|preset| preset.mapping.clone()).unwrap_or_default();
+    let unusable_id = file.unusable_id(spec.mapping.as_ref().unwrap_or(&mapping)).map(str::to_owned);
     Some(Questions {
         records: file.len(),
-        mapping: mapping.unwrap_or_default(),
+        mapping,
         template: preset.map(|preset| preset.template),
+        unusable_id,
         fields: file.fields,
     })
 }
@@ -202,7 +215,6 @@ fn open(
     wish: &Wish,
     graders: Vec<Grader>,
     parent: Option<&Path>,
-    engine: &dyn Engine,
     control: &Control,
 ) -> Result<(Prepared, Findings), String> {
     let words = |error: &dyn std::error::Error| chain(error);
@@ -219,11 +231,10 @@ fn open(
             Err(error) => unread.push(format::sentence(&words(&error))),
         }
     }
-    if matches!(wish.choice, EngineChoice::Embedded(_)) && sweep.template().form == PromptForm::Chat {
-        let target = engine.open(&wish.recipe.target).map_err(|error| words(&error))?;
-        if !engine.has_chat_template(&target) {
-            return Err(NO_TEMPLATE.to_owned());
-        }
+    if matches!(wish.choice, EngineChoice::Embedded(_))
+        && let Some(role) = sweep.without_chat_template().first()
+    {
+        return Err(no_template(*role));
     }
     let identity = wish.choice.identity();
     let folder = place::folder(parent, &wish.asked.questions, &wish.recipe);

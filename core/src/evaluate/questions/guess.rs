@@ -110,6 +110,18 @@ impl Mapping {
     }
 }
 
+impl QuestionFile {
+    /// A field that is called like an id and cannot be one, since records share a value or have none: by `mapping` questions
+    /// then go by their position.
+    pub fn unusable_id(&self, mapping: &Mapping) -> Option<&str> {
+        if mapping.id.is_some() {
+            return None;
+        }
+        let fields = Fields::of(self);
+        ID.iter().filter_map(|name| fields.named(name)).find(|field| !tells_apart(&self.records, field))
+    }
+}
+
 /// The fields that hold anything, by their plain names.
 struct Fields<'a> {
     file: &'a QuestionFile,

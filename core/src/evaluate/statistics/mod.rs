@@ -13,7 +13,7 @@ mod samples;
 mod special;
 
 pub use bootstrap::{RESAMPLES, paired_bootstrap};
-pub use fisher::fisher_exact;
+pub use fisher::{fisher_exact, unpaired_interval};
 pub use holm::holm;
 pub use interval::{Confidence, ConfidenceError, Interval, Share};
 pub use paired::Paired;

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::evaluate::statistics::{Attempts, Confidence, Interval, Paired, paired_bootstrap};
+use crate::evaluate::statistics::{
+    Attempts, Confidence, Interval, Paired, Share, fisher_exact, holm, paired_bootstrap, unpaired_interval,
+};
 use crate::numeric::StochasticKey;
 
 /// Sign flips that stand for all where there are more.
@@ -10,24 +12,39 @@ const FLIPS: u64 = 10_000;
 /// Questions that differ of which all sign flips are counted.
 const COUNTED: usize = 16;
 
-/// How an arm does against w = 0, asked in the same way in the same condition, on the questions that both answered.
+/// How an arm does against w = 0, asked in the same way in the same condition: on the questions that both answered, or by their
+/// counts where nothing else is known.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Against {
-    /// Questions that both answered.
+    /// How it was found.
+    pub test: Test,
+    /// Questions that both answered; of counts, answers of the arm.
     pub questions: u64,
-    /// Questions that it does better on.
-    pub gained: u64,
-    /// Questions that it does worse on.
-    pub lost: u64,
+    /// Questions that it does better on; `None` where they are not known one by one.
+    pub gained: Option<u64>,
+    /// Questions that it does worse on; `None` likewise.
+    pub lost: Option<u64>,
     /// Its share of right answers less the other's, from −1 to 1.
     pub difference: f64,
-    /// 95 % interval of the difference: Tango's for one answer each, else by bootstrap over questions.
+    /// 95 % interval of the difference.
     pub interval: Interval,
-    /// How likely so uneven a result is by luck, two-sided: McNemar's exact test for one answer each, else a sign-flip
-    /// permutation test over questions.
+    /// How likely so uneven a result is by luck, two-sided.
     pub p: f64,
     /// The same by Holm's adjustment for all values of w that were tried; `None` outside the grid.
     pub p_holm: Option<f64>,
+}
+
+/// How p and the interval of a difference are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// One answer to each question: McNemar's exact test and Tango's interval.
+    McNemar,
+    /// Several: a sign-flip permutation test and a bootstrap, both over questions.
+    Permutation,
+    /// Counts alone: Fisher's exact test and Newcombe's interval. It cannot see which questions moved, and needs more of them
+    /// to show the same.
+    Fisher,
 }
 
 /// The w that does best.
@@ -52,14 +69,38 @@ impl Against {
             answered.iter().map(|(a, b)| b.share().unwrap_or(0.0) - a.share().unwrap_or(0.0)).collect();
         let count = |holds: fn(&f64) -> bool| differences.iter().filter(|value| holds(value)).count() as u64;
         let (gained, lost) = (count(|value| *value > 0.0), count(|value| *value < 0.0));
-        let (difference, interval, p) = if once {
+        let (test, difference, interval, p) = if once {
             let paired = Paired::of(answered.iter().map(|(a, b)| (a.right > 0, b.right > 0)));
-            (paired.difference()?, paired.interval(Confidence::P95)?, paired.p()?)
+            (Test::McNemar, paired.difference()?, paired.interval(Confidence::P95)?, paired.p()?)
         } else {
             let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-            (mean, paired_bootstrap(&answered, Confidence::P95, 0)?, sign_flips(&differences))
+            let interval = paired_bootstrap(&answered, Confidence::P95, 0)?;
+            (Test::Permutation, mean, interval, sign_flips(&differences))
         };
-        Some(Self { questions: answered.len() as u64, gained, lost, difference, interval, p, p_holm: None })
+        let questions = answered.len() as u64;
+        Some(Self { test, questions, gained: Some(gained), lost: Some(lost), difference, interval, p, p_holm: None })
+    }
+
+    /// Compares `to` with `from`, of which only the counts are known.
+    pub(super) fn of_counts(from: Share, to: Share) -> Option<Self> {
+        Some(Self {
+            test: Test::Fisher,
+            questions: to.n,
+            gained: None,
+            lost: None,
+            difference: to.value()? - from.value()?,
+            interval: unpaired_interval(from, to, Confidence::P95)?,
+            p: fisher_exact(from, to)?,
+            p_holm: None,
+        })
+    }
+}
+
+/// Corrects what was tried together, by Holm's adjustment.
+pub(super) fn correct(tried: &mut [&mut Against]) {
+    let adjusted = holm(&tried.iter().map(|against| against.p).collect::<Vec<_>>());
+    for (against, p) in tried.iter_mut().zip(adjusted) {
+        against.p_holm = Some(p);
     }
 }
 
@@ -92,7 +133,7 @@ mod tests {
     fn one_answer_each_is_mcnemars_test() {
         let pairs: Vec<_> = (0..30).map(|at| (vec![at < 9], vec![at < 14])).collect();
         let against = Against::of(&pairs).unwrap();
-        assert_eq!((against.questions, against.gained, against.lost), (30, 5, 0));
+        assert_eq!((against.questions, against.gained, against.lost), (30, Some(5), Some(0)));
         assert!((against.p - 2.0 / 32.0).abs() < 1e-12, "{}", against.p);
         assert!((against.difference - 5.0 / 30.0).abs() < 1e-12);
     }
@@ -106,7 +147,7 @@ mod tests {
         assert!((against.difference - 0.25).abs() < 1e-12);
         assert!((against.p - 2.0 / 4096.0).abs() < 1e-12, "all signs alike, either way: {}", against.p);
         // As if they were 48 independent answers it would be far smaller.
-        assert_eq!(against.gained, 12);
+        assert_eq!((against.test, against.gained), (Test::Permutation, Some(12)));
     }
 
     #[test]

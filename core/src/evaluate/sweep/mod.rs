@@ -7,6 +7,7 @@
 mod arm;
 mod compare;
 mod error;
+mod imported;
 mod judged;
 mod open;
 mod run;
@@ -14,7 +15,7 @@ mod spec;
 mod table;
 
 pub use arm::{Arm, ArmModel};
-pub use compare::{Against, Chosen};
+pub use compare::{Against, Chosen, Test};
 pub use error::SweepError;
 pub use judged::ArmKeys;
 pub use open::{Asked, Sweep};

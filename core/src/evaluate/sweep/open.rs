@@ -59,6 +59,10 @@ pub struct Sweep {
     fingerprints: Vec<String>,
     /// What identifies their tokenizers and configs, in the same order.
     texts: Vec<String>,
+    /// Those that are asked and have no chat template.
+    without_template: Vec<Role>,
+    /// A field that is called like an id and cannot be one.
+    unusable_id: Option<String>,
     /// What is known of the answers.
     judged: Arc<Judged>,
 }
@@ -76,6 +80,7 @@ impl Sweep {
             None => Preset::of(&file)?,
         };
         let mut set = file.questions(&preset.mapping)?;
+        let unusable_id = file.unusable_id(&preset.mapping).map(str::to_owned);
         let skipped: HashSet<usize> = set.skipped.iter().map(|skipped| skipped.record).collect();
         let records = (0..).filter(|record| !skipped.contains(record));
         let places =
@@ -179,6 +184,12 @@ impl Sweep {
         let fingerprints = models.ids().map(|model| found.get(model).unwrap_or_default().to_owned()).collect();
         let texts = models.ids().map(|model| text_fingerprint(models.get(model))).collect();
         let graders = graders(spec, &preset)?;
+        let asked_alone = spec.models(recipe).into_iter().filter_map(|model| match model {
+            ArmModel::Reference(role) => Some(role),
+            _ => None,
+        });
+        let roles = std::iter::once(Role::Target).chain(asked_alone.filter(|role| *role != Role::Target));
+        let without_template = roles.filter(|role| !has_chat_template(models.triple(0).get(*role))).collect();
         let (spec, recipe) = (spec.clone(), recipe.clone());
         Ok(Self {
             spec,
@@ -192,6 +203,8 @@ impl Sweep {
             dev,
             fingerprints,
             texts,
+            without_template,
+            unusable_id,
             judged: Arc::default(),
         })
     }
@@ -228,6 +241,12 @@ impl Sweep {
         &self.template
     }
 
+    /// Models that are to have a conversation and have no chat template to have it by, the target before others; empty where
+    /// questions are put as raw text. The embedded engine refuses each of their questions; a server may know a template.
+    pub fn without_chat_template(&self) -> &[Role] {
+        if self.template.form == PromptForm::Chat { &self.without_template } else { &[] }
+    }
+
     /// The graders, the one that counts first. There is always one.
     pub fn graders(&self) -> &[Grader] {
         &self.graders
@@ -241,6 +260,11 @@ impl Sweep {
     /// Records of the question file that make no question, and why.
     pub fn skipped(&self) -> &[Skipped] {
         &self.asked[0].set.skipped
+    }
+
+    /// See [`QuestionFile::unusable_id`].
+    pub fn unusable_id(&self) -> Option<&str> {
+        self.unusable_id.as_deref()
     }
 
     /// Questions that could not be changed, and are asked in neither condition.

@@ -6,13 +6,14 @@ use serde::{Serialize, Serializer};
 
 use super::arm::{Arm, ArmModel};
 use super::compare::{Against, Chosen};
+use super::imported;
 use super::judged::{JudgedSample, Judgement};
 use super::open::Sweep;
 use crate::evaluate::grade::{AnswerLanguage, Expected, Grade, Grader, Outcome, Tally};
-use crate::evaluate::log::import::{ImportedArm, ImportedResults};
+use crate::evaluate::log::import::ImportedArm;
 use crate::evaluate::log::{Contents, Sample};
 use crate::evaluate::questions::Question;
-use crate::evaluate::statistics::{Attempts, Average, Confidence, PairedDesign, Share, holm, pass_at_k};
+use crate::evaluate::statistics::{Attempts, Average, Confidence, PairedDesign, pass_at_k};
 
 /// The languages of answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,6 +48,8 @@ pub struct ArmResult {
     pub arm: Option<Arm>,
     /// What it is called.
     pub label: String,
+    /// The line that it is a point of, of results that others measured; `None` for arms of the sweep.
+    pub series: Option<String>,
     /// Its scaling coefficient.
     pub w: Option<f64>,
     /// How its answers came out.
@@ -69,7 +72,7 @@ pub struct ArmResult {
     pub thinks: Option<f64>,
     /// The languages of its answers.
     pub languages: Languages,
-    /// How it does against w = 0; `None` for that itself, or where they have no question in common.
+    /// How it does against w = 0; `None` for that itself, or where they cannot be compared.
     pub against: Option<Against>,
 }
 
@@ -99,7 +102,7 @@ pub(super) fn expected(question: &Question) -> Expected<'_> {
 }
 
 /// Whether each sample of each question is right; errors are left out.
-type Rights = Vec<Vec<bool>>;
+pub(super) type Rights = Vec<Vec<bool>>;
 
 fn grader_label<S: Serializer>(grader: &Grader, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(grader.label())
@@ -151,7 +154,7 @@ impl Sweep {
 
         let mut results: Vec<ArmResult> = rows.into_iter().map(|row| row.result).collect();
         results.sort_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal));
-        results.extend(imported.iter().map(|arm| self.imported(arm, &baseline)));
+        results.extend(imported::rows(imported, self.dev.as_ref(), &baseline));
         let reported = self.questions().iter().filter(|question| !self.is_dev(question)).count();
         SweepTable {
             grader,
@@ -212,6 +215,7 @@ impl Sweep {
         let result = ArmResult {
             arm: Some(arm),
             label: self.label(arm),
+            series: None,
             w: arm.model.w(),
             tally,
             missing,
@@ -270,10 +274,7 @@ impl Sweep {
                 })
                 .filter_map(|row| row.result.against.as_mut())
                 .collect();
-            let adjusted = holm(&grid.iter().map(|against| against.p).collect::<Vec<_>>());
-            for (against, p) in grid.iter_mut().zip(adjusted) {
-                against.p_holm = Some(p);
-            }
+            super::compare::correct(&mut grid);
         }
     }
 
@@ -295,50 +296,6 @@ impl Sweep {
         // One right answer in ten is taken to be lost on the way.
         let design = PairedDesign { comparisons, ..PairedDesign::usual(questions, share, share * 0.1) };
         design.minimum_detectable_gain()
-    }
-
-    /// A row of results that others measured. Those of questions that w is chosen on are left out; those that go by the ids of
-    /// these questions are held against w = 0.
-    fn imported(&self, arm: &ImportedArm, baseline: &HashMap<&str, Vec<bool>>) -> ArmResult {
-        let mut pairs: Vec<(Vec<bool>, Vec<bool>)> = Vec::new();
-        let (share, right) = match &arm.results {
-            ImportedResults::Counts(share) => (*share, counted(*share)),
-            ImportedResults::PerQuestion(outcomes) => {
-                let mut by_question: Vec<(&str, Vec<bool>)> = Vec::new();
-                let mut places: HashMap<&str, usize> = HashMap::new();
-                for outcome in outcomes {
-                    let id = outcome.question_id.as_str();
-                    let place = *places.entry(id).or_insert_with(|| {
-                        by_question.push((id, Vec::new()));
-                        by_question.len() - 1
-                    });
-                    by_question[place].1.push(outcome.right);
-                }
-                by_question.retain(|(id, _)| self.dev.as_ref().is_none_or(|dev| !dev.contains(*id)));
-                let of = |(id, rights): &(&str, Vec<bool>)| Some((baseline.get(id)?.clone(), rights.clone()));
-                pairs = by_question.iter().filter_map(of).collect();
-                let rights: Rights = by_question.into_iter().map(|(_, rights)| rights).collect();
-                let all = || rights.iter().flatten();
-                let share = Share { right: all().filter(|right| **right).count() as u64, n: all().count() as u64 };
-                (share, Average::of(&rights, Confidence::P95))
-            }
-        };
-        ArmResult {
-            arm: None,
-            label: arm.label.clone(),
-            w: arm.w,
-            tally: Tally { right: share.right, wrong: share.n.saturating_sub(share.right), ..Tally::default() },
-            missing: 0,
-            right,
-            pass_at_k: None,
-            dev: None,
-            by_grader: Vec::new(),
-            mean_tokens: None,
-            in_steps: None,
-            thinks: None,
-            languages: Languages::default(),
-            against: Against::of(&pairs),
-        }
     }
 }
 
@@ -386,19 +343,6 @@ impl Facts {
 
 fn is_first_of_grid(arm: Arm) -> bool {
     arm.prompt == 0 && !arm.perturbed && matches!(arm.model, ArmModel::W(_))
-}
-
-/// One answer to each of so many questions, of which only their number is known.
-fn counted(share: Share) -> Option<Average> {
-    let (mean, n) = (share.value()?, usize::try_from(share.n).ok()?);
-    Some(Average {
-        questions: n,
-        samples: n,
-        mean,
-        sd_between_runs: None,
-        standard_error: (n > 1).then(|| (mean * (1.0 - mean) / (n - 1) as f64).sqrt()),
-        interval: share.wilson(Confidence::P95)?,
-    })
 }
 
 /// The mean over questions of their shares of right answers.

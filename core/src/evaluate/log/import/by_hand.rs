@@ -54,7 +54,7 @@ pub(super) fn from_csv(bytes: &[u8], name: &str) -> Result<Vec<ImportedArm>, Row
         let fields = names.iter().zip(&record).filter(|(_, value)| !value.is_empty());
         table.add(&Row { line, fields: fields.map(|(name, value)| (name.clone(), value.to_owned())).collect() })?;
     }
-    Ok(table.arms)
+    Ok(table.arms())
 }
 
 pub(super) fn from_records(records: Vec<Record>, name: &str) -> Result<Vec<ImportedArm>, RowError> {
@@ -70,34 +70,66 @@ pub(super) fn from_records(records: Vec<Record>, name: &str) -> Result<Vec<Impor
         });
         table.add(&Row { line, fields: fields.collect() })?;
     }
-    Ok(table.arms)
+    Ok(table.arms())
 }
 
 /// The arms so far.
 struct Table<'a> {
-    name: &'a str,
-    arms: Vec<ImportedArm>,
+    /// The file's name.
+    file: &'a str,
+    arms: Vec<Arm>,
     seen: HashSet<(usize, String, u32)>,
 }
 
+/// Rows that say the same of whose they are.
+struct Arm {
+    /// What the column `arm` says.
+    name: Option<String>,
+    w: Option<f64>,
+    results: ImportedResults,
+}
+
+impl Arm {
+    fn label(&self, file: &str) -> String {
+        match (&self.name, self.w) {
+            (Some(name), _) => name.clone(),
+            (None, Some(w)) => format!("w = {w}"),
+            (None, None) => file.to_owned(),
+        }
+    }
+}
+
 impl<'a> Table<'a> {
-    fn new(name: &'a str) -> Self {
-        Self { name, arms: Vec::new(), seen: HashSet::new() }
+    fn new(file: &'a str) -> Self {
+        Self { file, arms: Vec::new(), seen: HashSet::new() }
+    }
+
+    /// The arms. A name that comes with several w is that of a series, as "Japanese"; one that comes with one is that of a
+    /// point, as "target", and the file is the series.
+    fn arms(self) -> Vec<ImportedArm> {
+        let names: Vec<Option<String>> = self.arms.iter().map(|arm| arm.name.clone()).collect();
+        let arm = |arm: Arm| {
+            let label = arm.label(self.file);
+            let is_series = arm.name.is_some() && names.iter().filter(|name| **name == arm.name).count() > 1;
+            let (label, series) = match arm.w {
+                Some(w) if is_series => (format!("{label}, w = {w}"), label),
+                None if is_series => (label.clone(), label),
+                _ => (label, self.file.to_owned()),
+            };
+            ImportedArm { label, series, w: arm.w, results: arm.results }
+        };
+        self.arms.into_iter().map(arm).collect()
     }
 
     fn add(&mut self, row: &Row) -> Result<(), RowError> {
         let w = row.get(&["w"]).map(|text| parse_w(row, text)).transpose()?;
-        let label = match (row.get(&["arm"]), w) {
-            (Some(arm), _) => arm.trim().to_owned(),
-            (None, Some(w)) => format!("w = {w}"),
-            (None, None) => self.name.to_owned(),
-        };
+        let name = row.get(&["arm"]).map(|arm| arm.trim().to_owned());
         let entry = entry(row)?;
-        let index = self.arms.iter().position(|arm| arm.label == label && arm.w == w).unwrap_or_else(|| {
-            let results = ImportedResults::PerQuestion(Vec::new());
-            self.arms.push(ImportedArm { label: label.clone(), w, results });
+        let index = self.arms.iter().position(|arm| arm.name == name && arm.w == w).unwrap_or_else(|| {
+            self.arms.push(Arm { name, w, results: ImportedResults::PerQuestion(Vec::new()) });
             self.arms.len() - 1
         });
+        let label = self.arms[index].label(self.file);
         match (entry, &mut self.arms[index].results) {
             (Entry::Outcome(outcome), ImportedResults::PerQuestion(outcomes)) => {
                 if !self.seen.insert((index, outcome.question_id.clone(), outcome.sample)) {

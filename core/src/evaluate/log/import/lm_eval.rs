@@ -96,13 +96,15 @@ impl Series {
         }
         Ok(ImportedArm {
             label: format!("{name}: {}, {}", self.filter, self.metric),
+            // A file for each w: what they have in common is what was measured.
+            series: format!("{}, {}", self.filter, self.metric),
             w,
             results: ImportedResults::PerQuestion(outcomes),
         })
     }
 }
 
-/// The w that a file's name says, after a `w` that begins a word: `samples_w0.5`, `w=-0.25`, `merged-w1`.
+/// The w that a name says, after a `w` that begins a word: `samples_w0.5`, `w=-0.25`, `merged-w1`.
 fn w_in(name: &str) -> Option<f64> {
     let name = name.replace('−', "-");
     let bytes = name.as_bytes();

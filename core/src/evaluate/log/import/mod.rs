@@ -21,8 +21,11 @@ pub const MAX_IMPORT_BYTES: u64 = 256 << 20;
 /// A series of results.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImportedArm {
-    /// What the file calls it; of a log of lm-eval its filter and metric.
+    /// What the file calls it; of a log of lm-eval its name, filter and metric.
     pub label: String,
+    /// The line that it is a point of, with the arms at other w that it is compared with: of a table what it calls them, or
+    /// the file's name; of logs of lm-eval their filter and metric.
+    pub series: String,
     /// The scaling coefficient, where the file says it.
     pub w: Option<f64>,
     /// The results.
@@ -116,6 +119,9 @@ type Record = (u64, Map<String, Value>);
 /// - `question_id` (or `id`, `doc_id`) and `right` (or `correct`, `pass`): 0, 1, true or false; optionally `output`, and
 ///   `sample` from 0 where questions were answered several times
 /// - instead of a question `n` (or `total`): `right` is then how many of so many
+///
+/// Arms of one name at several w are one series, arms of many names another, which goes by the file's name. Each is held against
+/// the w = 0 of its series.
 ///
 /// # Errors
 /// When the file cannot be read or is too large, and when any line is not understood: results that are half read would be

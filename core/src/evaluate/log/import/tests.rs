@@ -102,6 +102,29 @@ fn published_counts_are_read_as_counts() {
     let found: Vec<_> = read.iter().map(|arm| (arm.label.as_str(), arm.w, arm.share())).collect();
     let share = |right| Share { right, n: 30 };
     assert_eq!(found, [("target", Some(0.0), share(4)), ("w = 1.00", Some(1.0), share(10)), ("post", None, share(9))]);
+    assert!(read.iter().all(|arm| arm.series == "file"), "{read:?}");
+}
+
+#[test]
+fn a_name_that_comes_with_several_w_is_that_of_a_series() {
+    let read = arms("arm,w,right,n\nJapanese,0,4,30\nEnglish,0,7,30\nJapanese,1,10,30\nEnglish,1,16,30\npost,,9,30\n");
+    let found: Vec<_> = read.iter().map(|arm| (arm.label.as_str(), arm.series.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("Japanese, w = 0", "Japanese"),
+            ("English, w = 0", "English"),
+            ("Japanese, w = 1", "Japanese"),
+            ("English, w = 1", "English"),
+            ("post", "file"),
+        ]
+    );
+}
+
+#[test]
+fn logs_of_lm_eval_at_several_w_are_one_series() {
+    let of = |name: &str| parse(LM_EVAL.as_bytes(), name).unwrap().remove(0);
+    assert_eq!(of("samples_w0").series, of("samples_w0.5").series);
 }
 
 #[test]
