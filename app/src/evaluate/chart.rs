@@ -3,7 +3,7 @@
 use mergescope_core::alignment::Role;
 use mergescope_core::evaluate::sweep::{ArmModel, ArmResult, SweepTable};
 
-use super::words;
+use super::{tables, words};
 use crate::format;
 use crate::report::svg::Drawing;
 
@@ -88,7 +88,7 @@ pub fn references(table: &SweepTable) -> Vec<Reference<'_>> {
     let target = target.map(|result| Reference { label: label.to_owned(), arm: result });
     let elsewhere =
         table.arms.iter().filter(|result| result.arm.is_none() && result.w.is_none() && result.right.is_some());
-    let elsewhere = elsewhere.map(|result| Reference { label: result.label.clone(), arm: result });
+    let elsewhere = elsewhere.map(|result| Reference { label: tables::label(result), arm: result });
     models.chain(target).chain(elsewhere).collect()
 }
 

@@ -113,11 +113,11 @@ pub fn tests(table: &SweepTable) -> String {
 pub fn conclusion(table: &SweepTable) -> Vec<Sentence> {
     let mut sentences = vec![verdict(table)];
     sentences.extend(controls(table));
-    sentences.extend(elsewhere(table));
     sentences.extend(behaviour(table));
     sentences.extend(switched(table));
     sentences.extend(cut_off(table));
     sentences.extend(errors(table));
+    sentences.extend(elsewhere(table));
     sentences
 }
 
@@ -141,7 +141,7 @@ fn verdict(table: &SweepTable) -> Sentence {
         return begin("No answer at w = 0 yet, which everything is compared with.");
     };
     let Some(chosen) = table.chosen else {
-        return begin("At w = 0 ")
+        return begin("At w = 0, ")
             .figure(share(without.mean), base)
             .words(" of the answers are right. Another w has to be complete before anything can be compared.");
     };
@@ -313,7 +313,7 @@ fn switched(table: &SweepTable) -> Option<Sentence> {
     let (position, w, share_now) =
         found.max_by(|a, b| a.2.total_cmp(&b.2)).filter(|found| found.2 > before + MANY_SWITCHED)?;
     Some(
-        begin(format!("At w = {} ", format::w(w)))
+        begin(format!("At w = {}, ", format::w(w)))
             .figure(share(share_now), position)
             .words(" of the answers are in English, where without the vector they are in Japanese."),
     )
@@ -324,7 +324,7 @@ fn cut_off(table: &SweepTable) -> Option<Sentence> {
     let most = grid(table).max_by(|a, b| share_of(a.2).total_cmp(&share_of(b.2)))?;
     let (position, w, arm) = most;
     (share_of(arm) > MANY_CUT).then(|| {
-        begin(format!("At w = {} ", format::w(w))).figure(share(share_of(arm)), position).words(
+        begin(format!("At w = {}, ", format::w(w))).figure(share(share_of(arm)), position).words(
             " of the answers reached the token limit before they were right; a higher limit may change the result.",
         )
     })

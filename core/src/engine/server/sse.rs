@@ -34,7 +34,7 @@ struct Patient<R> {
 impl<R: Read> Read for Patient<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.until.is_some_and(|until| Instant::now() > until) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no part of it came in time"));
+            return Err(io::ErrorKind::TimedOut.into());
         }
         self.reader.read(out)
     }
@@ -44,11 +44,19 @@ impl<R: Read> Read for Patient<R> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SseError {
     /// The connection broke, or was closed from this side.
-    #[error("the answer broke off: {0}")]
+    #[error("the answer broke off: {}", reason(.0))]
     Broken(#[from] io::Error),
     /// It is no stream of events that could be read.
     #[error("{0}")]
     Malformed(&'static str),
+}
+
+/// What a person is told of a connection that broke.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::TimedOut => "no part of it came in time".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 impl<R: Read> Events<R> {

@@ -39,6 +39,7 @@ pub struct Against {
 #[serde(rename_all = "kebab-case")]
 pub enum Test {
     /// One answer to each question: McNemar's exact test and Tango's interval.
+    #[serde(rename = "mcnemar")]
     McNemar,
     /// Several: a sign-flip permutation test and a bootstrap, both over questions.
     Permutation,
