@@ -217,7 +217,9 @@ pub fn sweep(table: &SweepTable) -> Drawing {
                 &tooltip(arm),
             );
             if is_marked(arm) {
-                drawing.text("title middle", [x(w), y(right.interval.high) - 4.0], "*");
+                // The first series has a band with its intervals, and the others their points alone.
+                let top = if number == 0 { y(right.interval.high) } else { y(right.mean) - 3.0 };
+                drawing.text("title middle", [x(w), top - 4.0], "*");
             }
         }
         if let (Some((_, _, right)), false) = (shares().next_back(), series.label.is_empty()) {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use common::answering::{Script, Scripted};
 use common::hub::FakeHub;
-use common::{Shape, setup_with, wait, wait_for_charts, window_in};
+use common::{FakePicker, Shape, setup_with, wait, wait_for_charts, window_in};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable as _;
 use egui_kittest::{Harness, SnapshotOptions, SnapshotResults};
@@ -537,7 +537,8 @@ fn japanese() {
 /// A window on the demo's models and questions below `folder`, where answers are kept too.
 fn demo_sweep(theme: Theme, folder: &Path) -> Harness<'static, App> {
     let engine = StillEngine { sweeps: Some(folder.join("sweeps")), ..StillEngine::default() };
-    let mut harness = window_in(theme, Setup { demo: Some(folder.join("demo")), ..setup_with(engine) });
+    let picker = Arc::new(FakePicker(Some(folder.join("published.csv"))));
+    let mut harness = window_in(theme, Setup { demo: Some(folder.join("demo")), picker, ..setup_with(engine) });
     wait_for_charts(&mut harness);
     harness.get_by_label("Evaluate").click();
     harness.run_steps(3);
@@ -592,5 +593,16 @@ fn evaluate() {
     // The answers are there, and nothing is asked again.
     let mut harness = demo_sweep(Theme::Dark, &folder);
     picture(&mut harness, "evaluate-dark");
+    // arXiv 2508.02913 on AIME24, correct of 30 in either language.
+    let published = "arm,w,right,n\nJapanese,0,4,30\nJapanese,1,10,30\nEnglish,0,7,30\nEnglish,1,16,30\n";
+    std::fs::write(folder.join("published.csv"), published).unwrap();
+    harness.get_by_label("More choices").click();
+    harness.run_steps(3);
+    harness.get_by_label("Import results…").click();
+    harness.run_steps(3);
+    wait(&mut harness, "the results are read", |app| {
+        app.evaluation().table().is_some_and(|table| table.arms.iter().any(|arm| arm.arm.is_none()))
+    });
+    picture(&mut harness, "evaluate-imported-dark");
     results.extend_harness(&mut harness);
 }

@@ -31,6 +31,8 @@ const LOWER_SHARE: f32 = 0.26;
 /// Least distance between two labels of the axis, and between two names.
 const LABEL_SPACING: f32 = 36.0;
 const NAME_SPACING: f32 = 14.0;
+/// Room that a point takes above its middle.
+const POINT_ROOM: f32 = 4.0;
 /// Distance between the dots of a line across.
 const DOT_SPACING: f32 = 4.0;
 
@@ -227,7 +229,9 @@ fn marks_ui(ui: &Ui, table: &SweepTable, series: &[Series<'_>], plot: Rect, axis
     for (number, series) in series.iter().enumerate() {
         for (w, arm) in &series.points {
             let Some(right) = arm.right else { continue };
-            let above = pos2(axis.x(*w), (y(right.interval.high) - 2.0).max(plot.top() - HEADROOM + 12.0));
+            // The first series has a band with its intervals, and the others their points alone.
+            let top = if number == 0 { y(right.interval.high) } else { y(right.mean) - POINT_ROOM };
+            let above = pos2(axis.x(*w), (top - 2.0).max(plot.top() - HEADROOM + 12.0));
             let chosen = table.chosen.filter(|chosen| number == 0 && chosen.w == *w);
             if let Some(chosen) = chosen {
                 let p = arm
