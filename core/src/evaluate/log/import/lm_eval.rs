@@ -76,12 +76,12 @@ pub(super) fn arms(records: Vec<Record>, name: &str) -> Result<Vec<ImportedArm>,
         let found = if seen.is_empty() { "no metric was found".to_owned() } else { format!("found {seen}") };
         return Err((1, format!("a metric such as exact_match or acc must be 0 or 1 in every line; {found}")));
     }
-    let w = w_in(name);
-    all.into_iter().map(|series| series.arm(name, w)).collect()
+    let (w, task) = w_in(name);
+    all.into_iter().map(|series| series.arm(name, w, &task)).collect()
 }
 
 impl Series {
-    fn arm(self, name: &str, w: Option<f64>) -> Result<ImportedArm, RowError> {
+    fn arm(self, name: &str, w: Option<f64>, task: &str) -> Result<ImportedArm, RowError> {
         let mut seen = HashSet::new();
         let has_own_ids = self.rows.iter().all(|row| row.own_id.as_ref().is_some_and(|id| seen.insert(id.clone())));
         seen.clear();
@@ -96,29 +96,52 @@ impl Series {
         }
         Ok(ImportedArm {
             label: format!("{name}: {}, {}", self.filter, self.metric),
-            // A file for each w: what they have in common is what was measured.
-            series: format!("{}, {}", self.filter, self.metric),
+            // A file for each w: what they have in common is what was measured, and of what.
+            series: match task {
+                "" => format!("{}, {}", self.filter, self.metric),
+                task => format!("{task}: {}, {}", self.filter, self.metric),
+            },
             w,
             results: ImportedResults::PerQuestion(outcomes),
         })
     }
 }
 
-/// The w that a name says, after a `w` that begins a word: `samples_w0.5`, `w=-0.25`, `merged-w1`.
-fn w_in(name: &str) -> Option<f64> {
+/// The w that a name says, after a `w` that begins a word: `samples_w0.5`, `w=-0.25`, `merged-w1`; and what else it says, but for
+/// the time at which lm-eval wrote the file.
+fn w_in(name: &str) -> (Option<f64>, String) {
     let name = name.replace('−', "-");
     let bytes = name.as_bytes();
     let begins = |at: usize| at == 0 || !bytes[at - 1].is_ascii_alphanumeric();
     let starts = (0..bytes.len()).filter(|at| matches!(bytes[*at], b'w' | b'W') && begins(*at));
-    starts
+    let found = starts
         .filter_map(|at| {
             let number = name[at + 1..].trim_start_matches(['=', ' ', '_']);
             let is_part =
                 |(at, letter): (usize, char)| letter.is_ascii_digit() || letter == '.' || (at == 0 && letter == '-');
             let length = number.char_indices().take_while(|part| is_part(*part)).count();
-            number[..length].trim_end_matches('.').parse::<f64>().ok()
+            let digits = number[..length].trim_end_matches('.');
+            let w = digits.parse::<f64>().ok().filter(|w| w.is_finite())?;
+            let end = name.len() - number.len() + digits.len();
+            Some((w, format!("{}{}", without_joints(&name[..at]), &name[end..])))
         })
-        .find(|w| w.is_finite())
+        .next();
+    let (w, rest) = found.map_or((None, name.clone()), |(w, rest)| (Some(w), rest));
+    (w, without_joints(without_time(&rest)).to_owned())
+}
+
+/// A name without a time such as `2026-11-30T10-15-02.123456` at its end.
+fn without_time(name: &str) -> &str {
+    let is_of_time = |letter: char| letter.is_ascii_digit() || matches!(letter, 'T' | '-' | ':' | '.');
+    let kept = name.trim_end_matches(is_of_time);
+    let digits = name[kept.len()..].chars().filter(char::is_ascii_digit).count();
+    // A date alone has eight.
+    if digits >= 8 { kept } else { name }
+}
+
+/// A name without what joins it to another part.
+fn without_joints(name: &str) -> &str {
+    name.trim_matches(['_', '-', ' ', '.'])
 }
 
 /// The metrics of a line: those that it lists, or in older logs every other field that is a number or a truth value.

@@ -24,7 +24,7 @@ pub struct ImportedArm {
     /// What the file calls it; of a log of lm-eval its name, filter and metric.
     pub label: String,
     /// The line that it is a point of, with the arms at other w that it is compared with: of a table what it calls them, or
-    /// the file's name; of logs of lm-eval their filter and metric.
+    /// the file's name; of logs of lm-eval their names without w and time, and filter and metric.
     pub series: String,
     /// The scaling coefficient, where the file says it.
     pub w: Option<f64>,

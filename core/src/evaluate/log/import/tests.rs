@@ -125,6 +125,12 @@ fn a_name_that_comes_with_several_w_is_that_of_a_series() {
 fn logs_of_lm_eval_at_several_w_are_one_series() {
     let of = |name: &str| parse(LM_EVAL.as_bytes(), name).unwrap().remove(0);
     assert_eq!(of("samples_w0").series, of("samples_w0.5").series);
+    let (early, late) = ("samples_gsm8k_w0_2026-11-30T10-15-02.1", "samples_gsm8k_w=0.5_2026-12-01T09-00-00.25");
+    assert_eq!(of(early).series, "samples_gsm8k: strict-match, exact_match");
+    assert_eq!(of(early).series, of(late).series);
+    assert_ne!(of("gsm8k w=0").series, of("arc w=0").series, "ids that are positions mean other questions there");
+    assert_eq!(of("w0.5").series, "strict-match, exact_match");
+    assert_eq!(of("w0.5 mgsm8").series, "mgsm8: strict-match, exact_match");
 }
 
 #[test]
